@@ -1,0 +1,56 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# Installs, with apt, the Debian packages that a part of the project needs. What is there already
+# costs nothing: then neither the network nor root is used.
+#
+# usage: scripts/packages.sh [build|lab|lint|all]...        (default: build)
+set -eu
+
+build="gcc libc6-dev make pkg-config libcjson-dev libxxhash-dev acpica-tools libcriterion-dev"
+# The lab itself (kernel, QEMU, busybox) is unpacked under build/lab by tests/lab/setup.sh; these
+# are the tools for that. libelf1 is for the kernel's objtool.
+lab="gcc libc6-dev make kmod cpio xz-utils zstd libelf1"
+lint="clang clang-format clang-tidy cppcheck"
+
+die() {
+	echo "packages.sh: $*" >&2
+	exit 1
+}
+
+wanted=
+[ $# -gt 0 ] || set -- build
+for part; do
+	case $part in
+	build) wanted="$wanted $build" ;;
+	lab) wanted="$wanted $lab" ;;
+	lint) wanted="$wanted $build $lint" ;;
+	all) wanted="$wanted $build $lab $lint" ;;
+	*) die "unknown part '$part'; the parts are build, lab, lint, all" ;;
+	esac
+done
+
+command -v dpkg-query >/dev/null 2>&1 || die "no dpkg here: install by hand:$wanted"
+
+missing=
+for p in $wanted; do
+	case " $missing " in *" $p "*) continue ;; esac
+	s=$(dpkg-query -W -f '${db:Status-Status}\n' "$p" 2>/dev/null) || s=
+	case $s in installed*) ;; *) missing="$missing $p" ;; esac
+done
+[ -n "$missing" ] || exit 0
+
+[ "$(id -u)" = 0 ] || die "missing:$missing; run as root: apt-get install$missing"
+command -v apt-get >/dev/null 2>&1 || die "no apt-get here: install by hand:$missing"
+
+export DEBIAN_FRONTEND=noninteractive
+echo "packages.sh: installing$missing"
+install() {
+	# shellcheck disable=SC2086 # a list of names
+	apt-get -o DPkg::Lock::Timeout=300 -qq install -y --no-install-recommends $missing </dev/null
+}
+# The lists may be old, or not there at all: fetch them only when they turn out not to do.
+if ! install >/dev/null 2>&1; then
+	apt-get -qq update || die "apt-get update failed"
+	install || die "apt-get could not install:$missing"
+fi

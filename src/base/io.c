@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/io.h"
+
+#include "base/error.h"
+#include "base/util.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+
+/* offset < 0: at the file's position. */
+static int read_at(int fd, void *buf, size_t len, off_t offset)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t n = offset < 0 ? read(fd, (char *)buf + done, len - done)
+				       : pread(fd, (char *)buf + done, len - done,
+					       offset + (off_t)done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			return done ? -EPIPE : -ENODATA;
+		done += (size_t)n;
+	}
+	return 0;
+}
+
+static int write_at(int fd, const void *buf, size_t len, off_t offset)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t n = offset < 0 ? write(fd, (const char *)buf + done, len - done)
+				       : pwrite(fd, (const char *)buf + done, len - done,
+						offset + (off_t)done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			return -EIO;
+		done += (size_t)n;
+	}
+	return 0;
+}
+
+int io_read_full(int fd, void *buf, size_t len)
+{
+	return read_at(fd, buf, len, -1);
+}
+
+int io_pread_full(int fd, void *buf, size_t len, off_t offset)
+{
+	return offset < 0 ? -EINVAL : read_at(fd, buf, len, offset);
+}
+
+int io_write_full(int fd, const void *buf, size_t len)
+{
+	return write_at(fd, buf, len, -1);
+}
+
+int io_pwrite_full(int fd, const void *buf, size_t len, off_t offset)
+{
+	return offset < 0 ? -EINVAL : write_at(fd, buf, len, offset);
+}
+
+int io_writev_full(int fd, struct iovec *iov, int count)
+{
+	while (count) {
+		ssize_t n = writev(fd, iov, MIN(count, IOV_MAX));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		for (; count && (size_t)n >= iov->iov_len; iov++, count--)
+			n -= (ssize_t)iov->iov_len;
+		if (count) {
+			iov->iov_base = (char *)iov->iov_base + n;
+			iov->iov_len -= (size_t)n;
+		}
+	}
+	return 0;
+}
+
+int io_read_file(const char *path, size_t limit, char **out, size_t *len, struct gw_error *err)
+{
+	autoclose int fd = open(path, O_RDONLY | O_CLOEXEC);
+	autofree char *buf = NULL;
+	size_t size = 0, room = 0;
+
+	if (fd < 0)
+		return error_set_sys(err, -errno, "%s", path);
+	for (;;) {
+		ssize_t n;
+
+		if (size == room) {
+			char *more = realloc(buf, (room = room ? room * 2 : 4096) + 1);
+
+			if (!more)
+				return error_set(err, -ENOMEM, "%s: out of memory", path);
+			buf = more;
+		}
+		n = read(fd, buf + size, room - size);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return error_set_sys(err, -errno, "%s", path);
+		if (n == 0)
+			break;
+		size += (size_t)n;
+		if (size > limit)
+			return error_set(err, -EFBIG, "%s: larger than %zu bytes", path, limit);
+	}
+	buf[size] = 0;
+	if (len)
+		*len = size;
+	*out = take_ptr(&buf);
+	return 0;
+}
+
+int io_read_line(const char *path, char *buf, size_t size, struct gw_error *err)
+{
+	autoclose int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return error_set_sys(err, -errno, "%s", path);
+	do
+		n = read(fd, buf, size - 1);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return error_set_sys(err, -errno, "%s", path);
+	buf[n] = 0;
+	buf[strcspn(buf, "\n")] = 0;
+	return 0;
+}
+
+int io_ioctl(int fd, unsigned long request, void *arg)
+{
+	int r;
+
+	do
+		r = ioctl(fd, request, arg);
+	while (r < 0 && errno == EINTR);
+	return r < 0 ? -errno : r;
+}
+
+int io_eventfd(void)
+{
+	int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+void io_eventfd_signal(int fd)
+{
+	const uint64_t one = 1;
+
+	/* It can fail only when the counter is full, and then it is signalled already. */
+	if (write(fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+void io_eventfd_drain(int fd)
+{
+	uint64_t count;
+
+	if (read(fd, &count, sizeof(count)) < 0)
+		return;
+}
+
+int io_set_nonblock(int fd, int on)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0)
+		return -errno;
+	flags = on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
+	return fcntl(fd, F_SETFL, flags) < 0 ? -errno : 0;
+}

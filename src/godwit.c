@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The public handle: its life, its state, what is in it. */
+#include "vm.h"
+
+#include "base/error.h"
+#include "base/util.h"
+#include "vmm/pci.h"
+#include "vmm/vcpu.h"
+
+#include <cjson/cJSON.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#define TEXT2(x) #x
+#define TEXT(x) TEXT2(x)
+
+void gw_free(char *string)
+{
+	free(string);
+}
+
+const char *gw_version(void)
+{
+	return TEXT(GW_VERSION_MAJOR) "." TEXT(GW_VERSION_MINOR) "." TEXT(GW_VERSION_PATCH);
+}
+
+const char *gw_state_name(enum gw_state state)
+{
+	static const char *const names[] = {
+		[GW_STATE_EMPTY] = "empty",
+		[GW_STATE_PRELAUNCH] = "prelaunch",
+		[GW_STATE_RUNNING] = "running",
+		[GW_STATE_PAUSED] = "paused",
+		[GW_STATE_INMIGRATE] = "inmigrate",
+		[GW_STATE_FINISH_MIGRATE] = "finish-migrate",
+		[GW_STATE_POSTMIGRATE] = "postmigrate",
+		[GW_STATE_SAVE_VM] = "save-vm",
+		[GW_STATE_SHUTDOWN] = "shutdown",
+		[GW_STATE_INTERNAL_ERROR] = "internal-error",
+	};
+
+	return (size_t)state < ARRAY_SIZE(names) ? names[state] : "unknown";
+}
+
+/* ---- life ------------------------------------------------------------------------------ */
+
+static void vm_release(struct gw_vm *vm)
+{
+	if (vm->migration)
+		migration_destroy(vm->migration);
+	if (vm->loop) {
+		loop_stop_thread(vm->loop);
+		vm_demolish(vm);
+		loop_destroy(vm->loop);
+	}
+	while (vm->listeners)
+		gw_vm_unlisten(vm, vm->listeners->event, vm->listeners->opaque);
+	vm_map_free(&vm->map);
+	pthread_mutex_destroy(&vm->event_lock);
+	pthread_cond_destroy(&vm->changed);
+	pthread_mutex_destroy(&vm->lock);
+	free(vm);
+}
+
+int gw_vm_new(const struct gw_callbacks *callbacks, struct gw_vm **out, struct gw_error *err)
+{
+	struct gw_vm *vm = calloc(1, sizeof(*vm));
+	struct migration_host host = vm_migration_host;
+	pthread_condattr_t attr;
+	int r;
+
+	if (!vm)
+		return error_set(err, -ENOMEM, "VM: out of memory");
+	if (callbacks)
+		vm->callbacks = *callbacks;
+	vm->log = (struct log){ .opaque = vm, .write = vm_log_sink };
+	pthread_mutex_init(&vm->lock, NULL);
+	pthread_mutex_init(&vm->event_lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&vm->changed, &attr);
+	pthread_condattr_destroy(&attr);
+
+	host.opaque = vm;
+	host.log = &vm->log;
+	r = loop_create(&vm->loop, err);
+	if (!r)
+		r = loop_start_thread(vm->loop, "godwit", err);
+	if (!r)
+		r = migration_create(&host, &vm->migration, err);
+	if (r < 0) {
+		vm_release(vm);
+		return r;
+	}
+	*out = vm;
+	return 0;
+}
+
+void gw_vm_free(struct gw_vm *vm)
+{
+	if (!vm)
+		return;
+	gw_vm_quit(vm);
+	vm_release(vm);
+}
+
+int gw_vm_configure(struct gw_vm *vm, const char *json, const char *name, struct gw_error *err)
+{
+	autofree struct config *config = malloc(sizeof(*config));
+	int r;
+
+	if (!config)
+		return error_set(err, -ENOMEM, "%s: out of memory", name);
+	r = config_parse(json, name, config, err);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&vm->lock);
+	if (vm->state != GW_STATE_EMPTY)
+		r = error_set(err, -EBUSY, "the VM is not empty");
+	else
+		r = vm_build(vm, config, false, err);
+	if (!r) {
+		r = machine_reset(vm->machine, err);
+		if (r < 0)
+			vm_demolish(vm);
+		else
+			vm_set_state(vm, GW_STATE_PRELAUNCH);
+	}
+	pthread_mutex_unlock(&vm->lock);
+	return r < 0 ? error_context(err, "%s", name) : 0;
+}
+
+/* ---- running ------------------------------------------------------------------------------ */
+
+enum gw_state gw_vm_state(struct gw_vm *vm)
+{
+	enum gw_state state;
+
+	pthread_mutex_lock(&vm->lock);
+	state = vm->state;
+	pthread_mutex_unlock(&vm->lock);
+	return state;
+}
+
+static int check_may_run(struct gw_vm *vm, bool force, struct gw_error *err)
+{
+	switch (vm->state) {
+	case GW_STATE_PRELAUNCH:
+	case GW_STATE_PAUSED:
+	case GW_STATE_RUNNING:
+		return 0;
+	case GW_STATE_POSTMIGRATE:
+		if (force)
+			return 0;
+		return error_set(err, -EPERM,
+				 "the guest was handed over to another host and may be running there");
+	case GW_STATE_EMPTY:
+		return error_set(err, -ENODATA, "the VM is empty");
+	default:
+		return error_set(err, -EBUSY, "not in state \"%s\"", gw_state_name(vm->state));
+	}
+}
+
+int gw_vm_cont(struct gw_vm *vm, bool force, struct gw_error *err)
+{
+	bool resumed = false;
+	int r;
+
+	pthread_mutex_lock(&vm->lock);
+	r = vm->quit ? error_set(err, -ESHUTDOWN, "the VM is told to quit")
+		     : check_may_run(vm, force, err);
+	if (!r && vm->state != GW_STATE_RUNNING) {
+		machine_run(vm->machine);
+		vm_set_state(vm, GW_STATE_RUNNING);
+		resumed = true;
+	}
+	pthread_mutex_unlock(&vm->lock);
+	if (resumed)
+		vm_emit(vm, "RESUME", "{}");
+	return r < 0 ? error_context(err, "cont") : 0;
+}
+
+int gw_vm_stop(struct gw_vm *vm, struct gw_error *err)
+{
+	bool stopped = false;
+	int r;
+
+	pthread_mutex_lock(&vm->lock);
+	r = vm_need_machine(vm, err);
+	if (!r && vm->state == GW_STATE_RUNNING) {
+		machine_pause(vm->machine);
+		vm_set_state(vm, GW_STATE_PAUSED);
+		stopped = true;
+	}
+	pthread_mutex_unlock(&vm->lock);
+	if (stopped)
+		vm_emit(vm, "STOP", "{}");
+	return r < 0 ? error_context(err, "stop") : 0;
+}
+
+int gw_vm_powerdown(struct gw_vm *vm, struct gw_error *err)
+{
+	int r;
+
+	pthread_mutex_lock(&vm->lock);
+	r = vm_need_machine(vm, err);
+	if (!r)
+		r = machine_powerdown(vm->machine, err);
+	pthread_mutex_unlock(&vm->lock);
+	if (r < 0)
+		return error_context(err, "powerdown");
+	vm_emit(vm, "POWERDOWN", "{}");
+	return 0;
+}
+
+int gw_vm_reset(struct gw_vm *vm, struct gw_error *err)
+{
+	bool ran;
+	int r;
+
+	pthread_mutex_lock(&vm->lock);
+	r = vm_need_machine(vm, err);
+	if (!r && migration_active(vm->migration))
+		r = error_set(err, -EBUSY, "a migration is under way");
+	if (!r && (vm->state == GW_STATE_POSTMIGRATE || vm->state == GW_STATE_SAVE_VM))
+		r = error_set(err, -EBUSY, "not in state \"%s\"", gw_state_name(vm->state));
+	if (!r) {
+		ran = vm->state == GW_STATE_RUNNING;
+		machine_pause(vm->machine);
+		r = machine_reset(vm->machine, err);
+		if (r < 0)
+			vm_set_state(vm, GW_STATE_INTERNAL_ERROR);
+		else if (ran)
+			machine_run(vm->machine);
+		else
+			vm_set_state(vm, GW_STATE_PAUSED);
+	}
+	pthread_mutex_unlock(&vm->lock);
+	if (r < 0)
+		return error_context(err, "reset");
+	vm_emit(vm, "RESET", "{\"guest\":false,\"reason\":\"host-qmp-system-reset\"}");
+	return 0;
+}
+
+void gw_vm_quit(struct gw_vm *vm)
+{
+	bool had_machine, first;
+
+	pthread_mutex_lock(&vm->lock);
+	first = !vm->quit;
+	vm->quit = true;
+	pthread_mutex_unlock(&vm->lock);
+	vm_end_migration(vm, "the VM was told to quit");
+	pthread_mutex_lock(&vm->lock);
+	had_machine = vm->machine;
+	if (had_machine)
+		machine_pause(vm->machine);
+	if (vm->state == GW_STATE_RUNNING)
+		vm_set_state(vm, GW_STATE_PAUSED);
+	pthread_cond_broadcast(&vm->changed);
+	pthread_mutex_unlock(&vm->lock);
+	if (had_machine && first)
+		vm_emit(vm, "SHUTDOWN", "{\"guest\":false,\"reason\":\"host-qmp-quit\"}");
+}
+
+static bool is_over(const struct gw_vm *vm)
+{
+	return vm->quit || vm->state == GW_STATE_SHUTDOWN || vm->state == GW_STATE_INTERNAL_ERROR;
+}
+
+int gw_vm_wait(struct gw_vm *vm, int timeout_ms, struct gw_error *err)
+{
+	struct timespec until;
+	int r = 0;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += timeout_ms / 1000;
+	until.tv_nsec += (timeout_ms % 1000) * 1000000l;
+	if (until.tv_nsec >= 1000000000l) {
+		until.tv_nsec -= 1000000000l;
+		until.tv_sec++;
+	}
+	pthread_mutex_lock(&vm->lock);
+	while (!is_over(vm) && !r) {
+		if (timeout_ms < 0)
+			pthread_cond_wait(&vm->changed, &vm->lock);
+		else if (pthread_cond_timedwait(&vm->changed, &vm->lock, &until))
+			r = -ETIMEDOUT;
+	}
+	pthread_mutex_unlock(&vm->lock);
+	return r ? error_set(err, r, "the VM goes on after %d ms", timeout_ms) : 0;
+}
+
+/* ---- what is in it ------------------------------------------------------------------------- */
+
+/* With a machine, `print` makes the text. */
+static int query(struct gw_vm *vm, char *(*print)(struct machine *m), const char *what, char **json,
+		 struct gw_error *err)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&vm->lock);
+	if (!vm->machine)
+		r = error_set(err, -ENODATA, "%s: the VM is empty", what);
+	else if (!(*json = print(vm->machine)))
+		r = error_set(err, -ENOMEM, "%s: out of memory", what);
+	pthread_mutex_unlock(&vm->lock);
+	return r;
+}
+
+static char *print_config(struct machine *m)
+{
+	return config_print(&m->config);
+}
+
+static char *print_cpus(struct machine *m)
+{
+	cJSON *list = cJSON_CreateArray();
+	char *text = NULL;
+
+	for (unsigned i = 0; i < m->vcpu_count && list; i++) {
+		cJSON *cpu = cJSON_CreateObject();
+
+		if (!cpu || !cJSON_AddItemToArray(list, cpu) ||
+		    !cJSON_AddNumberToObject(cpu, "cpu-index", i) ||
+		    !cJSON_AddNumberToObject(cpu, "thread-id", m->vcpus[i]->tid)) {
+			cJSON_Delete(list);
+			list = NULL;
+		}
+	}
+	if (list)
+		text = cJSON_PrintUnformatted(list);
+	cJSON_Delete(list);
+	return text;
+}
+
+static char *print_pci(struct machine *m)
+{
+	char *text;
+
+	machine_lock(m);
+	text = pci_describe(m->pci);
+	machine_unlock(m);
+	return text;
+}
+
+int gw_vm_query_config(struct gw_vm *vm, char **json, struct gw_error *err)
+{
+	return query(vm, print_config, "query-config", json, err);
+}
+
+int gw_vm_query_cpus(struct gw_vm *vm, char **json, struct gw_error *err)
+{
+	return query(vm, print_cpus, "query-cpus", json, err);
+}
+
+int gw_vm_query_pci(struct gw_vm *vm, char **json, struct gw_error *err)
+{
+	return query(vm, print_pci, "query-pci", json, err);
+}
+
+static int check_may_change(struct gw_vm *vm, struct gw_error *err)
+{
+	int r = vm_need_machine(vm, err);
+
+	if (!r && migration_active(vm->migration))
+		r = error_set(err, -EBUSY, "a migration is under way");
+	if (!r && vm->state != GW_STATE_PRELAUNCH && vm->state != GW_STATE_RUNNING &&
+	    vm->state != GW_STATE_PAUSED)
+		r = error_set(err, -EBUSY, "not in state \"%s\"", gw_state_name(vm->state));
+	return r;
+}
+
+int gw_vm_device_add(struct gw_vm *vm, const char *json, struct gw_error *err)
+{
+	struct config_device device;
+	int r = config_parse_device(json, &device, err);
+
+	if (r < 0)
+		return error_context(err, "device_add");
+	pthread_mutex_lock(&vm->lock);
+	r = check_may_change(vm, err);
+	if (!r && vm->machine->config.device_count == CONFIG_DEVICES_MAX)
+		r = error_set(err, -ENOSPC, "there are %d devices already", CONFIG_DEVICES_MAX);
+	if (!r)
+		r = vm_add_device(vm, &device, vm->state != GW_STATE_PRELAUNCH, err);
+	if (!r)
+		vm->machine->config.devices[vm->machine->config.device_count++] = device;
+	pthread_mutex_unlock(&vm->lock);
+	return r < 0 ? error_context(err, "device_add") : 0;
+}
+
+int gw_vm_device_del(struct gw_vm *vm, const char *id, struct gw_error *err)
+{
+	struct device *d;
+	int r;
+
+	pthread_mutex_lock(&vm->lock);
+	r = check_may_change(vm, err);
+	d = r ? NULL : machine_find_device(vm->machine, id);
+	if (!r && !d)
+		r = error_set_class(err, -ENOENT, GW_ERROR_DEVICE_NOT_FOUND,
+				    "Device '%s' not found", id);
+	if (!r)
+		r = d->driver->request_unplug(d, err);
+	pthread_mutex_unlock(&vm->lock);
+	return r < 0 ? error_context(err, "device_del") : 0;
+}

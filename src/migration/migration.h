@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Migration: moves a list of participants to another host, to a directory,
+ * and back. It knows no device and no machine, only what `struct
+ * migration_host` offers it.
+ */
+#ifndef MIGRATION_MIGRATION_H
+#define MIGRATION_MIGRATION_H
+
+#include "base/log.h"
+#include "godwit.h"
+#include "vmm/participant.h"
+
+#include <stdbool.h>
+
+struct migration;
+
+/* The VM as migration sees it. Calls come from migration's own threads, or from within
+ * snapshot_save() and snapshot_load(). */
+struct migration_host {
+	void *opaque;
+	const struct log *log;
+
+	/* (S) The participants; valid until the migration ends (no device comes or goes). */
+	struct participant_list *(*participants)(void *opaque);
+	/* (S) The machine's configuration as JSON; released with free(). NULL: out of memory. */
+	char *(*config)(void *opaque);
+	/* (S) Stops the vCPUs for a switchover or a save; *was_running: they ran. The VM's state
+	 * becomes `state`. Fails if the guest has meanwhile ended. */
+	int (*stop_guest)(void *opaque, enum gw_state state, bool *was_running,
+			  struct gw_error *err);
+	/* (S) Undoes stop_guest: runs or stays paused as before. */
+	void (*resume_guest)(void *opaque);
+	/* (S) From here on the guest may be running elsewhere: never resume by yourself. */
+	void (*handed_over)(void *opaque);
+
+	/* (D) Makes the machine from a configuration that has arrived (the map of host
+	 * resources applied) and gives its participants, in their power-on state. */
+	int (*build)(void *opaque, const char *config, struct participant_list **out,
+		     struct gw_error *err);
+	/* (D) Everything is loaded and the devices run: vCPUs run, or the VM is paused. */
+	void (*start)(void *opaque, bool run);
+	/* (D) Throws away what build() made. */
+	void (*abandon)(void *opaque);
+
+	/* Emits a QMP event, `data` a JSON object as text. */
+	void (*event)(void *opaque, const char *name, const char *data);
+};
+
+int migration_create(const struct migration_host *host, struct migration **out,
+		     struct gw_error *err);
+/* Cancels and waits. */
+void migration_destroy(struct migration *mig);
+
+/* The calls behind gw_vm_migrate, gw_vm_incoming and the like; see godwit.h. */
+int migration_start(struct migration *mig, const char *uri, struct gw_error *err);
+int migration_listen(struct migration *mig, const char *uri, struct gw_error *err);
+/* `why` NULL: the user asked; otherwise the migration fails for that reason. */
+void migration_cancel(struct migration *mig, const char *why);
+/* Waits until nothing is active. Not on a thread of migration's own. */
+void migration_wait(struct migration *mig);
+/* Outgoing or incoming, between its start and its end. */
+bool migration_active(struct migration *mig);
+int migration_query(struct migration *mig, char **json, struct gw_error *err);
+int migration_set_params(struct migration *mig, const struct gw_migrate_params *params,
+			 struct gw_error *err);
+void migration_get_params(struct migration *mig, struct gw_migrate_params *params);
+
+/* Synchronous, on the caller's thread; -EBUSY while a migration is active. */
+int migration_save(struct migration *mig, const char *dir, struct gw_error *err);
+int migration_load(struct migration *mig, const char *dir, bool run, struct gw_error *err);
+
+#endif

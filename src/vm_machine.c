@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The VM's machine: made, taken apart, and what it says of itself.
+ *
+ * What a vCPU's thread reports (the guest resets, powers off, lets a device
+ * go) is noted in a flag and dealt with on the loop's thread, which can stop
+ * the vCPUs. A migration under way ends first: the machine is about to change
+ * under it. stop_guest() looks at the same flags, so that nothing reported
+ * gets lost between here and another host.
+ */
+#include "vm.h"
+
+#include "base/error.h"
+#include "base/util.h"
+#include "vfio/vfio.h"
+#include "vmm/pci.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* One line a driver. */
+static const struct device_driver *const drivers[] = {
+	&vfio_pci_driver,
+};
+
+void vm_set_state(struct gw_vm *vm, enum gw_state state)
+{
+	vm->state = state;
+	pthread_cond_broadcast(&vm->changed);
+}
+
+int vm_need_machine(struct gw_vm *vm, struct gw_error *err)
+{
+	if (!vm->machine || vm->state == GW_STATE_EMPTY)
+		return error_set(err, -ENODATA, "the VM is empty");
+	if (vm->state == GW_STATE_INMIGRATE)
+		return error_set(err, -EBUSY, "the VM waits for its state to arrive");
+	return 0;
+}
+
+/* ---- what the guest wants -------------------------------------------------------- */
+
+static void do_reset(struct gw_vm *vm)
+{
+	struct gw_error err;
+
+	machine_pause(vm->machine);
+	if (machine_reset(vm->machine, &err) < 0) {
+		error_context(&err, "reset");
+		log_error(&vm->log, "%s", err.text);
+		vm_set_state(vm, GW_STATE_INTERNAL_ERROR);
+		return;
+	}
+	machine_run(vm->machine);
+	vm_emit(vm, "RESET", "{\"guest\":true,\"reason\":\"guest-reset\"}");
+}
+
+static void do_power_off(struct gw_vm *vm)
+{
+	machine_pause(vm->machine);
+	vm_set_state(vm, GW_STATE_SHUTDOWN);
+	vm_emit(vm, "SHUTDOWN", "{\"guest\":true,\"reason\":\"guest-shutdown\"}");
+}
+
+static void do_fail(struct gw_vm *vm)
+{
+	machine_pause(vm->machine);
+	vm_set_state(vm, GW_STATE_INTERNAL_ERROR);
+	vm_emit(vm, "STOP", "{}");
+}
+
+static void do_eject(struct gw_vm *vm, uint32_t slots)
+{
+	struct machine *m = vm->machine;
+
+	machine_lock(m);
+	for (unsigned slot = 0; slot < PCI_SLOTS; slot++) {
+		struct pci_function *f = slots >> slot & 1 ? pci_slot(m->pci, slot) : NULL;
+
+		if (f)
+			pci_unplug_now(m->pci, f);
+	}
+	machine_unlock(m);
+}
+
+static void deal_with_guest(void *opaque)
+{
+	struct gw_vm *vm = opaque;
+	uint32_t slots;
+	bool guest_runs;
+
+	vm_end_migration(vm, "the guest was reset, powered off or let a device go");
+	pthread_mutex_lock(&vm->lock);
+	guest_runs = vm->machine && vm->state == GW_STATE_RUNNING;
+	slots = __atomic_exchange_n(&vm->eject_wanted, 0, __ATOMIC_ACQ_REL);
+	if (slots && vm->machine)
+		do_eject(vm, slots);
+	if (__atomic_exchange_n(&vm->failed, false, __ATOMIC_ACQ_REL) && guest_runs)
+		do_fail(vm);
+	else if (__atomic_exchange_n(&vm->poweroff_wanted, false, __ATOMIC_ACQ_REL) && guest_runs)
+		do_power_off(vm);
+	else if (__atomic_exchange_n(&vm->reset_wanted, false, __ATOMIC_ACQ_REL) && guest_runs)
+		do_reset(vm);
+	pthread_mutex_unlock(&vm->lock);
+}
+
+static void note(struct gw_vm *vm, bool *flag)
+{
+	__atomic_store_n(flag, true, __ATOMIC_RELEASE);
+	loop_post(vm->loop, deal_with_guest, vm);
+}
+
+static void on_reset_requested(void *opaque, const char *why)
+{
+	struct gw_vm *vm = opaque;
+
+	log_info(&vm->log, "the guest resets the machine: %s", why);
+	note(vm, &vm->reset_wanted);
+}
+
+static void on_powered_off(void *opaque)
+{
+	struct gw_vm *vm = opaque;
+
+	note(vm, &vm->poweroff_wanted);
+}
+
+static void on_vcpu_failed(void *opaque, const struct gw_error *err)
+{
+	struct gw_vm *vm = opaque;
+
+	(void)err; /* the vCPU has logged it */
+	note(vm, &vm->failed);
+}
+
+static void on_eject(void *opaque, unsigned slot)
+{
+	struct gw_vm *vm = opaque;
+
+	__atomic_fetch_or(&vm->eject_wanted, 1u << slot, __ATOMIC_ACQ_REL);
+	loop_post(vm->loop, deal_with_guest, vm);
+}
+
+/* With `lock` and the device lock held: a device has been handed back to the host. */
+static void on_device_gone(void *opaque, const char *id)
+{
+	struct gw_vm *vm = opaque;
+	struct config *config = &vm->machine->config;
+	char data[80];
+
+	for (unsigned i = 0; i < config->device_count; i++) {
+		if (strcmp(config->devices[i].id, id))
+			continue;
+		memmove(&config->devices[i], &config->devices[i + 1],
+			(config->device_count - i - 1) * sizeof(config->devices[0]));
+		config->device_count--;
+		break;
+	}
+	snprintf(data, sizeof(data), "{\"device\":\"%s\",\"path\":\"/machine/%s\"}", id, id);
+	vm_emit(vm, "DEVICE_DELETED", data);
+}
+
+static void on_event(void *opaque, const char *name, const char *data)
+{
+	vm_emit(opaque, name, data);
+}
+
+/* ---- making and unmaking ----------------------------------------------------------- */
+
+static const struct device_driver *find_driver(const char *type)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(drivers); i++)
+		if (!strcmp(drivers[i]->type, type))
+			return drivers[i];
+	return NULL;
+}
+
+int vm_add_device(struct gw_vm *vm, const struct config_device *config, bool hot,
+		  struct gw_error *err)
+{
+	const struct device_driver *driver = find_driver(config->type);
+	struct device *d;
+	int r;
+
+	if (!driver)
+		return error_set(err, -EINVAL, "device %s: type: no device type \"%s\"", config->id,
+				 config->type);
+	if (machine_find_device(vm->machine, config->id))
+		return error_set(err, -EEXIST, "device %s: the id is taken", config->id);
+	r = driver->create(vm->machine, config, hot, &d, err);
+	if (r < 0)
+		return error_context(err, "device %s", config->id);
+	d->next = vm->machine->devices;
+	vm->machine->devices = d;
+	return 0;
+}
+
+int vm_build(struct gw_vm *vm, const struct config *config, bool incoming, struct gw_error *err)
+{
+	const struct machine_notify notify = {
+		.opaque = vm,
+		.reset_requested = on_reset_requested,
+		.powered_off = on_powered_off,
+		.vcpu_failed = on_vcpu_failed,
+		.eject = on_eject,
+		.device_gone = on_device_gone,
+		.event = on_event,
+	};
+	int r = machine_create(config, vm->loop, &vm->log, &notify, incoming, &vm->machine, err);
+
+	for (unsigned i = 0; i < config->device_count && !r; i++)
+		r = vm_add_device(vm, &config->devices[i], false, err);
+	if (r < 0)
+		vm_demolish(vm);
+	return r;
+}
+
+void vm_demolish(struct gw_vm *vm)
+{
+	if (!vm->machine)
+		return;
+	machine_pause(vm->machine);
+	machine_destroy(vm->machine);
+	vm->machine = NULL;
+	vm->reset_wanted = vm->poweroff_wanted = vm->failed = false;
+	vm->eject_wanted = 0;
+}

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The VM as migration sees it, and the public calls that save, load and move. */
+#include "vm.h"
+
+#include "base/error.h"
+#include "base/util.h"
+#include "migration/inspect.h"
+
+#include <string.h>
+
+/* ---- what migration asks of the VM ------------------------------------------------- */
+
+static struct participant_list *host_participants(void *opaque)
+{
+	struct gw_vm *vm = opaque;
+	struct participant_list *list = NULL;
+
+	pthread_mutex_lock(&vm->lock);
+	if (!vm_need_machine(vm, NULL))
+		list = &vm->machine->participants;
+	pthread_mutex_unlock(&vm->lock);
+	return list;
+}
+
+static char *host_config(void *opaque)
+{
+	struct gw_vm *vm = opaque;
+	char *json = NULL;
+
+	pthread_mutex_lock(&vm->lock);
+	if (vm->machine)
+		json = config_print(&vm->machine->config);
+	pthread_mutex_unlock(&vm->lock);
+	return json;
+}
+
+static bool guest_wants_something(struct gw_vm *vm)
+{
+	return __atomic_load_n(&vm->reset_wanted, __ATOMIC_ACQUIRE) ||
+	       __atomic_load_n(&vm->poweroff_wanted, __ATOMIC_ACQUIRE) ||
+	       __atomic_load_n(&vm->failed, __ATOMIC_ACQUIRE) ||
+	       __atomic_load_n(&vm->eject_wanted, __ATOMIC_ACQUIRE);
+}
+
+static int host_stop_guest(void *opaque, enum gw_state state, bool *was_running,
+			   struct gw_error *err)
+{
+	struct gw_vm *vm = opaque;
+	int r = 0;
+
+	pthread_mutex_lock(&vm->lock);
+	vm->before_stop = vm->state;
+	*was_running = vm->state == GW_STATE_RUNNING;
+	if (!*was_running && vm->state != GW_STATE_PAUSED && vm->state != GW_STATE_PRELAUNCH) {
+		r = error_set(err, -EINVAL, "the guest is in state \"%s\"",
+			      gw_state_name(vm->state));
+	} else if (*was_running) {
+		machine_pause(vm->machine);
+		if (guest_wants_something(vm)) {
+			machine_run(vm->machine);
+			r = error_set(err, -EAGAIN,
+				      "the guest was just about to reset, power off or let a device go");
+		}
+	}
+	if (!r)
+		vm_set_state(vm, state);
+	pthread_mutex_unlock(&vm->lock);
+	if (!r && *was_running)
+		vm_emit(vm, "STOP", "{}");
+	return r;
+}
+
+static void host_resume_guest(void *opaque)
+{
+	struct gw_vm *vm = opaque;
+	bool was_running;
+
+	pthread_mutex_lock(&vm->lock);
+	was_running = vm->before_stop == GW_STATE_RUNNING;
+	if (was_running)
+		machine_run(vm->machine);
+	vm_set_state(vm, vm->before_stop);
+	pthread_mutex_unlock(&vm->lock);
+	if (was_running)
+		vm_emit(vm, "RESUME", "{}");
+}
+
+static void host_handed_over(void *opaque)
+{
+	struct gw_vm *vm = opaque;
+
+	pthread_mutex_lock(&vm->lock);
+	vm_set_state(vm, GW_STATE_POSTMIGRATE);
+	pthread_mutex_unlock(&vm->lock);
+}
+
+static int host_build(void *opaque, const char *json, struct participant_list **out,
+		      struct gw_error *err)
+{
+	struct gw_vm *vm = opaque;
+	autofree struct config *config = malloc(sizeof(*config));
+	int r;
+
+	if (!config)
+		return error_set(err, -ENOMEM, "out of memory");
+	r = config_parse(json, "configuration", config, err);
+	if (!r)
+		r = config_apply_map(config, vm->map.entries, vm->map.count, err);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&vm->lock);
+	r = vm->quit ? error_set(err, -ECANCELED, "the VM is told to quit")
+		     : vm_build(vm, config, true, err);
+	if (!r)
+		*out = &vm->machine->participants;
+	pthread_mutex_unlock(&vm->lock);
+	return r;
+}
+
+static void host_start(void *opaque, bool run)
+{
+	struct gw_vm *vm = opaque;
+
+	pthread_mutex_lock(&vm->lock);
+	vm->machine->incoming = false;
+	if (run)
+		machine_run(vm->machine);
+	vm_set_state(vm, run ? GW_STATE_RUNNING : GW_STATE_PAUSED);
+	pthread_mutex_unlock(&vm->lock);
+	if (run)
+		vm_emit(vm, "RESUME", "{}");
+}
+
+static void host_abandon(void *opaque)
+{
+	struct gw_vm *vm = opaque;
+
+	pthread_mutex_lock(&vm->lock);
+	vm_demolish(vm);
+	pthread_mutex_unlock(&vm->lock);
+}
+
+static void host_event(void *opaque, const char *name, const char *data)
+{
+	vm_emit(opaque, name, data);
+}
+
+const struct migration_host vm_migration_host = {
+	.participants = host_participants,
+	.config = host_config,
+	.stop_guest = host_stop_guest,
+	.resume_guest = host_resume_guest,
+	.handed_over = host_handed_over,
+	.build = host_build,
+	.start = host_start,
+	.abandon = host_abandon,
+	.event = host_event,
+};
+
+void vm_end_migration(struct gw_vm *vm, const char *why)
+{
+	migration_cancel(vm->migration, why);
+	migration_wait(vm->migration);
+}
+
+/* ---- the map of host resources -------------------------------------------------------- */
+
+void vm_map_free(struct vm_map *map)
+{
+	for (size_t i = 0; i < map->count; i++) {
+		free((char *)(uintptr_t)map->entries[i].path);
+		free((char *)(uintptr_t)map->entries[i].value);
+	}
+	free(map->entries);
+	*map = (struct vm_map){ 0 };
+}
+
+static int map_copy(const struct gw_map *from, size_t count, struct vm_map *to,
+		    struct gw_error *err)
+{
+	to->count = 0;
+	to->entries = calloc(count + 1, sizeof(to->entries[0]));
+	for (size_t i = 0; to->entries && i < count; i++) {
+		to->entries[i].path = strdup(from[i].path);
+		to->entries[i].value = strdup(from[i].value);
+		to->count++;
+		if (!to->entries[i].path || !to->entries[i].value)
+			break;
+	}
+	if (!to->entries || to->count < count ||
+	    (count && (!to->entries[count - 1].path || !to->entries[count - 1].value))) {
+		vm_map_free(to);
+		return error_set(err, -ENOMEM, "map: out of memory");
+	}
+	return 0;
+}
+
+/* An empty VM, or one that still waits, gets ready to take something in. */
+static int expect_arrival(struct gw_vm *vm, const struct gw_map *map, size_t count,
+			  struct gw_error *err)
+{
+	struct vm_map copy;
+	int r = map_copy(map, count, &copy, err);
+
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&vm->lock);
+	if (vm->machine || (vm->state != GW_STATE_EMPTY && vm->state != GW_STATE_INMIGRATE)) {
+		r = error_set(err, -EBUSY, "the VM is not empty");
+		vm_map_free(&copy);
+	} else if (migration_active(vm->migration)) {
+		r = error_set(err, -EBUSY, "the VM waits for a migration already");
+		vm_map_free(&copy);
+	} else {
+		vm_map_free(&vm->map);
+		vm->map = copy;
+		vm_set_state(vm, GW_STATE_INMIGRATE);
+	}
+	pthread_mutex_unlock(&vm->lock);
+	return r;
+}
+
+/* ---- the public calls ------------------------------------------------------------------- */
+
+int gw_vm_save(struct gw_vm *vm, const char *dir, struct gw_error *err)
+{
+	int r;
+
+	pthread_mutex_lock(&vm->lock);
+	r = vm_need_machine(vm, err);
+	pthread_mutex_unlock(&vm->lock);
+	if (!r)
+		r = migration_save(vm->migration, dir, err);
+	return r < 0 ? error_context(err, "save %s", dir) : 0;
+}
+
+int gw_vm_restore(struct gw_vm *vm, const char *dir, const struct gw_map *map, size_t map_count,
+		  bool run, struct gw_error *err)
+{
+	enum gw_state before = gw_vm_state(vm);
+	int r = expect_arrival(vm, map, map_count, err);
+
+	if (r < 0)
+		return error_context(err, "restore %s", dir);
+	r = migration_load(vm->migration, dir, run, err);
+	if (!r)
+		return 0;
+	pthread_mutex_lock(&vm->lock);
+	vm_set_state(vm, before);
+	pthread_mutex_unlock(&vm->lock);
+	return error_context(err, "restore %s", dir);
+}
+
+int gw_vm_incoming(struct gw_vm *vm, const char *uri, const struct gw_map *map, size_t map_count,
+		   struct gw_error *err)
+{
+	int r = expect_arrival(vm, map, map_count, err);
+
+	if (!r && uri)
+		r = migration_listen(vm->migration, uri, err);
+	return r < 0 ? error_context(err, "incoming") : 0;
+}
+
+int gw_vm_migrate(struct gw_vm *vm, const char *uri, struct gw_error *err)
+{
+	int r;
+
+	pthread_mutex_lock(&vm->lock);
+	r = vm_need_machine(vm, err);
+	if (!r && vm->state != GW_STATE_RUNNING && vm->state != GW_STATE_PAUSED &&
+	    vm->state != GW_STATE_PRELAUNCH)
+		r = error_set(err, -EINVAL, "the guest is in state \"%s\"",
+			      gw_state_name(vm->state));
+	pthread_mutex_unlock(&vm->lock);
+	if (!r)
+		r = migration_start(vm->migration, uri, err);
+	return r < 0 ? error_context(err, "migrate") : 0;
+}
+
+int gw_vm_migrate_cancel(struct gw_vm *vm, struct gw_error *err)
+{
+	(void)err;
+	migration_cancel(vm->migration, NULL);
+	return 0;
+}
+
+int gw_vm_query_migrate(struct gw_vm *vm, char **json, struct gw_error *err)
+{
+	return migration_query(vm->migration, json, err);
+}
+
+int gw_vm_set_migrate_params(struct gw_vm *vm, const struct gw_migrate_params *params,
+			     struct gw_error *err)
+{
+	return migration_set_params(vm->migration, params, err);
+}
+
+void gw_vm_get_migrate_params(struct gw_vm *vm, struct gw_migrate_params *params)
+{
+	migration_get_params(vm->migration, params);
+}
+
+int gw_inspect(const char *path, char **json, struct gw_error *err)
+{
+	return inspect_path(path, json, err);
+}

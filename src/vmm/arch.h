@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What an architecture supplies to the machine. One implementation is linked
+ * in: src/vmm/x86/ or src/vmm/arm64/.
+ */
+#ifndef VMM_ARCH_H
+#define VMM_ARCH_H
+
+#include "godwit.h"
+
+#include <linux/kvm.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct machine;
+struct vcpu;
+
+struct arch_ram_range {
+	uint64_t gpa, size;
+};
+#define ARCH_RAM_RANGES 2
+
+/* How RAM of this size is laid out around the architecture's holes; returns the ranges. */
+unsigned arch_ram_layout(uint64_t ram_size, struct arch_ram_range out[ARCH_RAM_RANGES]);
+
+/* The VM's part: interrupt controller, timers, address-space quirks, platform devices of the
+ * architecture, and their participants. Memory exists, vCPUs do not yet. */
+int arch_create(struct machine *m, struct gw_error *err);
+void arch_destroy(struct machine *m);
+
+/* KVM's routing of the controller's pins; returns the number of entries put into out. */
+#define ARCH_IRQ_ROUTES 64
+unsigned arch_irq_routes(struct kvm_irq_routing_entry out[ARCH_IRQ_ROUTES]);
+
+/* A vCPU in its power-on state, with the features that the guest is to see. With an incoming
+ * machine the features come with the state instead. */
+int arch_vcpu_create(struct vcpu *v, struct gw_error *err);
+void arch_vcpu_destroy(struct vcpu *v);
+
+/* An exit that the architecture-neutral loop does not know: true if it was dealt with. */
+bool arch_vcpu_exit(struct vcpu *v);
+
+/* Back to power-on: controllers, vCPUs. Then the boot images into memory, firmware tables,
+ * and the boot vCPU at the kernel's entry. vCPUs are paused. */
+int arch_reset(struct machine *m, struct gw_error *err);
+
+/* Guest time stands still between these two; vCPUs are paused at the first and about to run
+ * at the second. */
+void arch_time_stop(struct machine *m);
+void arch_time_continue(struct machine *m);
+
+/* Checks that the host's KVM has what the architecture needs; names what it lacks. */
+int arch_check_kvm(int kvm_fd, struct gw_error *err);
+
+#endif

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The boot images: kernel and initrd, kept as open files so that a reset can
+ * load them again. They travel with the VM (participant "boot"), so that a
+ * guest can be reset where it arrived without the files of where it began.
+ */
+#ifndef VMM_BOOT_H
+#define VMM_BOOT_H
+
+#include "vmm/machine.h"
+
+struct boot_image {
+	int fd; /* -1: none */
+	uint64_t size;
+};
+
+struct boot;
+
+/* Opens the images that the configuration names, or (incoming) makes empty ones to be loaded. */
+int boot_create(struct machine *m, struct boot **out, struct gw_error *err);
+void boot_destroy(struct boot *boot);
+
+const struct boot_image *boot_kernel(const struct boot *boot);
+const struct boot_image *boot_initrd(const struct boot *boot);
+
+/* Copies [offset, offset+len) of an image into guest memory. `what` names it in errors. */
+int boot_copy(struct machine *m, const struct boot_image *image, const char *what, uint64_t offset,
+	      uint64_t len, uint64_t gpa, struct gw_error *err);
+
+#endif

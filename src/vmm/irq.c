@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/irq.h"
+
+#include "base/error.h"
+#include "base/io.h"
+#include "base/util.h"
+#include "vmm/arch.h"
+#include "vmm/machine.h"
+
+#include <linux/kvm.h>
+#include <string.h>
+
+#define IRQ_MSIS 1024 /* GSIs for MSI vectors */
+
+struct irqs {
+	struct machine *machine;
+	pthread_mutex_t lock; /* guards all below, and the order of KVM_SET_GSI_ROUTING */
+	struct kvm_irq_routing_entry pins[ARCH_IRQ_ROUTES];
+	unsigned pin_count;
+	bool msi_used[IRQ_MSIS];
+	bool msi_routed[IRQ_MSIS];
+	struct msi_message msi[IRQ_MSIS];
+};
+
+static struct kvm_irq_routing_entry msi_entry(uint32_t gsi, const struct msi_message *msg)
+{
+	return (struct kvm_irq_routing_entry){
+		.gsi = gsi,
+		.type = KVM_IRQ_ROUTING_MSI,
+		.u.msi = {
+			.address_lo = (uint32_t)msg->address,
+			.address_hi = (uint32_t)(msg->address >> 32),
+			.data = msg->data,
+		},
+	};
+}
+
+/* KVM takes the whole table at once (KVM API, 4.52). */
+static int commit(struct irqs *irqs, struct gw_error *err)
+{
+	autofree struct kvm_irq_routing *table =
+		calloc(1, sizeof(*table) + (ARCH_IRQ_ROUTES + IRQ_MSIS) * sizeof(table->entries[0]));
+	int r;
+
+	if (!table)
+		return error_set(err, -ENOMEM, "interrupt routing: out of memory");
+	memcpy(table->entries, irqs->pins, irqs->pin_count * sizeof(irqs->pins[0]));
+	table->nr = irqs->pin_count;
+	for (uint32_t i = 0; i < IRQ_MSIS; i++)
+		if (irqs->msi_routed[i])
+			table->entries[table->nr++] = msi_entry(IRQ_LINES + i, &irqs->msi[i]);
+	r = io_ioctl(irqs->machine->vm_fd, KVM_SET_GSI_ROUTING, table);
+	return r < 0 ? error_set_sys(err, r, "KVM_SET_GSI_ROUTING (%u entries)", table->nr) : 0;
+}
+
+int irqs_create(struct machine *m, struct irqs **out, struct gw_error *err)
+{
+	struct irqs *irqs = calloc(1, sizeof(*irqs));
+	int r;
+
+	if (!irqs)
+		return error_set(err, -ENOMEM, "interrupts: out of memory");
+	irqs->machine = m;
+	pthread_mutex_init(&irqs->lock, NULL);
+	irqs->pin_count = arch_irq_routes(irqs->pins);
+	r = commit(irqs, err);
+	if (r < 0) {
+		irqs_destroy(irqs);
+		return r;
+	}
+	*out = irqs;
+	return 0;
+}
+
+void irqs_destroy(struct irqs *irqs)
+{
+	if (!irqs)
+		return;
+	pthread_mutex_destroy(&irqs->lock);
+	free(irqs);
+}
+
+int irq_set_line(struct irqs *irqs, uint32_t gsi, int level)
+{
+	struct kvm_irq_level line = { .irq = gsi, .level = level ? 1 : 0 };
+
+	return io_ioctl(irqs->machine->vm_fd, KVM_IRQ_LINE, &line);
+}
+
+int irq_send_msi(struct irqs *irqs, const struct msi_message *msg)
+{
+	struct kvm_msi msi = {
+		.address_lo = (uint32_t)msg->address,
+		.address_hi = (uint32_t)(msg->address >> 32),
+		.data = msg->data,
+	};
+
+	return io_ioctl(irqs->machine->vm_fd, KVM_SIGNAL_MSI, &msi);
+}
+
+int irq_alloc_msi(struct irqs *irqs, uint32_t *gsi, struct gw_error *err)
+{
+	int r = error_set(err, -ENOSPC, "all %d GSIs for MSI vectors are taken", IRQ_MSIS);
+
+	pthread_mutex_lock(&irqs->lock);
+	for (uint32_t i = 0; i < IRQ_MSIS; i++) {
+		if (irqs->msi_used[i])
+			continue;
+		irqs->msi_used[i] = true;
+		*gsi = IRQ_LINES + i;
+		r = 0;
+		break;
+	}
+	pthread_mutex_unlock(&irqs->lock);
+	return r;
+}
+
+static bool is_msi(uint32_t gsi)
+{
+	return gsi >= IRQ_LINES && gsi - IRQ_LINES < IRQ_MSIS;
+}
+
+int irq_route_msis(struct irqs *irqs, const uint32_t *gsis, const struct msi_message *msgs,
+		   unsigned count, struct gw_error *err)
+{
+	bool changed = false;
+	int r = 0;
+
+	pthread_mutex_lock(&irqs->lock);
+	for (unsigned n = 0; n < count && !r; n++) {
+		uint32_t i = gsis[n] - IRQ_LINES;
+
+		if (!is_msi(gsis[n]) || !irqs->msi_used[i]) {
+			r = error_set(err, -EINVAL, "GSI %u is no MSI vector's", gsis[n]);
+			break;
+		}
+		if (irqs->msi_routed[i] && irqs->msi[i].address == msgs[n].address &&
+		    irqs->msi[i].data == msgs[n].data)
+			continue;
+		irqs->msi[i] = msgs[n];
+		irqs->msi_routed[i] = true;
+		changed = true;
+	}
+	if (changed && !r)
+		r = commit(irqs, err);
+	pthread_mutex_unlock(&irqs->lock);
+	return r;
+}
+
+int irq_route_msi(struct irqs *irqs, uint32_t gsi, const struct msi_message *msg,
+		  struct gw_error *err)
+{
+	return irq_route_msis(irqs, &gsi, msg, 1, err);
+}
+
+void irq_free_msi(struct irqs *irqs, uint32_t gsi)
+{
+	uint32_t i = gsi - IRQ_LINES;
+
+	if (!is_msi(gsi))
+		return;
+	pthread_mutex_lock(&irqs->lock);
+	irqs->msi_used[i] = false;
+	if (irqs->msi_routed[i]) {
+		irqs->msi_routed[i] = false;
+		commit(irqs, NULL);
+	}
+	pthread_mutex_unlock(&irqs->lock);
+}
+
+int irq_attach_fd(struct irqs *irqs, uint32_t gsi, int fd, int resample_fd, struct gw_error *err)
+{
+	struct kvm_irqfd irqfd = { .fd = (uint32_t)fd, .gsi = gsi };
+	int r;
+
+	if (resample_fd >= 0) {
+		irqfd.flags = KVM_IRQFD_FLAG_RESAMPLE;
+		irqfd.resamplefd = (uint32_t)resample_fd;
+	}
+	r = io_ioctl(irqs->machine->vm_fd, KVM_IRQFD, &irqfd);
+	return r < 0 ? error_set_sys(err, r, "GSI %u: KVM_IRQFD", gsi) : 0;
+}
+
+void irq_detach_fd(struct irqs *irqs, uint32_t gsi, int fd)
+{
+	struct kvm_irqfd irqfd = {
+		.fd = (uint32_t)fd,
+		.gsi = gsi,
+		.flags = KVM_IRQFD_FLAG_DEASSIGN,
+	};
+
+	io_ioctl(irqs->machine->vm_fd, KVM_IRQFD, &irqfd);
+}

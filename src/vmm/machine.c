@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/machine.h"
+
+#include "base/error.h"
+#include "base/io.h"
+#include "base/util.h"
+#include "vmm/arch.h"
+#include "vmm/boot.h"
+#include "vmm/irq.h"
+#include "vmm/memory.h"
+#include "vmm/pci.h"
+#include "vmm/pm.h"
+#include "vmm/serial.h"
+#include "vmm/vcpu.h"
+
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <string.h>
+
+static const struct {
+	int cap;
+	const char *name;
+} needed_caps[] = {
+	{ KVM_CAP_USER_MEMORY, "KVM_CAP_USER_MEMORY" },
+	{ KVM_CAP_IRQFD, "KVM_CAP_IRQFD" },
+	{ KVM_CAP_IRQFD_RESAMPLE, "KVM_CAP_IRQFD_RESAMPLE" },
+	{ KVM_CAP_IOEVENTFD, "KVM_CAP_IOEVENTFD" },
+	{ KVM_CAP_IRQ_ROUTING, "KVM_CAP_IRQ_ROUTING" },
+	{ KVM_CAP_SIGNAL_MSI, "KVM_CAP_SIGNAL_MSI" },
+	{ KVM_CAP_IMMEDIATE_EXIT, "KVM_CAP_IMMEDIATE_EXIT" },
+	{ KVM_CAP_MP_STATE, "KVM_CAP_MP_STATE" },
+};
+
+static int open_kvm(struct machine *m, struct gw_error *err)
+{
+	int version;
+
+	m->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	if (m->kvm_fd < 0)
+		return error_set_sys(err, -errno, "/dev/kvm");
+	version = io_ioctl(m->kvm_fd, KVM_GET_API_VERSION, NULL);
+	if (version != KVM_API_VERSION)
+		return error_set_class(err, -ENOTSUP, GW_ERROR_KVM_MISSING_CAP,
+				       "/dev/kvm: API version %d, not %d", version, KVM_API_VERSION);
+	for (size_t i = 0; i < ARRAY_SIZE(needed_caps); i++) {
+		if (io_ioctl(m->kvm_fd, KVM_CHECK_EXTENSION,
+			     (void *)(uintptr_t)needed_caps[i].cap) <= 0)
+			return error_set_class(err, -ENOTSUP, GW_ERROR_KVM_MISSING_CAP,
+					       "/dev/kvm: %s is missing", needed_caps[i].name);
+	}
+	return arch_check_kvm(m->kvm_fd, err);
+}
+
+static int create_vm(struct machine *m, struct gw_error *err)
+{
+	m->vm_fd = io_ioctl(m->kvm_fd, KVM_CREATE_VM, NULL);
+	return m->vm_fd < 0 ? error_set_sys(err, m->vm_fd, "/dev/kvm: KVM_CREATE_VM") : 0;
+}
+
+static int create_vcpus(struct machine *m, struct gw_error *err)
+{
+	m->vcpus = calloc(m->config.cpus, sizeof(struct vcpu *));
+	if (!m->vcpus)
+		return error_set(err, -ENOMEM, "vCPUs: out of memory");
+	for (unsigned i = 0; i < m->config.cpus; i++) {
+		int r = vcpu_create(m, i, &m->vcpus[i], err);
+
+		if (r < 0)
+			return r;
+		m->vcpu_count++;
+		r = participant_add(&m->participants, &m->vcpus[i]->participant, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int create_memory(struct machine *m, struct gw_error *err)
+{
+	int r = memory_create(m, m->config.memory, &m->memory, err);
+
+	return r < 0 ? r : participant_add(&m->participants, memory_participant(m->memory), err);
+}
+
+static int create_boot(struct machine *m, struct gw_error *err)
+{
+	return boot_create(m, &m->boot, err);
+}
+
+static int create_irqs(struct machine *m, struct gw_error *err)
+{
+	return irqs_create(m, &m->irqs, err);
+}
+
+static int create_pci(struct machine *m, struct gw_error *err)
+{
+	return pci_create(m, &m->pci, err);
+}
+
+static int create_serial(struct machine *m, struct gw_error *err)
+{
+	return serial_create(m, &m->config.serial, &m->serial, err);
+}
+
+/* Made in this order, taken apart in the reverse one (machine_destroy). */
+static int (*const create_steps[])(struct machine *m, struct gw_error *err) = {
+	open_kvm,   create_vm,	 create_boot,	create_memory, arch_create,
+	create_irqs, create_pci, create_serial, create_vcpus,
+};
+
+int machine_create(const struct config *config, struct loop *loop, const struct log *log,
+		   const struct machine_notify *notify, bool incoming, struct machine **out,
+		   struct gw_error *err)
+{
+	struct machine *m = calloc(1, sizeof(*m));
+
+	if (!m)
+		return error_set(err, -ENOMEM, "machine: out of memory");
+	m->config = *config;
+	m->loop = loop;
+	m->log = log;
+	m->notify = *notify;
+	m->incoming = incoming;
+	m->kvm_fd = m->vm_fd = -1;
+	pthread_mutex_init(&m->device_lock, NULL);
+	bus_init(&m->mmio);
+	bus_init(&m->pio);
+	for (size_t i = 0; i < ARRAY_SIZE(create_steps); i++) {
+		int r = create_steps[i](m, err);
+
+		if (r < 0) {
+			machine_destroy(m);
+			return r;
+		}
+	}
+	*out = m;
+	return 0;
+}
+
+void machine_destroy(struct machine *m)
+{
+	if (!m)
+		return;
+	while (m->devices) {
+		struct device *d = m->devices;
+
+		machine_forget_device(m, d);
+		d->driver->destroy(d);
+	}
+	for (unsigned i = 0; i < m->vcpu_count; i++)
+		vcpu_destroy(m->vcpus[i]);
+	free(m->vcpus);
+	serial_destroy(m->serial);
+	pci_destroy(m->pci);
+	irqs_destroy(m->irqs);
+	arch_destroy(m);
+	memory_destroy(m->memory);
+	boot_destroy(m->boot);
+	bus_fini(&m->mmio);
+	bus_fini(&m->pio);
+	if (m->vm_fd >= 0)
+		close(m->vm_fd);
+	if (m->kvm_fd >= 0)
+		close(m->kvm_fd);
+	pthread_mutex_destroy(&m->device_lock);
+	free(m);
+}
+
+int machine_reset(struct machine *m, struct gw_error *err)
+{
+	machine_lock(m);
+	pci_reset(m->pci);
+	pm_reset(m->pm);
+	serial_reset(m->serial);
+	machine_unlock(m);
+	return arch_reset(m, err);
+}
+
+void machine_pause(struct machine *m)
+{
+	bool ran = machine_running(m);
+
+	for (unsigned i = 0; i < m->vcpu_count; i++)
+		vcpu_request_pause(m->vcpus[i]);
+	for (unsigned i = 0; i < m->vcpu_count; i++)
+		vcpu_wait_paused(m->vcpus[i]);
+	if (ran)
+		arch_time_stop(m);
+	m->running = false;
+}
+
+void machine_run(struct machine *m)
+{
+	if (machine_running(m))
+		return;
+	arch_time_continue(m);
+	m->running = true;
+	for (unsigned i = 0; i < m->vcpu_count; i++)
+		vcpu_run(m->vcpus[i]);
+}
+
+bool machine_running(const struct machine *m)
+{
+	return m->running;
+}
+
+int machine_powerdown(struct machine *m, struct gw_error *err)
+{
+	if (!machine_running(m))
+		return error_set(err, -EINVAL, "the guest does not run: its power button is dead");
+	machine_lock(m);
+	pm_power_button(m->pm);
+	machine_unlock(m);
+	return 0;
+}
+
+struct device *machine_find_device(struct machine *m, const char *id)
+{
+	for (struct device *d = m->devices; d; d = d->next)
+		if (!strcmp(d->id, id))
+			return d;
+	return NULL;
+}
+
+void machine_forget_device(struct machine *m, struct device *d)
+{
+	for (struct device **pp = &m->devices; *pp; pp = &(*pp)->next) {
+		if (*pp == d) {
+			*pp = d->next;
+			return;
+		}
+	}
+}

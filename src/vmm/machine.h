@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The machine: KVM, memory, interrupts, buses, vCPUs and what is plugged in.
+ *
+ * Locks: `device_lock` guards all emulated device state; bus handlers run with
+ * it held, and so do handlers on the loop that touch devices. vCPUs are never
+ * paused with it held (one may be waiting for it).
+ */
+#ifndef VMM_MACHINE_H
+#define VMM_MACHINE_H
+
+#include "base/log.h"
+#include "base/loop.h"
+#include "vmm/bus.h"
+#include "vmm/config.h"
+#include "vmm/device.h"
+#include "vmm/participant.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct memory;
+struct irqs;
+struct pci_bus;
+struct vcpu;
+struct serial;
+struct pm;
+struct boot;
+struct arch;
+
+/* What the machine tells its owner. Called on any thread, with no lock of the machine held
+ * but perhaps the device lock; must only take note and return. */
+struct machine_notify {
+	void *opaque;
+	void (*reset_requested)(void *opaque, const char *why);
+	void (*powered_off)(void *opaque);
+	void (*vcpu_failed)(void *opaque, const struct gw_error *err);
+	/* The guest lets go of what is in a PCI slot: the owner calls pci_unplug_now() soon, from
+	 * a thread that may wait. */
+	void (*eject)(void *opaque, unsigned slot);
+	/* A device that was ejected has been handed back; it is gone, `id` is what is left of it. */
+	void (*device_gone)(void *opaque, const char *id);
+	/* A device has something for the event stream (JSON object as text). */
+	void (*event)(void *opaque, const char *name, const char *data);
+};
+
+struct machine {
+	const struct log *log;
+	struct loop *loop;
+	struct machine_notify notify;
+	struct config config;
+
+	int kvm_fd, vm_fd;
+	pthread_mutex_t device_lock;
+	struct memory *memory;
+	struct irqs *irqs;
+	struct bus mmio, pio;
+	struct pci_bus *pci;
+	struct serial *serial;
+	struct pm *pm;
+	struct boot *boot;
+	struct arch *arch;
+	struct vcpu **vcpus;
+	unsigned vcpu_count;
+	struct device *devices;
+	struct participant_list participants;
+
+	bool running;  /* vCPUs have been let go (machine_run) and not stopped (machine_pause) */
+	bool incoming; /* being made for a stream or a snapshot: state comes from there */
+};
+
+/* Makes a machine from a configuration, without devices of the list (the caller adds them
+ * by their drivers). With `incoming` no boot image is opened and nothing is put into memory. */
+int machine_create(const struct config *config, struct loop *loop, const struct log *log,
+		   const struct machine_notify *notify, bool incoming, struct machine **out,
+		   struct gw_error *err);
+/* Devices are destroyed first, by their drivers. vCPUs must be paused or never have run. */
+void machine_destroy(struct machine *m);
+
+/* Power-on state: boot images into memory, vCPUs at their first instruction, devices reset.
+ * vCPUs are paused. */
+int machine_reset(struct machine *m, struct gw_error *err);
+
+/* All vCPUs stop (returns when they have), or run. Not with the device lock held, and by one
+ * thread at a time. */
+void machine_pause(struct machine *m);
+void machine_run(struct machine *m);
+bool machine_running(const struct machine *m);
+
+/* The power button. */
+int machine_powerdown(struct machine *m, struct gw_error *err);
+
+/* A device: by driver from its configuration; its removal. */
+struct device *machine_find_device(struct machine *m, const char *id);
+void machine_forget_device(struct machine *m, struct device *d);
+
+static inline void machine_lock(struct machine *m)
+{
+	pthread_mutex_lock(&m->device_lock);
+}
+
+static inline void machine_unlock(struct machine *m)
+{
+	pthread_mutex_unlock(&m->device_lock);
+}
+
+#endif

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/memory.h"
+#include "vmm/memory_internal.h"
+
+#include "base/error.h"
+#include "base/io.h"
+#include "base/util.h"
+#include "vmm/arch.h"
+#include "vmm/machine.h"
+
+#include <linux/kvm.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+static int set_memslot(struct memory *mem, uint32_t slot, uint32_t flags, uint64_t gpa,
+		       uint64_t size, void *hva)
+{
+	struct kvm_userspace_memory_region region = {
+		.slot = slot,
+		.flags = flags,
+		.guest_phys_addr = gpa,
+		.memory_size = size,
+		.userspace_addr = (uintptr_t)hva,
+	};
+
+	return io_ioctl(mem->machine->vm_fd, KVM_SET_USER_MEMORY_REGION, &region);
+}
+
+int memory_set_region_flags(struct memory *mem, const struct ram_region *r, uint32_t flags)
+{
+	return set_memslot(mem, r->slot, flags, r->gpa, r->size, r->hva);
+}
+
+static int region_create(struct memory *mem, const struct arch_ram_range *range, unsigned index,
+			 struct gw_error *err)
+{
+	struct ram_region *r = &mem->regions[index];
+	char name[32];
+	int ret;
+
+	snprintf(name, sizeof(name), "godwit-ram%u", index);
+	*r = (struct ram_region){ .gpa = range->gpa, .size = range->size, .slot = index, .fd = -1 };
+	r->fd = memfd_create(name, MFD_CLOEXEC);
+	if (r->fd < 0)
+		return error_set_sys(err, -errno, "guest RAM: memfd_create");
+	if (ftruncate(r->fd, (off_t)r->size) < 0)
+		return error_set_sys(err, -errno, "guest RAM: %llu bytes",
+				     (unsigned long long)r->size);
+	r->hva = mmap(NULL, r->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, r->fd, 0);
+	if (r->hva == MAP_FAILED) {
+		r->hva = NULL;
+		return error_set_sys(err, -errno, "guest RAM: mmap of %llu bytes",
+				     (unsigned long long)r->size);
+	}
+	/* Guest memory is the guest's, not a crash dump's. */
+	madvise(r->hva, r->size, MADV_DONTDUMP);
+	ret = memory_set_region_flags(mem, r, 0);
+	if (ret < 0)
+		return error_set_sys(err, ret, "guest RAM at 0x%llx: KVM_SET_USER_MEMORY_REGION",
+				     (unsigned long long)r->gpa);
+	return 0;
+}
+
+int memory_create(struct machine *m, uint64_t ram_size, struct memory **out, struct gw_error *err)
+{
+	struct memory *mem = calloc(1, sizeof(*mem));
+	struct arch_ram_range ranges[ARCH_RAM_RANGES];
+	unsigned count = arch_ram_layout(ram_size, ranges);
+
+	if (!mem)
+		return error_set(err, -ENOMEM, "guest RAM: out of memory");
+	mem->machine = m;
+	mem->size = ram_size;
+	pthread_mutex_init(&mem->lock, NULL);
+	ram_participant_init(mem);
+	for (unsigned i = 0; i < count; i++) {
+		int r;
+
+		mem->region_count = i + 1;
+		r = region_create(mem, &ranges[i], i, err);
+		if (r < 0) {
+			memory_destroy(mem);
+			return r;
+		}
+	}
+	mem->device_slots = count;
+	memory_dirty_probe(mem);
+	*out = mem;
+	return 0;
+}
+
+void memory_destroy(struct memory *mem)
+{
+	if (!mem)
+		return;
+	memory_dirty_stop(mem);
+	memory_dirty_fini(mem);
+	ram_participant_fini(mem);
+	for (size_t i = 0; i < mem->region_count; i++) {
+		struct ram_region *r = &mem->regions[i];
+
+		if (r->hva) {
+			set_memslot(mem, r->slot, 0, r->gpa, 0, NULL);
+			munmap(r->hva, r->size);
+		}
+		if (r->fd >= 0)
+			close(r->fd);
+	}
+	pthread_mutex_destroy(&mem->lock);
+	free(mem);
+}
+
+size_t memory_region_count(const struct memory *mem)
+{
+	return mem->region_count;
+}
+
+const struct ram_region *memory_region(const struct memory *mem, size_t i)
+{
+	return &mem->regions[i];
+}
+
+uint64_t memory_size(const struct memory *mem)
+{
+	return mem->size;
+}
+
+void *memory_hva(const struct memory *mem, uint64_t gpa, uint64_t len)
+{
+	for (size_t i = 0; i < mem->region_count; i++) {
+		const struct ram_region *r = &mem->regions[i];
+
+		if (gpa >= r->gpa && gpa - r->gpa < r->size && len <= r->size - (gpa - r->gpa))
+			return r->hva + (gpa - r->gpa);
+	}
+	return NULL;
+}
+
+int memory_read(const struct memory *mem, uint64_t gpa, void *buf, size_t len)
+{
+	const void *from = memory_hva(mem, gpa, len);
+
+	if (!from)
+		return -EFAULT;
+	memcpy(buf, from, len);
+	return 0;
+}
+
+int memory_write(struct memory *mem, uint64_t gpa, const void *buf, size_t len)
+{
+	void *to = memory_hva(mem, gpa, len);
+
+	if (!to)
+		return -EFAULT;
+	memcpy(to, buf, len);
+	memory_mark_dirty(mem, gpa, len);
+	return 0;
+}
+
+/* ---- device memory ------------------------------------------------------ */
+
+int memory_map_device(struct memory *mem, uint64_t gpa, void *hva, uint64_t size, bool readonly,
+		      uint32_t *slot, struct gw_error *err)
+{
+	unsigned i;
+	int r;
+
+	pthread_mutex_lock(&mem->lock);
+	for (i = 0; i < ARRAY_SIZE(mem->device_slot_used) && mem->device_slot_used[i]; i++)
+		;
+	if (i < ARRAY_SIZE(mem->device_slot_used))
+		mem->device_slot_used[i] = true;
+	pthread_mutex_unlock(&mem->lock);
+	if (i == ARRAY_SIZE(mem->device_slot_used))
+		return error_set(err, -ENOSPC, "device memory at 0x%llx: all %u memslots are taken",
+				 (unsigned long long)gpa, i);
+
+	*slot = mem->device_slots + i;
+	r = set_memslot(mem, *slot, readonly ? KVM_MEM_READONLY : 0, gpa, size, hva);
+	if (r < 0) {
+		mem->device_slot_used[i] = false;
+		return error_set_sys(err, r,
+				     "device memory at 0x%llx: KVM_SET_USER_MEMORY_REGION (%llu bytes)",
+				     (unsigned long long)gpa, (unsigned long long)size);
+	}
+	return 0;
+}
+
+void memory_unmap_device(struct memory *mem, uint32_t slot)
+{
+	unsigned i = slot - mem->device_slots;
+
+	if (slot < mem->device_slots || i >= ARRAY_SIZE(mem->device_slot_used) ||
+	    !mem->device_slot_used[i])
+		return;
+	set_memslot(mem, slot, 0, 0, 0, NULL);
+	pthread_mutex_lock(&mem->lock);
+	mem->device_slot_used[i] = false;
+	pthread_mutex_unlock(&mem->lock);
+}
+
+/* ---- replacing what is behind RAM --------------------------------------- */
+
+void memory_add_listener(struct memory *mem, struct memory_listener *l)
+{
+	l->next = mem->listeners;
+	mem->listeners = l;
+}
+
+void memory_remove_listener(struct memory *mem, struct memory_listener *l)
+{
+	for (struct memory_listener **pp = &mem->listeners; *pp; pp = &(*pp)->next) {
+		if (*pp == l) {
+			*pp = l->next;
+			return;
+		}
+	}
+}
+
+int memory_map_file(struct memory *mem, uint64_t gpa, uint64_t size, int fd, uint64_t offset,
+		    struct gw_error *err)
+{
+	uint8_t *hva = memory_hva(mem, gpa, size);
+
+	if (!hva || !size || (gpa | size | offset) % PAGE_SIZE)
+		return error_set(err, -EINVAL, "range 0x%llx+0x%llx is not whole pages of guest RAM",
+				 (unsigned long long)gpa, (unsigned long long)size);
+	if (mmap(hva, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd,
+		 (off_t)offset) == MAP_FAILED)
+		return error_set_sys(err, -errno, "mapping file offset 0x%llx at 0x%llx",
+				     (unsigned long long)offset, (unsigned long long)gpa);
+	madvise(hva, size, MADV_DONTDUMP);
+	for (struct memory_listener *l = mem->listeners; l; l = l->next) {
+		int r = l->remapped(l, gpa, size, hva, err);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Guest-physical memory: RAM in memfd-backed regions, and device memory that
+ * is mapped into the guest. RAM's dirty tracking is the union of what KVM and
+ * every registered dirty source (an IOMMU, a device) report.
+ */
+#ifndef VMM_MEMORY_H
+#define VMM_MEMORY_H
+
+#include "godwit.h"
+#include "vmm/participant.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct machine;
+struct memory;
+
+/* A piece of guest RAM; the pieces do not overlap and never move. */
+struct ram_region {
+	uint64_t gpa;
+	uint64_t size;
+	uint8_t *hva;
+	int fd;		 /* memfd; not all of it is mapped after memory_map_file */
+	uint32_t slot;	 /* KVM memslot */
+	uint64_t *dirty; /* one bit a page; once tracking was on */
+};
+
+int memory_create(struct machine *m, uint64_t ram_size, struct memory **out, struct gw_error *err);
+void memory_destroy(struct memory *mem);
+
+size_t memory_region_count(const struct memory *mem);
+const struct ram_region *memory_region(const struct memory *mem, size_t i);
+uint64_t memory_size(const struct memory *mem);
+
+/* Where [gpa, gpa+len) of RAM is in this process; NULL if any of it is not RAM or it
+ * crosses regions. */
+void *memory_hva(const struct memory *mem, uint64_t gpa, uint64_t len);
+/* Copies, with that check; -EFAULT. write marks the pages dirty. */
+int memory_read(const struct memory *mem, uint64_t gpa, void *buf, size_t len);
+int memory_write(struct memory *mem, uint64_t gpa, const void *buf, size_t len);
+
+/* Device memory (a BAR that the host lets us map) shown to the guest at gpa as a KVM memslot.
+ * *slot is a handle for memory_unmap_device. Page-aligned all. */
+int memory_map_device(struct memory *mem, uint64_t gpa, void *hva, uint64_t size, bool readonly,
+		      uint32_t *slot, struct gw_error *err);
+void memory_unmap_device(struct memory *mem, uint32_t slot);
+
+/* Who else writes to guest memory. Calls come while tracking is started, synced, stopped.
+ * sync() calls memory_mark_dirty for what it finds. A source that is added while tracking is
+ * on is started at once. */
+struct dirty_source {
+	const char *name;
+	int (*start)(struct dirty_source *s, struct gw_error *err);
+	int (*sync)(struct dirty_source *s, struct memory *mem, struct gw_error *err);
+	void (*stop)(struct dirty_source *s);
+	struct dirty_source *next;
+};
+int memory_add_dirty_source(struct memory *mem, struct dirty_source *s, struct gw_error *err);
+void memory_remove_dirty_source(struct memory *mem, struct dirty_source *s);
+
+/* Who holds translations to RAM of its own (an IOMMU mapping) and must renew them when what is
+ * behind a guest-physical range has been replaced. */
+struct memory_listener {
+	int (*remapped)(struct memory_listener *l, uint64_t gpa, uint64_t size, void *hva,
+			struct gw_error *err);
+	struct memory_listener *next;
+};
+void memory_add_listener(struct memory *mem, struct memory_listener *l);
+void memory_remove_listener(struct memory *mem, struct memory_listener *l);
+
+/* Marks RAM in [gpa, gpa+len) dirty; what is not RAM is passed over. Any thread. Does nothing
+ * while tracking is off. */
+void memory_mark_dirty(struct memory *mem, uint64_t gpa, uint64_t len);
+
+/* Tracking, as RAM's participant uses it. After start() every page counts as dirty. sync()
+ * fetches all logs; it returns the number of pages now dirty. */
+int memory_dirty_start(struct memory *mem, struct gw_error *err);
+int64_t memory_dirty_sync(struct memory *mem, struct gw_error *err);
+void memory_dirty_stop(struct memory *mem);
+uint64_t memory_dirty_pages(const struct memory *mem);
+
+/* Takes the dirty bits of up to MEMORY_CHUNK_WORDS words of region `i` from word `word` on:
+ * they are cleared here and in KVM, so that a write after this call is reported again and the
+ * pages may now be read. Returns the number of words taken. */
+#define MEMORY_CHUNK_WORDS 32
+int memory_dirty_take(struct memory *mem, size_t i, uint64_t word,
+		      uint64_t bits[MEMORY_CHUNK_WORDS], struct gw_error *err);
+
+/* Replaces RAM in [gpa, gpa+size) by a private mapping of fd at offset. */
+int memory_map_file(struct memory *mem, uint64_t gpa, uint64_t size, int fd, uint64_t offset,
+		    struct gw_error *err);
+
+/* RAM as a participant, "ram" (src/vmm/ram.c). */
+struct participant *memory_participant(struct memory *mem);
+
+#endif

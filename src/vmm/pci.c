@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The root bus: its making, what is plugged into it, reset. */
+#include "vmm/pci_internal.h"
+
+#include "vmm/machine.h"
+#include "vmm/pm.h"
+#include "vmm/x86/layout.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The host bridge: Red Hat's generic PCIe host bridge IDs, as other VMMs use them; guests need
+ * no driver for it. */
+#define BRIDGE_VENDOR 0x1b36
+#define BRIDGE_DEVICE 0x0008
+#define BRIDGE_CLASS 0x0600
+
+static void init_bridge(struct pci_bus *bus)
+{
+	static const struct pci_function_ops no_ops;
+	struct pci_function *f = &bus->bridge;
+
+	f->ops = &no_ops;
+	f->bus = bus;
+	snprintf(f->name, sizeof(f->name), "host-bridge");
+	pci_set(f->config, PCI_REG_VENDOR, 2, BRIDGE_VENDOR);
+	pci_set(f->config, PCI_REG_DEVICE, 2, BRIDGE_DEVICE);
+	pci_set(f->config, PCI_REG_CLASS, 2, BRIDGE_CLASS);
+	pci_set(f->wmask, PCI_REG_COMMAND, 2, PCI_CMD_WRITABLE);
+	memcpy(f->initial, f->config, sizeof(f->initial));
+	bus->slots[0].f = f;
+}
+
+int pci_create(struct machine *m, struct pci_bus **out, struct gw_error *err)
+{
+	struct pci_bus *bus = calloc(1, sizeof(*bus));
+	int r;
+
+	if (!bus)
+		return error_set(err, -ENOMEM, "no memory for the PCI bus");
+	bus->machine = m;
+	init_bridge(bus);
+	bus->ecam = (struct bus_range){
+		.base = LAYOUT_ECAM,
+		.size = LAYOUT_ECAM_SIZE,
+		.ops = &pci_ecam_ops,
+		.opaque = bus,
+		.name = "pci-ecam",
+	};
+	r = bus_add(&m->mmio, &bus->ecam, err);
+	if (r < 0)
+		goto fail;
+	bus->participant.ops = &pci_participant_ops;
+	snprintf(bus->participant.name, sizeof(bus->participant.name), "pci");
+	r = participant_add(&m->participants, &bus->participant, err);
+	if (r < 0)
+		goto fail_ecam;
+	*out = bus;
+	return 0;
+fail_ecam:
+	bus_remove(&m->mmio, &bus->ecam);
+fail:
+	free(bus);
+	return r;
+}
+
+void pci_destroy(struct pci_bus *bus)
+{
+	if (!bus)
+		return;
+	for (unsigned slot = 1; slot < PCI_SLOTS; slot++) {
+		if (bus->slots[slot].f)
+			pci_unplug_now(bus, bus->slots[slot].f);
+	}
+	participant_remove(&bus->machine->participants, &bus->participant);
+	bus_remove(&bus->machine->mmio, &bus->ecam);
+	free(bus);
+}
+
+static int pick_slot(const struct pci_bus *bus, const struct pci_function *f, unsigned *slot,
+                     struct gw_error *err)
+{
+	if (*slot == PCI_SLOT_ANY) {
+		for (unsigned i = 1; i < PCI_SLOTS; i++) {
+			if (!bus->slots[i].f) {
+				*slot = i;
+				return 0;
+			}
+		}
+		return error_set(err, -ENOSPC, "%s: all PCI slots are taken", f->name);
+	}
+	if (*slot >= PCI_SLOTS)
+		return error_set(err, -EINVAL, "%s: no PCI slot %u", f->name, *slot);
+	if (bus->slots[*slot].f)
+		return error_set(err, -EBUSY, "%s: PCI slot %u is taken by %s", f->name, *slot,
+		                 bus->slots[*slot].f->name);
+	return 0;
+}
+
+static void allow(uint8_t *mask, unsigned offset, unsigned size, uint32_t bits)
+{
+	pci_set(mask, offset, size, pci_get(mask, offset, size) | bits);
+}
+
+/* The registers of the header that every function has. */
+static void add_header_masks(struct pci_function *f)
+{
+	allow(f->wmask, PCI_REG_COMMAND, 2, PCI_CMD_WRITABLE);
+	allow(f->w1c, PCI_REG_STATUS, 2, PCI_STATUS_W1C);
+	allow(f->wmask, PCI_REG_CACHE_LINE, 1, 0xff);
+	allow(f->wmask, PCI_REG_IRQ_LINE, 1, 0xff);
+	pci_set(f->config, PCI_REG_COMMAND, 2,
+	        pci_get(f->config, PCI_REG_COMMAND, 2) & ~(uint32_t)(PCI_CMD_IO | PCI_CMD_MEMORY));
+}
+
+int pci_plug(struct pci_bus *bus, struct pci_function *f, unsigned slot, bool hot,
+             struct gw_error *err)
+{
+	int r = pick_slot(bus, f, &slot, err);
+
+	if (r < 0)
+		return r;
+	r = pci_bar_check(f, err);
+	if (r < 0)
+		return r;
+	r = pci_bar_place(bus, f, err);
+	if (r < 0)
+		return r;
+	add_header_masks(f);
+	memcpy(f->initial, f->config, sizeof(f->initial));
+	f->bus = bus;
+	f->slot = (uint8_t)slot;
+	f->ejecting = false;
+	bus->slots[slot].left = false;
+	bus->slots[slot].f = f;
+	for (unsigned i = 0; i < PCI_BARS; i++)
+		bus->slots[slot].refs[i] = (struct pci_bar_ref){ .f = f, .bar = i };
+	if (hot)
+		pm_pci_inserted(bus->machine->pm, slot);
+	return 0;
+}
+
+void pci_unplug_now(struct pci_bus *bus, struct pci_function *f)
+{
+	pci_bar_unmap_all(bus, f);
+	bus->slots[f->slot].f = NULL;
+	bus->slots[f->slot].left = false;
+	f->bus = NULL;
+	f->ejecting = false;
+	/* What it stood in the way of can be mapped now. */
+	pci_bar_update(bus, NULL);
+	if (f->ops->ejected)
+		f->ops->ejected(f);
+}
+
+void pci_reset(struct pci_bus *bus)
+{
+	for (unsigned slot = 1; slot < PCI_SLOTS; slot++) {
+		struct pci_function *f = bus->slots[slot].f;
+
+		if (f && f->ejecting)
+			pci_guest_eject(bus, slot);
+	}
+	for (unsigned slot = 0; slot < PCI_SLOTS; slot++) {
+		struct pci_function *f = bus->slots[slot].f;
+
+		if (f)
+			memcpy(f->config, f->initial, sizeof(f->config));
+	}
+	pci_bar_update(bus, NULL);
+	for (unsigned slot = 0; slot < PCI_SLOTS; slot++) {
+		struct pci_function *f = bus->slots[slot].f;
+
+		if (f && f->ops->reset)
+			f->ops->reset(f);
+	}
+}
+
+struct pci_function *pci_slot(const struct pci_bus *bus, unsigned slot)
+{
+	return slot < PCI_SLOTS && !bus->slots[slot].left ? bus->slots[slot].f : NULL;
+}
+
+uint32_t pci_present(const struct pci_bus *bus)
+{
+	uint32_t bits = 0;
+
+	for (unsigned slot = 0; slot < PCI_SLOTS; slot++)
+		bits |= (uint32_t)(pci_slot(bus, slot) != NULL) << slot;
+	return bits;
+}
+
+uint32_t pci_intx_gsi(unsigned slot, unsigned pin)
+{
+	return LAYOUT_INTX_GSI + (slot + pin - 1) % LAYOUT_INTX_GSIS;
+}
+
+struct participant *pci_participant(struct pci_bus *bus)
+{
+	return &bus->participant;
+}

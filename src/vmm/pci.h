@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * PCI Express: one root bus with ECAM, up to 32 functions (function 0 of each
+ * slot), BARs placed by the VMM, hotplug by ACPI.
+ *
+ * A function describes its configuration space as bytes and write masks; the
+ * core does sizing, BAR decoding and the command register, and tells the
+ * function by its ops. All ops run with the device lock held, and so must all
+ * calls here, once anything runs.
+ * Sources: PCI Local Bus 3.0, PCI Express Base 5.0 (7.5), PCI Firmware 3.2 (4.1.2: ECAM).
+ */
+#ifndef VMM_PCI_H
+#define VMM_PCI_H
+
+#include "base/error.h"
+#include "vmm/bus.h"
+#include "vmm/participant.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct machine;
+struct pci_bus;
+struct pci_function;
+
+#define PCI_CONFIG_SIZE 4096u
+#define PCI_BARS 6
+#define PCI_SLOTS 32
+#define PCI_SLOT_ANY 0xff
+
+struct pci_bar {
+	uint64_t size;	   /* power of two; 0: no such BAR (also the upper half of a 64-bit one) */
+	bool is_io, is_64, prefetch;
+	/* kept by the core: */
+	uint64_t address;  /* what the BAR register says */
+	bool mapped;	   /* decoded now: enabled in the command register, address valid */
+	struct bus_range range;
+};
+
+struct pci_function_ops {
+	/* A read of config space; true if it filled *value, false to let the core answer from
+	 * config[]. May be NULL. */
+	bool (*config_read)(struct pci_function *f, unsigned offset, unsigned size,
+			    uint32_t *value);
+	/* Before the core changes config[]: true if the function dealt with it wholly. NULL. */
+	bool (*config_write)(struct pci_function *f, unsigned offset, unsigned size,
+			     uint32_t value);
+	/* After the core changed config[] by wmask. NULL. */
+	void (*config_written)(struct pci_function *f, unsigned offset, unsigned size);
+	/* Trapped accesses to a BAR. */
+	uint64_t (*bar_read)(struct pci_function *f, unsigned bar, uint64_t offset, unsigned size);
+	void (*bar_write)(struct pci_function *f, unsigned bar, uint64_t offset, unsigned size,
+			  uint64_t value);
+	/* A BAR was mapped at bars[bar].address (mapped true), or unmapped. NULL. */
+	void (*bar_changed)(struct pci_function *f, unsigned bar);
+	/* Machine reset. The core has put config[] back to its initial bytes before. NULL. */
+	void (*reset)(struct pci_function *f);
+	/* The guest has ejected the slot (or nothing runs): give everything back and free. The
+	 * core has unmapped the BARs and taken it off the bus before. */
+	void (*ejected)(struct pci_function *f);
+};
+
+struct pci_function {
+	const struct pci_function_ops *ops;
+	char name[32];
+	uint8_t config[PCI_CONFIG_SIZE];
+	uint8_t wmask[PCI_CONFIG_SIZE]; /* bits that the guest can write */
+	uint8_t w1c[PCI_CONFIG_SIZE];	/* bits that a written 1 clears */
+	struct pci_bar bars[PCI_BARS];
+	/* kept by the core: */
+	struct pci_bus *bus;
+	uint8_t slot;
+	uint8_t initial[PCI_CONFIG_SIZE];
+	bool ejecting; /* the guest has been asked to let it go */
+};
+
+int pci_create(struct machine *m, struct pci_bus **out, struct gw_error *err);
+void pci_destroy(struct pci_bus *bus);
+
+/* Puts a function into a slot (or PCI_SLOT_ANY); places its BARs. The caller has filled
+ * config, masks and bars; the core adds BAR registers' and command's masks. With `hot` the
+ * guest is told by ACPI. Errors: -EBUSY slot taken, -ENOSPC. */
+int pci_plug(struct pci_bus *bus, struct pci_function *f, unsigned slot, bool hot,
+	     struct gw_error *err);
+/* Asks the guest to eject it; ops->ejected() follows. */
+int pci_request_unplug(struct pci_bus *bus, struct pci_function *f, struct gw_error *err);
+/* Takes it off at once, without the guest; ops->ejected() is called. */
+void pci_unplug_now(struct pci_bus *bus, struct pci_function *f);
+/* The guest has written the slot's eject register (pm.c). */
+void pci_guest_eject(struct pci_bus *bus, unsigned slot);
+/* While held, nothing leaves the bus by the guest's own doing: an ejected function is unmapped
+ * and can't be seen any more, but stays, and follows when the hold ends. Saving is refused
+ * meanwhile. A migration holds; holds nest. */
+void pci_hold(struct pci_bus *bus);
+void pci_unhold(struct pci_bus *bus);
+/* Functions whose ejection was asked for are dropped; all others go back to their initial
+ * configuration. */
+void pci_reset(struct pci_bus *bus);
+
+/* NULL: empty, or the guest has ejected what is still held there. */
+struct pci_function *pci_slot(const struct pci_bus *bus, unsigned slot);
+/* A bit for each slot that holds a function, the host bridge's included. */
+uint32_t pci_present(const struct pci_bus *bus);
+
+/* The GSI of an INTx pin (1 = A ... 4 = D) of a slot. */
+uint32_t pci_intx_gsi(unsigned slot, unsigned pin);
+
+/* Little-endian access to config[] and masks. */
+uint32_t pci_get(const uint8_t *config, unsigned offset, unsigned size);
+void pci_set(uint8_t *config, unsigned offset, unsigned size, uint32_t value);
+
+/* What the guest would read and write (ECAM ends here; also used by tests). */
+uint32_t pci_config_read(struct pci_function *f, unsigned offset, unsigned size);
+void pci_config_write(struct pci_function *f, unsigned offset, unsigned size, uint32_t value);
+
+/* For saving and loading a function with its own participant: config[], BAR addresses and
+ * mappings. Load takes the bits that the guest can write, and remaps BARs. Refused, with the
+ * offset: another device, or another set of capabilities. */
+#define PCI_FUNCTION_STATE_SIZE PCI_CONFIG_SIZE
+void pci_function_save(const struct pci_function *f, uint8_t state[PCI_FUNCTION_STATE_SIZE]);
+int pci_function_load(struct pci_function *f, const uint8_t state[PCI_FUNCTION_STATE_SIZE],
+		      struct gw_error *err);
+
+/* QMP's query-pci as JSON; released with free(). */
+char *pci_describe(const struct pci_bus *bus);
+
+/* The bus itself as a participant: hotplug registers, slots. */
+struct participant *pci_participant(struct pci_bus *bus);
+
+#endif

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Functions that leave: asked to, ejected by the guest, held back meanwhile. */
+#include "vmm/pci_internal.h"
+
+#include "vmm/machine.h"
+#include "vmm/pm.h"
+
+int pci_request_unplug(struct pci_bus *bus, struct pci_function *f, struct gw_error *err)
+{
+	if (f->bus != bus || pci_slot(bus, f->slot) != f)
+		return error_set(err, -ENODEV, "%s: not on the PCI bus", f->name);
+	if (f->slot == 0)
+		return error_set(err, -EPERM, "%s: the host bridge stays", f->name);
+	f->ejecting = true;
+	pm_pci_eject_wanted(bus->machine->pm, f->slot);
+	return 0;
+}
+
+void pci_guest_eject(struct pci_bus *bus, unsigned slot)
+{
+	struct pci_function *f = pci_slot(bus, slot);
+
+	if (!f || slot == 0)
+		return;
+	if (!bus->holds) {
+		pci_unplug_now(bus, f);
+		return;
+	}
+	pci_bar_unmap_all(bus, f);
+	bus->slots[slot].left = true;
+	pci_bar_update(bus, NULL);
+}
+
+void pci_hold(struct pci_bus *bus)
+{
+	bus->holds++;
+}
+
+void pci_unhold(struct pci_bus *bus)
+{
+	if (--bus->holds)
+		return;
+	for (unsigned slot = 1; slot < PCI_SLOTS; slot++) {
+		if (bus->slots[slot].left)
+			pci_unplug_now(bus, bus->slots[slot].f);
+	}
+}

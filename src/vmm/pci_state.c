@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The bus as a participant, and the state of a function for the participant that owns it. */
+#include "vmm/pci_internal.h"
+
+#include "base/util.h"
+#include "vmm/machine.h"
+
+#include <string.h>
+
+/* ---- the bus: which slot holds what, and what is on its way out ---- */
+
+enum { RECORD_SLOTS = 1, RECORD_BRIDGE = 2 };
+
+#define NAME_SIZE sizeof(((struct pci_function *)0)->name)
+
+struct slot_record {
+	uint8_t present;
+	uint8_t ejecting;
+	char name[NAME_SIZE];
+};
+_Static_assert(sizeof(struct slot_record) == 34, "written as it lies in memory");
+
+static struct pci_bus *bus_of(struct participant *p)
+{
+	return container_of(p, struct pci_bus, participant);
+}
+
+static const struct pci_function *left_behind(const struct pci_bus *bus)
+{
+	for (unsigned slot = 1; slot < PCI_SLOTS; slot++) {
+		if (bus->slots[slot].left)
+			return bus->slots[slot].f;
+	}
+	return NULL;
+}
+
+static int collect(const struct pci_bus *bus, struct slot_record records[PCI_SLOTS],
+                   struct gw_error *err)
+{
+	const struct pci_function *left = left_behind(bus);
+
+	if (left)
+		return error_set(err, -EBUSY, "the guest has ejected %s from slot %u meanwhile",
+		                 left->name, left->slot);
+	for (unsigned slot = 1; slot < PCI_SLOTS; slot++) {
+		const struct pci_function *f = bus->slots[slot].f;
+
+		if (!f)
+			continue;
+		records[slot].present = 1;
+		records[slot].ejecting = f->ejecting;
+		memcpy(records[slot].name, f->name, NAME_SIZE);
+	}
+	return 0;
+}
+
+static int bus_save(struct participant *p, struct sink *sink, struct gw_error *err)
+{
+	struct pci_bus *bus = bus_of(p);
+	struct slot_record records[PCI_SLOTS] = { 0 };
+	uint8_t bridge[PCI_FUNCTION_STATE_SIZE];
+	int r;
+
+	machine_lock(bus->machine);
+	r = collect(bus, records, err);
+	pci_function_save(&bus->bridge, bridge);
+	machine_unlock(bus->machine);
+	if (r < 0)
+		return r;
+	r = sink_record(sink, p, RECORD_SLOTS, records, sizeof(records), err);
+	return r < 0 ? r : sink_record(sink, p, RECORD_BRIDGE, bridge, sizeof(bridge), err);
+}
+
+static int load_slot(struct pci_bus *bus, unsigned slot, const struct slot_record *record,
+                     struct gw_error *err)
+{
+	struct pci_function *f = bus->slots[slot].f;
+	char name[NAME_SIZE];
+
+	memcpy(name, record->name, NAME_SIZE);
+	name[NAME_SIZE - 1] = '\0';
+	if (!record->present && f)
+		return error_set(err, -EINVAL, "slot %u: empty in the state, holds %s here", slot,
+		                 f->name);
+	if (record->present && !f)
+		return error_set(err, -EINVAL, "slot %u: %s in the state, empty here", slot, name);
+	if (f && strcmp(f->name, name) != 0)
+		return error_set(err, -EINVAL, "slot %u: %s in the state, %s here", slot, name,
+		                 f->name);
+	if (f)
+		f->ejecting = record->ejecting != 0;
+	return 0;
+}
+
+static int load_slots(struct pci_bus *bus, const void *buf, size_t len, struct gw_error *err)
+{
+	struct slot_record records[PCI_SLOTS];
+
+	if (len != sizeof(records))
+		return error_set(err, -EINVAL, "slots: %zu bytes, %zu expected", len,
+		                 sizeof(records));
+	memcpy(records, buf, sizeof(records));
+	for (unsigned slot = 1; slot < PCI_SLOTS; slot++) {
+		int r = load_slot(bus, slot, &records[slot], err);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int load_bridge(struct pci_bus *bus, const void *buf, size_t len, struct gw_error *err)
+{
+	if (len != PCI_FUNCTION_STATE_SIZE)
+		return error_set(err, -EINVAL, "host bridge: %zu bytes, %u expected", len,
+		                 PCI_FUNCTION_STATE_SIZE);
+	return pci_function_load(&bus->bridge, buf, err);
+}
+
+static int bus_load(struct participant *p, uint32_t version, uint16_t type, const void *buf,
+                    size_t len, struct gw_error *err)
+{
+	struct pci_bus *bus = bus_of(p);
+	int r;
+
+	(void)version;
+	machine_lock(bus->machine);
+	if (type == RECORD_SLOTS)
+		r = load_slots(bus, buf, len, err);
+	else if (type == RECORD_BRIDGE)
+		r = load_bridge(bus, buf, len, err);
+	else
+		r = error_set(err, -EINVAL, "unknown record type %u", type);
+	machine_unlock(bus->machine);
+	return r;
+}
+
+const struct participant_ops pci_participant_ops = {
+	.kind = "pci",
+	.version = 1,
+	.class = PARTICIPANT_DEVICE,
+	.save = bus_save,
+	.load = bus_load,
+};
+
+/* ---- a function ---- */
+
+void pci_function_save(const struct pci_function *f, uint8_t state[PCI_FUNCTION_STATE_SIZE])
+{
+	memcpy(state, f->config, PCI_CONFIG_SIZE);
+}
+
+/* What makes it the same device to the guest's driver. */
+static const struct {
+	const char *name;
+	uint16_t offset;
+	uint8_t size;
+} identity[] = {
+	{ "vendor", PCI_REG_VENDOR, 2 },
+	{ "device", PCI_REG_DEVICE, 2 },
+	{ "revision", PCI_REG_REVISION, 1 },
+	{ "programming interface", PCI_REG_PROG_IF, 1 },
+	{ "class", PCI_REG_CLASS, 2 },
+	{ "header type", PCI_REG_HEADER_TYPE, 1 },
+	{ "subsystem vendor", PCI_REG_SUBSYSTEM_VENDOR, 2 },
+	{ "subsystem", PCI_REG_SUBSYSTEM, 2 },
+	{ "interrupt pin", PCI_REG_IRQ_PIN, 1 },
+};
+
+static int compare(const struct pci_function *f, const uint8_t *state, const char *what,
+                   unsigned offset, unsigned size, struct gw_error *err)
+{
+	uint32_t here = pci_get(f->initial, offset, size), there = pci_get(state, offset, size);
+
+	if (here == there)
+		return 0;
+	return error_set(err, -EINVAL, "%s at 0x%03x: 0x%x in the state, 0x%x here", what, offset,
+	                 there, here);
+}
+
+/* The lower bits of a BAR that the guest cannot write: kind and, by their number, the size. */
+static int compare_bars(const struct pci_function *f, const uint8_t *state, struct gw_error *err)
+{
+	for (unsigned reg = PCI_REG_BAR; reg < PCI_REG_BAR + PCI_BARS * 4; reg += 4) {
+		uint32_t fixed = ~pci_get(f->wmask, reg, 4);
+		uint32_t here = pci_get(f->initial, reg, 4), there = pci_get(state, reg, 4);
+
+		if ((here & fixed) != (there & fixed))
+			return error_set(err, -EINVAL,
+			                 "BAR at 0x%02x: 0x%x in the state, 0x%x here", reg, there,
+			                 here);
+	}
+	return 0;
+}
+
+/* Follows the lists of `initial`, which is our own, and compares each header on the way. Bounded
+ * by the number of capabilities that there is room for. */
+static int compare_capabilities(const struct pci_function *f, const uint8_t *state,
+                                struct gw_error *err)
+{
+	unsigned at = f->initial[PCI_REG_CAPABILITIES] & ~3u;
+	int r = compare(f, state, "capabilities", PCI_REG_CAPABILITIES, 1, err);
+
+	if (!(pci_get(f->initial, PCI_REG_STATUS, 2) & PCI_STATUS_CAPABILITIES))
+		at = 0;
+	for (unsigned n = 0; !r && at >= 0x40 && n < (0x100 - 0x40) / 4; n++) {
+		r = compare(f, state, "capability", at, 2, err);
+		at = f->initial[at + 1] & ~3u;
+	}
+	at = PCI_REG_EXT_CAPABILITIES;
+	for (unsigned n = 0; !r && at >= 0x100 && n < (PCI_CONFIG_SIZE - 0x100) / 4; n++) {
+		r = compare(f, state, "extended capability", at, 4, err);
+		at = pci_get(f->initial, at, 4) >> 20 & 0xffc;
+	}
+	return r;
+}
+
+int pci_function_load(struct pci_function *f, const uint8_t state[PCI_FUNCTION_STATE_SIZE],
+                      struct gw_error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(identity) && !r; i++)
+		r = compare(f, state, identity[i].name, identity[i].offset, identity[i].size, err);
+	if (!r)
+		r = compare_bars(f, state, err);
+	if (!r)
+		r = compare_capabilities(f, state, err);
+	if (r < 0)
+		return error_context(err, "configuration space of %s", f->name);
+	for (unsigned i = 0; i < PCI_CONFIG_SIZE; i++) {
+		uint8_t taken = f->wmask[i] | f->w1c[i];
+
+		f->config[i] = (f->config[i] & (uint8_t)~taken) | (state[i] & taken);
+	}
+	if (f->bus)
+		pci_bar_update(f->bus, f);
+	return 0;
+}

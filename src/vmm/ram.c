@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Guest RAM as a participant. */
+#include "vmm/memory_internal.h"
+
+#include "base/error.h"
+#include "base/util.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static struct memory *memory_of(struct participant *p)
+{
+	return container_of(p, struct memory, participant);
+}
+
+static int ram_prepare(struct participant *p, bool live, struct gw_error *err)
+{
+	struct memory *mem = memory_of(p);
+
+	mem->cursor.region = 0;
+	mem->cursor.word = 0;
+	return live ? memory_dirty_start(mem, err) : 0;
+}
+
+static int ram_pending(struct participant *p, enum pending_effort effort,
+		       struct participant_pending *out, struct gw_error *err)
+{
+	struct memory *mem = memory_of(p);
+	int64_t pages = effort == PENDING_EXACT ? memory_dirty_sync(mem, err)
+						: (int64_t)memory_dirty_pages(mem);
+
+	if (pages < 0)
+		return (int)pages;
+	*out = (struct participant_pending){ .precopy = (uint64_t)pages * PAGE_SIZE };
+	return 0;
+}
+
+/* Sends the runs of set bits; `first` is the page number of bits[0]'s lowest bit. */
+static int send_runs(struct memory *mem, const struct ram_region *r, uint64_t first,
+		     const uint64_t *bits, unsigned words, struct sink *sink, struct gw_error *err)
+{
+	unsigned end = words * 64;
+
+	for (unsigned b = 0; b < end;) {
+		unsigned from;
+		uint64_t offset;
+		int ret;
+
+		if (!(b % 64) && !bits[b / 64]) {
+			b += 64;
+			continue;
+		}
+		if (!(bits[b / 64] >> (b % 64) & 1)) {
+			b++;
+			continue;
+		}
+		for (from = b; b < end && (bits[b / 64] >> (b % 64) & 1); b++)
+			;
+		offset = (first + from) * PAGE_SIZE;
+		ret = sink->ops->pages(sink, &mem->participant, r->gpa + offset, r->hva + offset,
+				       b - from, err);
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}
+
+/* One pass over the dirty bitmaps from the cursor on. 1: the sink wants a pause. */
+static int send_dirty(struct memory *mem, struct sink *sink, bool may_pause, struct gw_error *err)
+{
+	uint64_t bits[MEMORY_CHUNK_WORDS];
+
+	for (; mem->cursor.region < mem->region_count; mem->cursor.region++, mem->cursor.word = 0) {
+		const struct ram_region *r = &mem->regions[mem->cursor.region];
+
+		while (mem->cursor.word < region_words(r)) {
+			uint64_t word = mem->cursor.word;
+			int n, ret;
+
+			if (may_pause && sink->ops->pause_wanted && sink->ops->pause_wanted(sink))
+				return 1;
+			n = memory_dirty_take(mem, mem->cursor.region, word, bits, err);
+			if (n < 0)
+				return n;
+			mem->cursor.word += (unsigned)n;
+			ret = send_runs(mem, r, word * 64, bits, (unsigned)n, sink, err);
+			if (ret < 0)
+				return ret;
+		}
+	}
+	mem->cursor.region = 0;
+	mem->cursor.word = 0;
+	return 0;
+}
+
+static int ram_iterate(struct participant *p, struct sink *sink, struct gw_error *err)
+{
+	return send_dirty(memory_of(p), sink, true, err);
+}
+
+static int ram_save(struct participant *p, struct sink *sink, struct gw_error *err)
+{
+	struct memory *mem = memory_of(p);
+	int64_t pages;
+
+	if (!mem->tracking) {
+		for (size_t i = 0; i < mem->region_count; i++) {
+			const struct ram_region *r = &mem->regions[i];
+			int ret = sink->ops->pages(sink, p, r->gpa, r->hva, r->size / PAGE_SIZE, err);
+
+			if (ret < 0)
+				return ret;
+		}
+		return 0;
+	}
+	/* Nothing writes any more: this sync is the last. The pass starts at the beginning, since
+	 * bits may lie behind where an interrupted iterate() stood. */
+	pages = memory_dirty_sync(mem, err);
+	if (pages < 0)
+		return (int)pages;
+	mem->cursor.region = 0;
+	mem->cursor.word = 0;
+	return send_dirty(mem, sink, false, err);
+}
+
+static void ram_finish(struct participant *p, bool goes_on)
+{
+	(void)goes_on;
+	memory_dirty_stop(memory_of(p));
+}
+
+static int ram_rollback(struct participant *p, struct gw_error *err)
+{
+	(void)err;
+	memory_dirty_stop(memory_of(p));
+	return 0;
+}
+
+/* ---- destination --------------------------------------------------------- */
+
+static int ram_begin_load(struct participant *p, struct gw_error *err)
+{
+	struct memory *mem = memory_of(p);
+
+	for (size_t i = 0; i < mem->region_count; i++) {
+		free(mem->loaded[i]);
+		mem->loaded[i] = calloc(region_words(&mem->regions[i]), 8);
+		if (!mem->loaded[i])
+			return error_set(err, -ENOMEM, "out of memory");
+	}
+	return 0;
+}
+
+/* Fresh RAM reads as zeros, so a zero page needs work only where data came before. */
+static void load_page(struct memory *mem, size_t i, uint64_t page, const uint8_t *data)
+{
+	uint8_t *hva = mem->regions[i].hva + page * PAGE_SIZE;
+	uint8_t *byte = &mem->loaded[i][page / 8];
+	uint8_t bit = (uint8_t)(1u << (page % 8));
+
+	if (data) {
+		memcpy(hva, data, PAGE_SIZE);
+		*byte |= bit;
+	} else if (*byte & bit) {
+		memset(hva, 0, PAGE_SIZE);
+	}
+}
+
+static int ram_load_pages(struct participant *p, uint64_t gpa, const void *data, size_t count,
+			  struct gw_error *err)
+{
+	struct memory *mem = memory_of(p);
+
+	if (gpa % PAGE_SIZE || count > mem->size / PAGE_SIZE)
+		goto outside;
+	for (size_t i = 0; i < mem->region_count; i++) {
+		const struct ram_region *r = &mem->regions[i];
+		uint64_t first = (gpa - r->gpa) / PAGE_SIZE;
+
+		if (gpa < r->gpa || first >= r->size / PAGE_SIZE)
+			continue;
+		if (count > r->size / PAGE_SIZE - first)
+			break;
+		for (size_t n = 0; n < count; n++)
+			load_page(mem, i, first + n,
+				  data ? (const uint8_t *)data + n * PAGE_SIZE : NULL);
+		return 0;
+	}
+outside:
+	return error_set(err, -EINVAL, "%zu pages at 0x%llx are not guest RAM", count,
+			 (unsigned long long)gpa);
+}
+
+static int ram_map_file(struct participant *p, uint64_t gpa, uint64_t size, int fd, uint64_t offset,
+			struct gw_error *err)
+{
+	return memory_map_file(memory_of(p), gpa, size, fd, offset, err);
+}
+
+static void free_loaded(struct memory *mem)
+{
+	for (size_t i = 0; i < mem->region_count; i++) {
+		free(mem->loaded[i]);
+		mem->loaded[i] = NULL;
+	}
+}
+
+static int ram_settle(struct participant *p, struct gw_error *err)
+{
+	(void)err;
+	free_loaded(memory_of(p));
+	return 0;
+}
+
+static void ram_discard(struct participant *p)
+{
+	free_loaded(memory_of(p));
+}
+
+static const struct participant_ops ram_ops = {
+	.kind = "ram",
+	.version = 1,
+	.class = PARTICIPANT_RAM,
+	.prepare = ram_prepare,
+	.pending = ram_pending,
+	.iterate = ram_iterate,
+	.save = ram_save,
+	.finish = ram_finish,
+	.rollback = ram_rollback,
+	.begin_load = ram_begin_load,
+	.load_pages = ram_load_pages,
+	.map_file = ram_map_file,
+	.settle = ram_settle,
+	.discard = ram_discard,
+};
+
+void ram_participant_init(struct memory *mem)
+{
+	mem->participant.ops = &ram_ops;
+	snprintf(mem->participant.name, sizeof(mem->participant.name), "ram");
+}
+
+void ram_participant_fini(struct memory *mem)
+{
+	free_loaded(mem);
+}
+
+struct participant *memory_participant(struct memory *mem)
+{
+	return &mem->participant;
+}

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/x86/acpi.h"
+
+#include "base/error.h"
+#include "base/util.h"
+#include "vmm/machine.h"
+#include "vmm/memory.h"
+#include "vmm/pm.h"
+#include "vmm/x86/layout.h"
+
+#include "acpi/dsdt.h"
+#include "acpi/fadt.h"
+#include "acpi/madt.h"
+#include "acpi/mcfg.h"
+
+#include <string.h>
+
+/* What dsdt.asl relies on, and its compiler cannot reckon. */
+_Static_assert(LAYOUT_PIO_LAST == LAYOUT_PIO + LAYOUT_PIO_SIZE - 1, "I/O window");
+_Static_assert(LAYOUT_MMIO32_LAST == LAYOUT_MMIO32 + LAYOUT_MMIO32_SIZE - 1, "32-bit window");
+_Static_assert(LAYOUT_MMIO64_LAST == LAYOUT_MMIO64 + LAYOUT_MMIO64_SIZE - 1, "64-bit window");
+_Static_assert(PM_PCI_UP == PM_EVENTS + 4 && PM_PCI_DOWN == PM_PCI_UP + 4 &&
+                       PM_PCI_EJECT == PM_PCI_DOWN + 4,
+               "event registers");
+
+#define TABLE_ALIGN 64u
+#define IMAGE_SIZE (LAYOUT_ACPI_END - LAYOUT_RSDP)
+#define XSDT_TABLES 3
+#define LAPIC_IDS 255u /* 8-bit local APIC IDs; 255 is for all */
+#define APIC_ENABLED 1u
+
+/* Table headers are the same for all (5.2.6). */
+struct table_header {
+	char signature[4];
+	uint32_t length;
+	uint8_t revision, checksum;
+	char oem_id[6], oem_table_id[8];
+	uint32_t oem_revision;
+	char creator_id[4];
+	uint32_t creator_revision;
+} __attribute__((packed));
+_Static_assert(sizeof(struct table_header) == 36, "ACPI 6.5, 5.2.6");
+
+struct rsdp {
+	char signature[8];
+	uint8_t checksum; /* of the first 20 bytes */
+	char oem_id[6];
+	uint8_t revision;
+	uint32_t rsdt;
+	uint32_t length;
+	uint64_t xsdt;
+	uint8_t extended_checksum;
+	uint8_t reserved[3];
+} __attribute__((packed));
+_Static_assert(sizeof(struct rsdp) == 36, "ACPI 6.5, 5.2.5.3");
+#define RSDP_V1_SIZE 20
+
+struct xsdt {
+	struct table_header header;
+	uint64_t tables[XSDT_TABLES];
+} __attribute__((packed));
+
+/* In the FADT (5.2.9). */
+#define FADT_DSDT 40
+#define FADT_X_DSDT 140
+
+struct madt_lapic {
+	uint8_t type, length, uid, id;
+	uint32_t flags;
+} __attribute__((packed));
+_Static_assert(sizeof(struct madt_lapic) == 8, "ACPI 6.5, 5.2.12.2");
+
+struct madt_x2apic {
+	uint8_t type, length;
+	uint16_t reserved;
+	uint32_t id, flags, uid;
+} __attribute__((packed));
+_Static_assert(sizeof(struct madt_x2apic) == 16, "ACPI 6.5, 5.2.12.12");
+
+/* The image while it is filled. */
+struct image {
+	uint8_t *bytes;
+	size_t size, at;
+	struct gw_error *err;
+};
+
+static uint8_t checksum(const uint8_t *bytes, size_t len)
+{
+	uint8_t sum = 0;
+
+	for (size_t i = 0; i < len; i++)
+		sum += bytes[i];
+	return (uint8_t)-sum;
+}
+
+/* Room for `len` bytes; their offset, or -ENOSPC. */
+static int64_t take(struct image *image, size_t len, size_t align)
+{
+	size_t at = ALIGN_UP(image->at, align);
+
+	if (at > image->size || len > image->size - at)
+		return error_set(image->err, -ENOSPC, "ACPI tables: no room for %zu bytes at 0x%zx",
+		                 len, at);
+	image->at = at + len;
+	return (int64_t)at;
+}
+
+static int64_t append(struct image *image, const void *bytes, size_t len, size_t align)
+{
+	int64_t at = take(image, len, align);
+
+	if (at >= 0)
+		memcpy(image->bytes + at, bytes, len);
+	return at;
+}
+
+/* Writes length and checksum of the table that begins at `at` and ends where the image does. */
+static void finish(struct image *image, int64_t at)
+{
+	uint8_t *table = image->bytes + at;
+	uint32_t length = (uint32_t)(image->at - (size_t)at);
+
+	memcpy(table + offsetof(struct table_header, length), &length, sizeof(length));
+	table[offsetof(struct table_header, checksum)] = 0;
+	table[offsetof(struct table_header, checksum)] = checksum(table, length);
+}
+
+static uint64_t gpa_of(int64_t at)
+{
+	return LAYOUT_RSDP + (uint64_t)at;
+}
+
+static int64_t add_fadt(struct image *image)
+{
+	int64_t dsdt = append(image, acpi_dsdt, sizeof(acpi_dsdt), TABLE_ALIGN);
+	uint64_t gpa = gpa_of(dsdt);
+	uint32_t gpa32 = (uint32_t)gpa;
+	int64_t at;
+
+	if (dsdt < 0)
+		return dsdt;
+	at = append(image, acpi_fadt, sizeof(acpi_fadt), TABLE_ALIGN);
+	if (at < 0)
+		return at;
+	memcpy(image->bytes + at + FADT_DSDT, &gpa32, sizeof(gpa32));
+	memcpy(image->bytes + at + FADT_X_DSDT, &gpa, sizeof(gpa));
+	finish(image, at);
+	return at;
+}
+
+static int64_t add_cpu(struct image *image, uint32_t id)
+{
+	struct madt_lapic lapic = {
+		.type = 0,
+		.length = sizeof(lapic),
+		.uid = (uint8_t)id,
+		.id = (uint8_t)id,
+		.flags = APIC_ENABLED,
+	};
+	struct madt_x2apic x2apic = {
+		.type = 9,
+		.length = sizeof(x2apic),
+		.id = id,
+		.flags = APIC_ENABLED,
+		.uid = id,
+	};
+
+	return id < LAPIC_IDS ? append(image, &lapic, sizeof(lapic), 1)
+	                      : append(image, &x2apic, sizeof(x2apic), 1);
+}
+
+static int64_t add_madt(struct image *image, unsigned cpus)
+{
+	int64_t at = append(image, acpi_madt, sizeof(acpi_madt), TABLE_ALIGN), r = 0;
+
+	if (at < 0)
+		return at;
+	for (unsigned i = 0; i < cpus && r >= 0; i++)
+		r = add_cpu(image, i);
+	if (r < 0)
+		return r;
+	finish(image, at);
+	return at;
+}
+
+static int64_t add_mcfg(struct image *image)
+{
+	return append(image, acpi_mcfg, sizeof(acpi_mcfg), TABLE_ALIGN);
+}
+
+static int64_t add_xsdt(struct image *image, const int64_t tables[XSDT_TABLES])
+{
+	struct xsdt xsdt = {
+		.header = {
+			.signature = "XSDT",
+			.revision = 1,
+			.oem_id = "GODWIT",
+			.oem_table_id = "GODWITPC",
+			.oem_revision = 1,
+			.creator_id = "GDWT",
+			.creator_revision = 1,
+		},
+	};
+	int64_t at;
+
+	for (unsigned i = 0; i < XSDT_TABLES; i++)
+		xsdt.tables[i] = gpa_of(tables[i]);
+	at = append(image, &xsdt, sizeof(xsdt), TABLE_ALIGN);
+	if (at >= 0)
+		finish(image, at);
+	return at;
+}
+
+static void write_rsdp(struct image *image, int64_t xsdt)
+{
+	struct rsdp rsdp = {
+		.signature = "RSD PTR ",
+		.oem_id = "GODWIT",
+		.revision = 2,
+		.length = sizeof(rsdp),
+		.xsdt = gpa_of(xsdt),
+	};
+
+	rsdp.checksum = checksum((const uint8_t *)&rsdp, RSDP_V1_SIZE);
+	rsdp.extended_checksum = checksum((const uint8_t *)&rsdp, sizeof(rsdp));
+	memcpy(image->bytes, &rsdp, sizeof(rsdp));
+}
+
+int acpi_image(unsigned cpus, uint8_t *bytes, size_t size, size_t *used, struct gw_error *err)
+{
+	struct image image = {
+		.bytes = bytes,
+		.size = size,
+		.at = LAYOUT_ACPI - LAYOUT_RSDP,
+		.err = err,
+	};
+	int64_t tables[XSDT_TABLES] = { add_fadt(&image), add_madt(&image, cpus),
+		                        add_mcfg(&image) };
+	int64_t xsdt;
+
+	for (unsigned i = 0; i < XSDT_TABLES; i++) {
+		if (tables[i] < 0)
+			return (int)tables[i];
+	}
+	xsdt = add_xsdt(&image, tables);
+	if (xsdt < 0)
+		return (int)xsdt;
+	write_rsdp(&image, xsdt);
+	*used = image.at;
+	return 0;
+}
+
+int acpi_build(struct machine *m, struct gw_error *err)
+{
+	autofree uint8_t *image = calloc(1, IMAGE_SIZE);
+	size_t used;
+	int r;
+
+	if (!image)
+		return error_set(err, -ENOMEM, "ACPI tables: no memory");
+	r = acpi_image(m->vcpu_count, image, IMAGE_SIZE, &used, err);
+	if (r < 0)
+		return r;
+	r = memory_write(m->memory, LAYOUT_RSDP, image, used);
+	return r < 0 ? error_set_sys(err, r, "ACPI tables at 0x%x", LAYOUT_RSDP) : 0;
+}

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/arch.h"
+
+#include "base/error.h"
+#include "base/io.h"
+#include "base/util.h"
+#include "vmm/pm.h"
+#include "vmm/x86/layout.h"
+#include "vmm/x86/x86.h"
+
+#include <string.h>
+
+static const struct {
+	int cap;
+	const char *name;
+} needed_caps[] = {
+	{ KVM_CAP_IRQCHIP, "KVM_CAP_IRQCHIP" },
+	{ KVM_CAP_PIT2, "KVM_CAP_PIT2" },
+	{ KVM_CAP_PIT_STATE2, "KVM_CAP_PIT_STATE2" },
+	{ KVM_CAP_EXT_CPUID, "KVM_CAP_EXT_CPUID" },
+	{ KVM_CAP_ADJUST_CLOCK, "KVM_CAP_ADJUST_CLOCK" },
+	{ KVM_CAP_XSAVE, "KVM_CAP_XSAVE" },
+	{ KVM_CAP_XCRS, "KVM_CAP_XCRS" },
+	{ KVM_CAP_VCPU_EVENTS, "KVM_CAP_VCPU_EVENTS" },
+	{ KVM_CAP_DEBUGREGS, "KVM_CAP_DEBUGREGS" },
+	{ KVM_CAP_GET_TSC_KHZ, "KVM_CAP_GET_TSC_KHZ" },
+	{ KVM_CAP_SET_TSS_ADDR, "KVM_CAP_SET_TSS_ADDR" },
+};
+
+int arch_check_kvm(int kvm_fd, struct gw_error *err)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(needed_caps); i++) {
+		if (io_ioctl(kvm_fd, KVM_CHECK_EXTENSION, (void *)(uintptr_t)needed_caps[i].cap) <= 0)
+			return error_set_class(err, -ENOTSUP, GW_ERROR_KVM_MISSING_CAP,
+					       "/dev/kvm: %s is missing", needed_caps[i].name);
+	}
+	return 0;
+}
+
+unsigned arch_ram_layout(uint64_t ram_size, struct arch_ram_range out[ARCH_RAM_RANGES])
+{
+	uint64_t low = MIN(ram_size, (uint64_t)LAYOUT_HOLE);
+
+	out[0] = (struct arch_ram_range){ 0, low };
+	if (low == ram_size)
+		return 1;
+	out[1] = (struct arch_ram_range){ LAYOUT_4G, ram_size - low };
+	return 2;
+}
+
+/* Pins 0 to 15 go to both controllers, as on a PC; 16 to 23 to the IOAPIC alone. */
+unsigned arch_irq_routes(struct kvm_irq_routing_entry out[ARCH_IRQ_ROUTES])
+{
+	unsigned n = 0;
+
+	for (uint32_t pin = 0; pin < KVM_IOAPIC_NUM_PINS; pin++) {
+		out[n++] = (struct kvm_irq_routing_entry){
+			.gsi = pin,
+			.type = KVM_IRQ_ROUTING_IRQCHIP,
+			.u.irqchip = { KVM_IRQCHIP_IOAPIC, pin },
+		};
+		if (pin >= 16)
+			continue;
+		out[n++] = (struct kvm_irq_routing_entry){
+			.gsi = pin,
+			.type = KVM_IRQ_ROUTING_IRQCHIP,
+			.u.irqchip = { pin < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE,
+				       pin % 8 },
+		};
+	}
+	return n;
+}
+
+static int set_fixed_pages(struct machine *m, struct gw_error *err)
+{
+	uint64_t identity = LAYOUT_IDENTITY_MAP;
+	int r = io_ioctl(m->vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity);
+
+	if (r < 0)
+		return error_set_sys(err, r, "KVM_SET_IDENTITY_MAP_ADDR");
+	r = io_ioctl(m->vm_fd, KVM_SET_TSS_ADDR, (void *)(uintptr_t)LAYOUT_TSS);
+	return r < 0 ? error_set_sys(err, r, "KVM_SET_TSS_ADDR") : 0;
+}
+
+/* The list is asked for twice: its length first (KVM API, 4.3). */
+static int read_msr_list(struct machine *m, struct arch *arch, struct gw_error *err)
+{
+	struct kvm_msr_list probe = { .nmsrs = 0 };
+	autofree struct kvm_msr_list *list = NULL;
+	int r = io_ioctl(m->kvm_fd, KVM_GET_MSR_INDEX_LIST, &probe);
+
+	if (r < 0 && r != -E2BIG)
+		return error_set_sys(err, r, "/dev/kvm: KVM_GET_MSR_INDEX_LIST");
+	list = calloc(1, sizeof(*list) + probe.nmsrs * sizeof(list->indices[0]));
+	arch->msrs = calloc(probe.nmsrs, sizeof(arch->msrs[0]));
+	if (!list || !arch->msrs)
+		return error_set(err, -ENOMEM, "MSR list: out of memory");
+	list->nmsrs = probe.nmsrs;
+	r = io_ioctl(m->kvm_fd, KVM_GET_MSR_INDEX_LIST, list);
+	if (r < 0)
+		return error_set_sys(err, r, "/dev/kvm: KVM_GET_MSR_INDEX_LIST");
+	memcpy(arch->msrs, list->indices, list->nmsrs * sizeof(arch->msrs[0]));
+	arch->msr_count = list->nmsrs;
+	return 0;
+}
+
+int arch_create(struct machine *m, struct gw_error *err)
+{
+	struct arch *arch = calloc(1, sizeof(*arch));
+	int r;
+
+	if (!arch)
+		return error_set(err, -ENOMEM, "machine: out of memory");
+	m->arch = arch;
+	r = set_fixed_pages(m, err);
+	if (!r)
+		r = chips_create(m, &arch->chips, err);
+	if (!r)
+		r = cpuid_supported(m, &arch->supported, err);
+	if (!r)
+		r = read_msr_list(m, arch, err);
+	if (!r)
+		r = pm_create(m, &m->pm, err);
+	arch->has_tsc_deadline = io_ioctl(m->kvm_fd, KVM_CHECK_EXTENSION,
+					  (void *)KVM_CAP_TSC_DEADLINE_TIMER) > 0;
+	return r;
+}
+
+void arch_destroy(struct machine *m)
+{
+	struct arch *arch = m->arch;
+
+	if (!arch)
+		return;
+	pm_destroy(m->pm);
+	chips_destroy(arch->chips);
+	free(arch->supported);
+	free(arch->msrs);
+	free(arch);
+	m->arch = NULL;
+}
+
+void arch_time_stop(struct machine *m)
+{
+	chips_time_stop(m->arch->chips);
+}
+
+void arch_time_continue(struct machine *m)
+{
+	chips_time_continue(m->arch->chips);
+}
+
+static int set_cpuid(struct vcpu *v, struct gw_error *err)
+{
+	struct machine *m = v->machine;
+	autofree struct kvm_cpuid2 *cpuid =
+		calloc(1, sizeof(*cpuid) + CPUID_ENTRIES_MAX * sizeof(cpuid->entries[0]));
+	int r;
+
+	if (!cpuid)
+		return error_set(err, -ENOMEM, "vcpu%u: out of memory", v->index);
+	cpuid_for_vcpu(m->arch->supported, v->index, m->config.cpus, m->arch->has_tsc_deadline,
+		       cpuid);
+	r = io_ioctl(v->fd, KVM_SET_CPUID2, cpuid);
+	return r < 0 ? error_set_sys(err, r, "vcpu%u: KVM_SET_CPUID2", v->index) : 0;
+}
+
+int arch_vcpu_create(struct vcpu *v, struct gw_error *err)
+{
+	struct machine *m = v->machine;
+	int size = io_ioctl(m->vm_fd, KVM_CHECK_EXTENSION, (void *)KVM_CAP_XSAVE2);
+	int r;
+
+	v->participant.ops = &vcpu_participant_ops;
+	v->arch = calloc(1, sizeof(*v->arch));
+	if (!v->arch)
+		return error_set(err, -ENOMEM, "vcpu%u: out of memory", v->index);
+	/* KVM API, 4.134: the extension's value is the buffer's size; 0 where it is absent. */
+	v->arch->xsave_size = size > (int)sizeof(struct kvm_xsave) ? (size_t)size
+								     : sizeof(struct kvm_xsave);
+	r = set_cpuid(v, err);
+	if (!r)
+		r = msr_set_firmware_state(v, err);
+	if (!r)
+		r = vcpu_state_get(v, &v->arch->power_on, err);
+	return r;
+}
+
+void arch_vcpu_destroy(struct vcpu *v)
+{
+	if (!v->arch)
+		return;
+	vcpu_state_free(&v->arch->power_on);
+	vcpu_state_free(&v->arch->loaded);
+	free(v->arch);
+}
+
+bool arch_vcpu_exit(struct vcpu *v)
+{
+	/* The in-kernel chips leave no exits of x86's own but these, which need no action. */
+	return v->run->exit_reason == KVM_EXIT_SET_TPR ||
+	       v->run->exit_reason == KVM_EXIT_IOAPIC_EOI;
+}
+
+int arch_reset(struct machine *m, struct gw_error *err)
+{
+	int r = chips_reset(m->arch->chips, err);
+
+	for (unsigned i = 0; i < m->vcpu_count && !r; i++)
+		r = vcpu_state_set(m->vcpus[i], &m->vcpus[i]->arch->power_on, err);
+	return r ? r : x86_boot(m, err);
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * VMs with guests of our own (tests/guests/), on the real /dev/kvm. Every helper ends the test
+ * with the library's own words when a call fails that should not.
+ */
+#ifndef KVM_HARNESS_H
+#define KVM_HARNESS_H
+
+#include "godwit.h"
+#include "vm.h"
+
+#include <criterion/criterion.h>
+
+/* A VM, the directory that is its own, and the events that came. */
+struct guest {
+	struct gw_vm *vm;
+	char dir[64];
+	pthread_mutex_t lock;
+	char events[16384]; /* names, each with a space behind it */
+};
+
+#define must(call) \
+	do { \
+		struct gw_error err_ = { 0 }; \
+		int r_ = (call); \
+		cr_assert(r_ >= 0, "%s: %d: %s", #call, r_, err_.text); \
+	} while (0)
+
+/* An empty VM. */
+struct guest *guest_new(void);
+/* One with this guest ("mixer"), `cpus` vCPUs and `memory_mib` of RAM; not running yet. */
+struct guest *guest_boot(const char *name, unsigned cpus, unsigned memory_mib);
+void guest_free(struct guest *g);
+
+/* What it has printed so far; valid until the next call. */
+const char *guest_output(struct guest *g);
+/* Waits until `text` has been printed, a minute at most. */
+void guest_await(struct guest *g, const char *text);
+/* Waits for an event, a minute at most. */
+void guest_await_event(struct guest *g, const char *name);
+/* Waits until it has powered off, two minutes at most. */
+void guest_await_end(struct guest *g);
+/* Lets it run for about that long. */
+void guest_run_us(struct guest *g, unsigned us);
+
+/* Fails unless all of two stopped VMs' vCPU state and RAM is the same (time excepted). */
+void guest_compare(struct guest *a, struct guest *b);
+
+/* Deterministic: the same numbers in each run, printed by the test that takes them. */
+unsigned next_random(unsigned *state, unsigned limit);
+
+#endif

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Live migration between two VMs of one process, while the guest dirties memory. */
+#include "harness.h"
+
+#include "vmm/memory.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+TestSuite(live, .timeout = 300);
+
+#define BASE 0x2000000
+#define PAGES 16384
+#define COUNTER 0x1ff0000
+
+/* See tests/guests/dirtier.S: one generation up to some page, the one before from there on. */
+static uint64_t check_memory(struct guest *g)
+{
+	struct memory *mem = g->vm->machine->memory;
+	const uint64_t *counter = memory_hva(mem, COUNTER, 8);
+	const uint8_t *base = memory_hva(mem, BASE, PAGES * 4096ull);
+	uint64_t generation, last = UINT64_MAX;
+
+	cr_assert(counter && base);
+	generation = *counter;
+	for (uint64_t i = 0; i < PAGES; i++) {
+		uint64_t value;
+
+		memcpy(&value, base + i * 4096, 8);
+		cr_assert(value == generation || value == generation + 1,
+			  "page %llu holds generation %llu, the counter says %llu",
+			  (unsigned long long)i, (unsigned long long)value,
+			  (unsigned long long)generation);
+		cr_assert(value <= last, "page %llu is newer than the one before it",
+			  (unsigned long long)i);
+		last = value;
+	}
+	return generation;
+}
+
+static void await_status(struct guest *g, const char *status)
+{
+	char want[64];
+
+	snprintf(want, sizeof(want), "\"status\":\"%s\"", status);
+	for (int i = 0; i < 60000; i++) {
+		char *json = NULL;
+		bool seen;
+
+		cr_assert(gw_vm_query_migrate(g->vm, &json, NULL) == 0);
+		seen = strstr(json, want);
+		if (!seen && strstr(json, "\"status\":\"failed\""))
+			cr_assert_fail("%s", json);
+		gw_free(json);
+		if (seen)
+			return;
+		usleep(1000);
+	}
+	cr_assert_fail("migration never got to %s", status);
+}
+
+static struct guest *migrate(struct guest *from, int round)
+{
+	struct guest *to = guest_new();
+	struct gw_map map[] = { { "serial.log", NULL } };
+	struct gw_error err_;
+	char uri[128], log[128];
+
+	snprintf(uri, sizeof(uri), "unix:%s/mig%d", to->dir, round);
+	snprintf(log, sizeof(log), "%s/out", to->dir);
+	map[0].value = log;
+	cr_assert(gw_vm_incoming(to->vm, uri, map, 1, &err_) == 0, "%s", err_.text);
+	cr_assert(gw_vm_migrate(from->vm, uri, &err_) == 0, "%s", err_.text);
+	await_status(from, "completed");
+	cr_assert_eq(gw_vm_state(from->vm), GW_STATE_POSTMIGRATE);
+	cr_assert_eq(gw_vm_cont(from->vm, false, &err_), -EPERM, "two guests at once");
+	return to;
+}
+
+Test(live, dirtying_guest_moves)
+{
+	struct guest *g = guest_boot("dirtier", 1, 128);
+	struct gw_migrate_params params = { .downtime_limit_ms = 500 };
+	struct gw_error err_;
+	uint64_t before = 0;
+
+	cr_assert(gw_vm_set_migrate_params(g->vm, &params, &err_) == 0, "%s", err_.text);
+	cr_assert(gw_vm_cont(g->vm, false, &err_) == 0, "%s", err_.text);
+	guest_await(g, "S\n");
+	for (int round = 0; round < 5; round++) {
+		struct guest *h;
+
+		/* Let it make some generations where it is. */
+		usleep(20000);
+		h = migrate(g, round);
+		guest_free(g);
+		g = h;
+		cr_assert_eq(gw_vm_state(g->vm), GW_STATE_RUNNING);
+		cr_assert(gw_vm_set_migrate_params(g->vm, &params, &err_) == 0, "%s", err_.text);
+		cr_assert(gw_vm_stop(g->vm, &err_) == 0, "%s", err_.text);
+		cr_assert(check_memory(g) >= before);
+		before = check_memory(g);
+		cr_assert(gw_vm_cont(g->vm, false, &err_) == 0, "%s", err_.text);
+	}
+	guest_free(g);
+}
+
+Test(live, paused_guest_arrives_paused_and_the_same)
+{
+	struct guest *g = guest_boot("mixer", 2, 64), *h;
+
+	guest_run_us(g, 20000);
+	h = migrate(g, 0);
+	cr_assert_eq(gw_vm_state(h->vm), GW_STATE_PAUSED);
+	guest_compare(g, h);
+	guest_free(g);
+	guest_free(h);
+}

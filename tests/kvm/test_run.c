@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Running, stopping, resetting: no wake-up is lost, no instruction run twice. */
+#include "harness.h"
+
+#include <string.h>
+#include <unistd.h>
+
+TestSuite(run, .timeout = 300);
+
+/* The mixer's answer, run without a pause. */
+static void reference(char out[64])
+{
+	struct guest *g = guest_boot("mixer", 1, 32);
+	struct gw_error err_;
+
+	cr_assert(gw_vm_cont(g->vm, false, &err_) == 0, "%s", err_.text);
+	guest_await_end(g);
+	cr_assert_eq(strlen(guest_output(g)), 19, "output \"%s\"", guest_output(g));
+	strcpy(out, guest_output(g));
+	guest_free(g);
+}
+
+Test(run, same_answer_when_paused)
+{
+	char expected[64];
+	unsigned seed = 7, pauses = 0;
+	struct guest *g;
+
+	reference(expected);
+	g = guest_boot("mixer", 1, 32);
+	while (gw_vm_state(g->vm) != GW_STATE_SHUTDOWN && pauses < 20) {
+		guest_run_us(g, next_random(&seed, 20000));
+		pauses++;
+	}
+	if (gw_vm_state(g->vm) != GW_STATE_SHUTDOWN)
+		gw_vm_cont(g->vm, false, NULL);
+	guest_await_end(g);
+	cr_assert(pauses > 2, "it ended before it was paused");
+	cr_assert_str_eq(guest_output(g), expected);
+	guest_free(g);
+}
+
+Test(run, no_wakeup_is_lost)
+{
+	struct guest *g = guest_boot("dirtier", 1, 128);
+	volatile uint64_t *counter;
+	uint64_t before = 0;
+
+	counter = memory_hva(g->vm->machine->memory, 0x1ff0000, 8);
+	cr_assert(counter);
+	for (int i = 0; i < 300; i++) {
+		struct gw_error err_;
+
+		cr_assert(gw_vm_cont(g->vm, false, &err_) == 0, "%s", err_.text);
+		cr_assert(gw_vm_stop(g->vm, &err_) == 0, "%s", err_.text);
+	}
+	before = *counter;
+	usleep(20000);
+	cr_assert_eq(*counter, before, "it runs although it was stopped");
+	gw_vm_cont(g->vm, false, NULL);
+	for (int i = 0; i < 60000 && *counter == before; i++)
+		usleep(1000);
+	cr_assert_neq(*counter, before, "it does not run although it was told to");
+	guest_free(g);
+}
+
+Test(run, reset_boots_again)
+{
+	struct guest *g = guest_boot("mixer", 1, 32);
+	struct gw_error err_;
+
+	cr_assert(gw_vm_cont(g->vm, false, &err_) == 0, "%s", err_.text);
+	guest_await(g, "S\n");
+	cr_assert(gw_vm_reset(g->vm, &err_) == 0, "%s", err_.text);
+	guest_await(g, "S\nS\n");
+	guest_await_end(g);
+	guest_await_event(g, "RESET ");
+	guest_await_event(g, "SHUTDOWN ");
+	guest_free(g);
+}
+
+Test(run, triple_fault_resets)
+{
+	struct guest *g = guest_boot("fault", 1, 32);
+	struct gw_error err_;
+
+	cr_assert(gw_vm_cont(g->vm, false, &err_) == 0, "%s", err_.text);
+	guest_await(g, "S\nS\nS\n");
+	guest_await_event(g, "RESET ");
+	cr_assert(gw_vm_stop(g->vm, &err_) == 0, "%s", err_.text);
+	guest_free(g);
+}
+
+Test(run, two_vms_one_process)
+{
+	struct guest *a = guest_boot("mixer", 1, 32), *b = guest_boot("dirtier", 1, 128);
+	struct gw_error err_;
+
+	cr_assert(gw_vm_cont(b->vm, false, &err_) == 0, "%s", err_.text);
+	cr_assert(gw_vm_cont(a->vm, false, &err_) == 0, "%s", err_.text);
+	guest_await(b, "S\n");
+	guest_free(b);
+	guest_await_end(a);
+	guest_free(a);
+}

@@ -1,0 +1,74 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# A lab host (L1) after its initramfs, in a chroot of the machine: makes the host ready, runs its
+# script, leaves the script's exit status in the output folder, and powers off.
+set -u
+ROOT=$1 LAB=$2 LAB_RUN=$3
+export ROOT LAB LAB_RUN
+LAB_HOST=
+for w in $(cat /proc/cmdline); do
+	case $w in lab.host=*) LAB_HOST=${w#*=} ;; esac
+done
+LAB_OUT=$LAB_RUN/$LAB_HOST
+export LAB_HOST LAB_OUT
+# $LAB is build/lab, and godwit is in build.
+export PATH="${LAB%/lab}:$LAB/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$LAB/applets"
+export HOME=/root TERM="${TERM:-vt100}"
+. "$ROOT/tests/lab/lib.sh"
+
+off() {
+	sync
+	"$LAB/bin/busybox" poweroff -f
+	sleep 60
+}
+fail() {
+	echo "lab: host $LAB_HOST: $*" >&2
+	echo "setup: $*" >"$LAB_OUT/status"
+	off
+}
+
+hostname "host-$LAB_HOST"
+load kvm-amd vfio-pci vfio_iommu_type1 mdev mtty virtio_net || fail "cannot load the modules"
+echo 1 >/proc/sys/kernel/sysrq
+
+case $LAB_HOST in
+a) own=1 other=2 ;;
+b) own=2 other=1 ;;
+*) fail "no name on the kernel's command line" ;;
+esac
+export NIC=0000:00:10.0
+export MGMT_ADDR=10.77.0.$own OTHER_MGMT_ADDR=10.77.0.$other
+export PEER_ADDR=10.78.0.$own OTHER_PEER_ADDR=10.78.0.$other
+ip link set lo up
+net_up 0000:00:08.0 mgmt "$MGMT_ADDR/24" || fail "no management NIC"
+net_up 0000:00:09.0 peer "$PEER_ADDR/24" || fail "no peer NIC"
+bind_vfio "$NIC" || fail "cannot bind $NIC to vfio-pci"
+MTTY=$(make_mtty) || fail "cannot make an mtty"
+export MTTY
+
+cd "$ROOT" || fail "no $ROOT"
+echo "lab: host $LAB_HOST up after $(cut -d' ' -f1 /proc/uptime) s"
+echo up >"$LAB_OUT/up"
+
+if [ -e "$LAB_OUT/interactive" ]; then
+	read -r rows cols <"$LAB_OUT/interactive"
+	stty rows "$rows" cols "$cols" 2>/dev/null </dev/ttyS0
+	printf '\nA lab host: NIC %s on vfio-pci, mtty %s.\n' "$NIC" "$MTTY"
+	printf 'godwit is on PATH when it is built; "exit" powers off.\n\n'
+	setsid -c /bin/bash --rcfile "$ROOT/tests/lab/shellrc" -i </dev/ttyS0 >/dev/ttyS0 2>&1
+	echo $? >"$LAB_OUT/status"
+	off
+fi
+
+# One argument a line.
+set --
+while IFS= read -r w; do set -- "$@" "$w"; done <"$LAB_OUT/args"
+script=$1
+shift
+setsid "$script" "$@" </dev/null >"$LAB_OUT/script.log" 2>&1
+rc=$?
+dmesg >"$LAB_OUT/dmesg.log" 2>/dev/null
+sync
+echo "$rc" >"$LAB_OUT/status"
+off

@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# The lab's targets, for the top Makefile to include.
+BUILD ?= build
+
+.PHONY: lab-setup lab-shell lab-selftest
+
+lab-setup:
+	BUILD=$(BUILD) tests/lab/setup.sh
+
+lab-shell: lab-setup
+	BUILD=$(BUILD) tests/lab/shell.sh
+
+lab-selftest: lab-setup
+	BUILD=$(BUILD) tests/lab/selftest.sh

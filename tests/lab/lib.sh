@@ -1,0 +1,128 @@
+# shellcheck shell=sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# What scripts in a lab host (L1) call:  . "$ROOT/tests/lab/lib.sh"
+#
+# The environment there:
+#   ROOT, LAB            the project's folder, and build/lab
+#   LAB_HOST             a or b
+#   LAB_OUT              this host's output folder on the machine; LAB_RUN is the run's, above it
+#   NIC                  the 82574L's address, bound to vfio-pci
+#   MTTY                 sysfs folder of an mtty mediated device
+#   MGMT_ADDR, OTHER_MGMT_ADDR   management network: this host's address, the other's
+#   PEER_ADDR, OTHER_PEER_ADDR   the same on the segment that the passthrough NICs are on
+#
+#   log TEXT...                  a line with host and time since L1's start
+#   die TEXT...                  says so and ends the script with status 1
+#   wait_for SECONDS COMMAND...  until COMMAND succeeds; fails when the time is over
+#   load MODULE...               loads modules
+#   bind_vfio ADDRESS            gives a PCI device to vfio-pci
+#   make_mtty [UUID]             makes a two-port mtty, prints its sysfs folder
+#   iommu_group DEVICE_FOLDER    prints the number of its IOMMU group
+#   net_up ADDRESS NAME CIDR     names and starts the network interface of a PCI device
+#   gone PID                     has the process ended? (also when nobody has waited for it yet)
+#   lab_mark NAME [TEXT]         tells the other host that NAME is reached
+#   lab_await NAME [SECONDS]     waits for it (60 s), prints its text; fails at once when the
+#                                other host has ended without it
+#   lab_die [HOST]               HOST (this one) loses its power, at once
+
+log() {
+	_up=
+	read -r _up _ </proc/uptime
+	echo "[$LAB_HOST $_up] $*"
+}
+
+die() {
+	log "FAILED: $*" >&2
+	exit 1
+}
+
+wait_for() {
+	_end=$(($(_now) + $1))
+	shift
+	until "$@"; do
+		[ "$(_now)" -lt "$_end" ] || return 1
+		sleep 0.1
+	done
+}
+
+_now() {
+	read -r _t _ </proc/uptime
+	echo "${_t%.*}"
+}
+
+gone() {
+	[ -r "/proc/$1/status" ] || return 0
+	grep -q '^State:.[ZX]' "/proc/$1/status" 2>/dev/null || [ ! -e "/proc/$1/status" ]
+}
+
+load() {
+	for _m; do modprobe -d "$LAB/modules" "$_m" || return 1; done
+}
+
+bind_vfio() {
+	_d=/sys/bus/pci/devices/$1
+	[ -d "$_d" ] || { echo "no PCI device $1" >&2; return 1; }
+	echo vfio-pci >"$_d/driver_override" || return 1
+	if [ -e "$_d/driver" ]; then
+		case $(readlink "$_d/driver") in */vfio-pci) return 0 ;; esac
+		echo "$1" >"$_d/driver/unbind" || return 1
+	fi
+	echo "$1" >/sys/bus/pci/drivers_probe || return 1
+	case $(readlink "$_d/driver") in */vfio-pci) return 0 ;; esac
+	echo "$1 was not taken by vfio-pci" >&2
+	return 1
+}
+
+make_mtty() {
+	_u=${1:-83b8f4f2-509f-382f-3c1e-e6bfe0fa1001}
+	_d=/sys/bus/mdev/devices/$_u
+	if [ ! -d "$_d" ]; then
+		echo "$_u" >/sys/devices/virtual/mtty/mtty/mdev_supported_types/mtty-2/create || return 1
+	fi
+	[ -d "$_d" ] && echo "$_d"
+}
+
+iommu_group() {
+	_g=$(readlink "$1/iommu_group") || return 1
+	echo "${_g##*/}"
+}
+
+net_up() {
+	wait_for 5 _has_net "$1" || return 1
+	_i=$(_net "$1")
+	ip link set "$_i" name "$2" && ip addr add "$3" dev "$2" && ip link set "$2" up
+}
+_net() {
+	for _n in /sys/bus/pci/devices/"$1"/net/* /sys/bus/pci/devices/"$1"/virtio*/net/*; do
+		[ ! -d "$_n" ] || echo "${_n##*/}"
+	done
+}
+_has_net() { [ -n "$(_net "$1")" ]; }
+
+lab_mark() {
+	echo "${2:-}" >"$LAB_RUN/sync/.$1.$LAB_HOST"
+	mv "$LAB_RUN/sync/.$1.$LAB_HOST" "$LAB_RUN/sync/$1"
+}
+
+lab_await() {
+	case $LAB_HOST in a) _other=b ;; *) _other=a ;; esac
+	_end=$(($(_now) + ${2:-60}))
+	until [ -e "$LAB_RUN/sync/$1" ]; do
+		if [ -e "$LAB_RUN/$_other/ended" ] && [ ! -e "$LAB_RUN/sync/$1" ]; then
+			echo "lab_await: host $_other has ended before '$1'" >&2
+			return 1
+		fi
+		if [ "$(_now)" -ge "$_end" ]; then
+			echo "lab_await: no '$1' within ${2:-60} s" >&2
+			return 1
+		fi
+		sleep 0.1
+	done
+	grep . "$LAB_RUN/sync/$1" || :
+}
+
+lab_die() {
+	: >"$LAB_RUN/${1:-$LAB_HOST}/die"
+	[ "${1:-$LAB_HOST}" != "$LAB_HOST" ] || while :; do sleep 1; done
+}

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <criterion/criterion.h>
+
+#include "base/error.h"
+#include "base/util.h"
+#include "vmm/pci.h"
+#include "vmm/pm.h"
+#include "vmm/x86/acpi.h"
+#include "vmm/x86/layout.h"
+
+#include <string.h>
+
+#define SIZE (LAYOUT_ACPI_END - LAYOUT_RSDP)
+
+static uint8_t image[SIZE];
+
+static uint64_t get(uint64_t gpa, unsigned size)
+{
+	uint64_t value = 0;
+
+	cr_assert(gpa >= LAYOUT_RSDP && gpa + size <= LAYOUT_ACPI_END);
+	memcpy(&value, image + (gpa - LAYOUT_RSDP), size);
+	return value;
+}
+
+static uint8_t sum(uint64_t gpa, uint64_t len)
+{
+	uint8_t s = 0;
+
+	for (uint64_t i = 0; i < len; i++)
+		s += (uint8_t)get(gpa + i, 1);
+	return s;
+}
+
+static bool is(uint64_t gpa, const char *signature)
+{
+	return memcmp(image + (gpa - LAYOUT_RSDP), signature, 4) == 0;
+}
+
+/* Walks from the RSDP as a guest does, checking each sum. */
+static uint64_t find(const char *signature)
+{
+	uint64_t xsdt = get(LAYOUT_RSDP + 24, 8), found = 0;
+	uint64_t entries = (get(xsdt + 4, 4) - 36) / 8;
+
+	cr_assert(memcmp(image, "RSD PTR ", 8) == 0);
+	cr_assert_eq(sum(LAYOUT_RSDP, 20), 0);
+	cr_assert_eq(sum(LAYOUT_RSDP, 36), 0);
+	cr_assert(is(xsdt, "XSDT"));
+	cr_assert_eq(sum(xsdt, get(xsdt + 4, 4)), 0);
+	cr_assert_eq(entries, 3);
+	for (uint64_t i = 0; i < entries; i++) {
+		uint64_t table = get(xsdt + 36 + i * 8, 8);
+
+		cr_assert_eq(sum(table, get(table + 4, 4)), 0, "table %llu", (unsigned long long)i);
+		if (is(table, signature))
+			found = table;
+	}
+	cr_assert_neq(found, 0, "%s", signature);
+	return found;
+}
+
+static void build(unsigned cpus)
+{
+	struct gw_error err = { 0 };
+	size_t used;
+
+	memset(image, 0, sizeof(image));
+	cr_assert_eq(acpi_image(cpus, image, SIZE, &used, &err), 0, "%s", err.text);
+	cr_assert_leq(used, SIZE);
+}
+
+Test(acpi, fadt_is_hardware_reduced)
+{
+	uint64_t fadt, dsdt;
+
+	build(1);
+	fadt = find("FACP");
+	cr_assert_eq(get(fadt + 4, 4), 276);
+	cr_assert_eq(get(fadt + 8, 1), 6);
+	cr_assert_eq(get(fadt + 112, 4) & (1u << 20 | 1u << 10), 1u << 20 | 1u << 10);
+	cr_assert_eq(get(fadt + 109, 2), 0x34);
+	cr_assert_eq(get(fadt + 116, 1), 1, "reset register is I/O");
+	cr_assert_eq(get(fadt + 120, 8), PM_PORT + PM_RESET);
+	cr_assert_eq(get(fadt + 128, 1), PM_RESET_VALUE);
+	cr_assert_eq(get(fadt + 248, 8), PM_PORT + PM_SLEEP_CONTROL);
+	cr_assert_eq(get(fadt + 260, 8), PM_PORT + PM_SLEEP_STATUS);
+	dsdt = get(fadt + 140, 8);
+	cr_assert_eq(dsdt, get(fadt + 40, 4));
+	cr_assert(is(dsdt, "DSDT"));
+	cr_assert_eq(sum(dsdt, get(dsdt + 4, 4)), 0);
+}
+
+Test(acpi, madt_has_every_vcpu)
+{
+	static const unsigned counts[] = { 1, 2, 255, 300 };
+
+	for (size_t c = 0; c < ARRAY_SIZE(counts); c++) {
+		unsigned cpus = 0, ioapics = 0;
+		uint64_t madt, at;
+
+		build(counts[c]);
+		madt = find("APIC");
+		cr_assert_eq(get(madt + 36, 4), LAYOUT_LAPIC);
+		cr_assert_eq(get(madt + 40, 4), 0, "no 8259s");
+		for (at = madt + 44; at < madt + get(madt + 4, 4); at += get(at + 1, 1)) {
+			cr_assert_neq(get(at + 1, 1), 0);
+			if (get(at, 1) == 0) {
+				cr_assert_eq(get(at + 3, 1), cpus);
+				cr_assert_eq(get(at + 4, 4), 1);
+				cpus++;
+			} else if (get(at, 1) == 9) {
+				cr_assert_eq(get(at + 4, 4), cpus);
+				cr_assert_eq(get(at + 8, 4), 1);
+				cpus++;
+			} else if (get(at, 1) == 1) {
+				cr_assert_eq(get(at + 4, 4), LAYOUT_IOAPIC);
+				cr_assert_eq(get(at + 8, 4), 0);
+				ioapics++;
+			}
+		}
+		cr_assert_eq(at, madt + get(madt + 4, 4), "entries end where the table does");
+		cr_assert_eq(cpus, counts[c]);
+		cr_assert_eq(ioapics, 1);
+	}
+}
+
+Test(acpi, mcfg_is_the_ecam)
+{
+	uint64_t mcfg;
+
+	build(1);
+	mcfg = find("MCFG");
+	cr_assert_eq(get(mcfg + 44, 8), LAYOUT_ECAM);
+	cr_assert_eq(get(mcfg + 54, 1), 0);
+	cr_assert_eq(get(mcfg + 55, 1), (LAYOUT_ECAM_SIZE >> 20) - 1);
+}
+
+/* In AML: PackageOp PkgLength 4, DWordPrefix address, pin, source 0, GSI in one byte. */
+Test(acpi, dsdt_routes_intx_as_the_bus_does)
+{
+	unsigned found = 0;
+
+	build(1);
+	for (unsigned slot = 1; slot < PCI_SLOTS; slot++) {
+		for (unsigned pin = 0; pin < 4; pin++) {
+			uint8_t aml[] = { 0x0c,
+				          0xff,
+				          0xff,
+				          (uint8_t)slot,
+				          0,
+				          0x0a,
+				          (uint8_t)pin,
+				          0,
+				          0x0a,
+				          (uint8_t)pci_intx_gsi(slot, pin + 1) };
+			size_t len = sizeof(aml);
+
+			/* 0 and 1 are an opcode without a prefix. */
+			if (pin < 2) {
+				memmove(aml + 5, aml + 6, 4);
+				len--;
+			}
+			found += memmem(image, SIZE, aml, len) != NULL;
+		}
+	}
+	cr_assert_eq(found, 31 * 4);
+}
+
+Test(acpi, no_room_is_an_error)
+{
+	struct gw_error err = { 0 };
+	size_t used;
+
+	cr_assert_eq(acpi_image(1, image, 4096, &used, &err), -ENOSPC);
+	cr_assert_eq(acpi_image(100000, image, SIZE, &used, &err), -ENOSPC);
+}
