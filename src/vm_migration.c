@@ -22,6 +22,18 @@ static struct participant_list *host_participants(void *opaque)
 	return list;
 }
 
+static void host_with_participants(void *opaque,
+				   void (*look)(void *arg, const struct participant_list *list),
+				   void *arg)
+{
+	struct gw_vm *vm = opaque;
+
+	pthread_mutex_lock(&vm->lock);
+	if (vm->machine && vm->state != GW_STATE_INMIGRATE)
+		look(arg, &vm->machine->participants);
+	pthread_mutex_unlock(&vm->lock);
+}
+
 static char *host_config(void *opaque)
 {
 	struct gw_vm *vm = opaque;
@@ -147,6 +159,7 @@ static void host_event(void *opaque, const char *name, const char *data)
 
 const struct migration_host vm_migration_host = {
 	.participants = host_participants,
+	.with_participants = host_with_participants,
 	.config = host_config,
 	.stop_guest = host_stop_guest,
 	.resume_guest = host_resume_guest,

@@ -23,6 +23,13 @@
 #define PAGE_SIZE 4096ull
 #define PAGE_SHIFT 12
 
+/* The architecture built for, by ELF's numbers. */
+#ifdef __x86_64__
+#define HOST_ELF_MACHINE 62
+#else
+#define HOST_ELF_MACHINE 183
+#endif
+
 static inline void cleanup_free(void *p)
 {
 	free(*(void **)p);

@@ -23,6 +23,10 @@ struct migration_host {
 
 	/* (S) The participants; valid until the migration ends (no device comes or goes). */
 	struct participant_list *(*participants)(void *opaque);
+	/* Calls `look` with the participants, if there are any, while none can come or go. */
+	void (*with_participants)(void *opaque,
+				  void (*look)(void *arg, const struct participant_list *list),
+				  void *arg);
 	/* (S) The machine's configuration as JSON; released with free(). NULL: out of memory. */
 	char *(*config)(void *opaque);
 	/* (S) Stops the vCPUs for a switchover or a save; *was_running: they ran. The VM's state

@@ -159,8 +159,8 @@ void pci_reset(struct pci_bus *bus)
 	for (unsigned slot = 1; slot < PCI_SLOTS; slot++) {
 		struct pci_function *f = bus->slots[slot].f;
 
-		if (f && f->ejecting)
-			pci_guest_eject(bus, slot);
+		if (f && (f->ejecting || bus->slots[slot].left))
+			pci_unplug_now(bus, f);
 	}
 	for (unsigned slot = 0; slot < PCI_SLOTS; slot++) {
 		struct pci_function *f = bus->slots[slot].f;
@@ -179,6 +179,11 @@ void pci_reset(struct pci_bus *bus)
 
 struct pci_function *pci_slot(const struct pci_bus *bus, unsigned slot)
 {
+	return slot < PCI_SLOTS ? bus->slots[slot].f : NULL;
+}
+
+struct pci_function *pci_visible(const struct pci_bus *bus, unsigned slot)
+{
 	return slot < PCI_SLOTS && !bus->slots[slot].left ? bus->slots[slot].f : NULL;
 }
 
@@ -187,7 +192,7 @@ uint32_t pci_present(const struct pci_bus *bus)
 	uint32_t bits = 0;
 
 	for (unsigned slot = 0; slot < PCI_SLOTS; slot++)
-		bits |= (uint32_t)(pci_slot(bus, slot) != NULL) << slot;
+		bits |= (uint32_t)(pci_visible(bus, slot) != NULL) << slot;
 	return bits;
 }
 

@@ -29,11 +29,11 @@ struct pci_function;
 #define PCI_SLOT_ANY 0xff
 
 struct pci_bar {
-	uint64_t size;	   /* power of two; 0: no such BAR (also the upper half of a 64-bit one) */
+	uint64_t size; /* power of two; 0: no such BAR (also the upper half of a 64-bit one) */
 	bool is_io, is_64, prefetch;
 	/* kept by the core: */
-	uint64_t address;  /* what the BAR register says */
-	bool mapped;	   /* decoded now: enabled in the command register, address valid */
+	uint64_t address; /* what the BAR register says */
+	bool mapped;      /* decoded now: enabled in the command register, address valid */
 	struct bus_range range;
 };
 
@@ -41,22 +41,22 @@ struct pci_function_ops {
 	/* A read of config space; true if it filled *value, false to let the core answer from
 	 * config[]. May be NULL. */
 	bool (*config_read)(struct pci_function *f, unsigned offset, unsigned size,
-			    uint32_t *value);
+	                    uint32_t *value);
 	/* Before the core changes config[]: true if the function dealt with it wholly. NULL. */
 	bool (*config_write)(struct pci_function *f, unsigned offset, unsigned size,
-			     uint32_t value);
+	                     uint32_t value);
 	/* After the core changed config[] by wmask. NULL. */
 	void (*config_written)(struct pci_function *f, unsigned offset, unsigned size);
 	/* Trapped accesses to a BAR. */
 	uint64_t (*bar_read)(struct pci_function *f, unsigned bar, uint64_t offset, unsigned size);
 	void (*bar_write)(struct pci_function *f, unsigned bar, uint64_t offset, unsigned size,
-			  uint64_t value);
+	                  uint64_t value);
 	/* A BAR was mapped at bars[bar].address (mapped true), or unmapped. NULL. */
 	void (*bar_changed)(struct pci_function *f, unsigned bar);
 	/* Machine reset. The core has put config[] back to its initial bytes before. NULL. */
 	void (*reset)(struct pci_function *f);
-	/* The guest has ejected the slot (or nothing runs): give everything back and free. The
-	 * core has unmapped the BARs and taken it off the bus before. */
+	/* It has been unplugged: give everything back and free. The core has unmapped the BARs
+	 * and taken it off the bus before. */
 	void (*ejected)(struct pci_function *f);
 };
 
@@ -65,7 +65,7 @@ struct pci_function {
 	char name[32];
 	uint8_t config[PCI_CONFIG_SIZE];
 	uint8_t wmask[PCI_CONFIG_SIZE]; /* bits that the guest can write */
-	uint8_t w1c[PCI_CONFIG_SIZE];	/* bits that a written 1 clears */
+	uint8_t w1c[PCI_CONFIG_SIZE];   /* bits that a written 1 clears */
 	struct pci_bar bars[PCI_BARS];
 	/* kept by the core: */
 	struct pci_bus *bus;
@@ -81,25 +81,21 @@ void pci_destroy(struct pci_bus *bus);
  * config, masks and bars; the core adds BAR registers' and command's masks. With `hot` the
  * guest is told by ACPI. Errors: -EBUSY slot taken, -ENOSPC. */
 int pci_plug(struct pci_bus *bus, struct pci_function *f, unsigned slot, bool hot,
-	     struct gw_error *err);
+             struct gw_error *err);
 /* Asks the guest to eject it; ops->ejected() follows. */
 int pci_request_unplug(struct pci_bus *bus, struct pci_function *f, struct gw_error *err);
 /* Takes it off at once, without the guest; ops->ejected() is called. */
 void pci_unplug_now(struct pci_bus *bus, struct pci_function *f);
-/* The guest has written the slot's eject register (pm.c). */
+/* The guest has written the slot's eject register (pm.c): the function is unmapped and out of its
+ * sight at once. It leaves when the machine's owner, told by notify.eject, calls
+ * pci_unplug_now(); without an owner who listens, right here. It cannot be saved in between. */
 void pci_guest_eject(struct pci_bus *bus, unsigned slot);
-/* While held, nothing leaves the bus by the guest's own doing: an ejected function is unmapped
- * and can't be seen any more, but stays, and follows when the hold ends. Saving is refused
- * meanwhile. A migration holds; holds nest. */
-void pci_hold(struct pci_bus *bus);
-void pci_unhold(struct pci_bus *bus);
-/* Functions whose ejection was asked for are dropped; all others go back to their initial
+/* Functions whose ejection was asked for are unplugged; all others go back to their initial
  * configuration. */
 void pci_reset(struct pci_bus *bus);
 
-/* NULL: empty, or the guest has ejected what is still held there. */
 struct pci_function *pci_slot(const struct pci_bus *bus, unsigned slot);
-/* A bit for each slot that holds a function, the host bridge's included. */
+/* A bit for each slot that holds a function in the guest's eyes, the host bridge's included. */
 uint32_t pci_present(const struct pci_bus *bus);
 
 /* The GSI of an INTx pin (1 = A ... 4 = D) of a slot. */
@@ -119,7 +115,7 @@ void pci_config_write(struct pci_function *f, unsigned offset, unsigned size, ui
 #define PCI_FUNCTION_STATE_SIZE PCI_CONFIG_SIZE
 void pci_function_save(const struct pci_function *f, uint8_t state[PCI_FUNCTION_STATE_SIZE]);
 int pci_function_load(struct pci_function *f, const uint8_t state[PCI_FUNCTION_STATE_SIZE],
-		      struct gw_error *err);
+                      struct gw_error *err);
 
 /* QMP's query-pci as JSON; released with free(). */
 char *pci_describe(const struct pci_bus *bus);

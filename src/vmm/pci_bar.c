@@ -269,8 +269,8 @@ static void map(struct pci_bus *bus, struct pci_function *f, unsigned bar, bool 
 	                                 (unsigned long long)b->address);
 	if (r < 0) {
 		if (tell)
-			log_info(bus->machine->log, "%s: BAR %u is not mapped: %s", f->name, bar,
-			         err.text);
+			log_debug(bus->machine->log, "%s: BAR %u is not mapped: %s", f->name, bar,
+			          err.text);
 		return;
 	}
 	b->mapped = true;

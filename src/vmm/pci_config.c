@@ -70,14 +70,16 @@ static struct pci_function *ecam_function(struct pci_bus *bus, uint64_t offset)
 {
 	if (offset >> 12 & 7)
 		return NULL;
-	return pci_slot(bus, offset >> 15 & 31);
+	return pci_visible(bus, offset >> 15 & 31);
 }
 
 static uint64_t ecam_read(void *opaque, uint64_t offset, unsigned size)
 {
 	struct pci_function *f = ecam_function(opaque, offset);
 
-	return f ? pci_config_read(f, offset & (PCI_CONFIG_SIZE - 1), size) : UINT64_MAX;
+	if (!f || size > 4)
+		return UINT64_MAX;
+	return pci_config_read(f, offset & (PCI_CONFIG_SIZE - 1), size);
 }
 
 static void ecam_write(void *opaque, uint64_t offset, unsigned size, uint64_t value)

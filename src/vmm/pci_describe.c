@@ -116,7 +116,7 @@ static bool add_bus(cJSON *buses, const struct pci_bus *bus)
 		return false;
 	devices = cJSON_AddArrayToObject(info, "devices");
 	for (unsigned slot = 0; devices && slot < PCI_SLOTS; slot++) {
-		const struct pci_function *f = pci_slot(bus, slot);
+		const struct pci_function *f = pci_visible(bus, slot);
 
 		if (f && !add_device(devices, f))
 			return false;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Functions that leave: asked to, ejected by the guest, held back meanwhile. */
+/* Functions that leave: asked to, and let go by the guest. */
 #include "vmm/pci_internal.h"
 
 #include "vmm/machine.h"
@@ -7,7 +7,7 @@
 
 int pci_request_unplug(struct pci_bus *bus, struct pci_function *f, struct gw_error *err)
 {
-	if (f->bus != bus || pci_slot(bus, f->slot) != f)
+	if (f->bus != bus || pci_visible(bus, f->slot) != f)
 		return error_set(err, -ENODEV, "%s: not on the PCI bus", f->name);
 	if (f->slot == 0)
 		return error_set(err, -EPERM, "%s: the host bridge stays", f->name);
@@ -18,30 +18,17 @@ int pci_request_unplug(struct pci_bus *bus, struct pci_function *f, struct gw_er
 
 void pci_guest_eject(struct pci_bus *bus, unsigned slot)
 {
-	struct pci_function *f = pci_slot(bus, slot);
+	const struct machine_notify *n = &bus->machine->notify;
+	struct pci_function *f = pci_visible(bus, slot);
 
 	if (!f || slot == 0)
 		return;
-	if (!bus->holds) {
+	if (!n->eject) {
 		pci_unplug_now(bus, f);
 		return;
 	}
 	pci_bar_unmap_all(bus, f);
 	bus->slots[slot].left = true;
 	pci_bar_update(bus, NULL);
-}
-
-void pci_hold(struct pci_bus *bus)
-{
-	bus->holds++;
-}
-
-void pci_unhold(struct pci_bus *bus)
-{
-	if (--bus->holds)
-		return;
-	for (unsigned slot = 1; slot < PCI_SLOTS; slot++) {
-		if (bus->slots[slot].left)
-			pci_unplug_now(bus, bus->slots[slot].f);
-	}
+	n->eject(n->opaque, slot);
 }

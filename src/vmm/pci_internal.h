@@ -41,7 +41,7 @@ struct pci_bar_ref {
 
 struct pci_slot {
 	struct pci_function *f;
-	bool left; /* ejected by the guest while held */
+	bool left; /* ejected by the guest, not yet unplugged */
 	struct pci_bar_ref refs[PCI_BARS];
 };
 
@@ -50,9 +50,11 @@ struct pci_bus {
 	struct bus_range ecam;
 	struct pci_function bridge; /* slot 0 */
 	struct pci_slot slots[PCI_SLOTS];
-	unsigned holds;
 	struct participant participant;
 };
+
+/* What the guest sees in a slot. */
+struct pci_function *pci_visible(const struct pci_bus *bus, unsigned slot);
 
 /* pci_config.c: the ECAM window. */
 extern const struct bus_ops pci_ecam_ops;

@@ -16,7 +16,7 @@
 
 /* Registers on m->pio, on m->loop and as participant "serial0". */
 int serial_create(struct machine *m, const struct config_serial *config, struct serial **out,
-		  struct gw_error *err);
+                  struct gw_error *err);
 void serial_destroy(struct serial *s);
 void serial_reset(struct serial *s);
 #endif

@@ -19,12 +19,6 @@ struct guest {
 	char events[16384]; /* names, each with a space behind it */
 };
 
-#define must(call) \
-	do { \
-		struct gw_error err_ = { 0 }; \
-		int r_ = (call); \
-		cr_assert(r_ >= 0, "%s: %d: %s", #call, r_, err_.text); \
-	} while (0)
 
 /* An empty VM. */
 struct guest *guest_new(void);

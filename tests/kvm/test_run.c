@@ -2,6 +2,8 @@
 /* Running, stopping, resetting: no wake-up is lost, no instruction run twice. */
 #include "harness.h"
 
+#include "vmm/memory.h"
+
 #include <string.h>
 #include <unistd.h>
 

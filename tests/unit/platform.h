@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 struct platform {
 	struct machine m;

@@ -7,7 +7,7 @@
 
 #define VECTORS 4
 
-struct device {
+struct fake_device {
 	unsigned calls, count;
 	int fds[VECTORS];
 	int result;
@@ -15,7 +15,7 @@ struct device {
 
 static int set_vectors(void *opaque, const int *fds, unsigned count, struct gw_error *err)
 {
-	struct device *d = opaque;
+	struct fake_device *d = opaque;
 
 	d->calls++;
 	d->count = count;
@@ -28,7 +28,7 @@ static const struct msi_irqfds_source source = { .set_vectors = set_vectors };
 
 struct fixture {
 	struct platform *p;
-	struct device device;
+	struct fake_device device;
 	struct msi_irqfds *q;
 	struct msix *x;
 	uint8_t cap[MSIX_CAP_SIZE];

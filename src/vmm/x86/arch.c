@@ -116,6 +116,8 @@ int arch_create(struct machine *m, struct gw_error *err)
 	if (!r)
 		r = chips_create(m, &arch->chips, err);
 	if (!r)
+		r = clock_create(m, &arch->clock, err);
+	if (!r)
 		r = cpuid_supported(m, &arch->supported, err);
 	if (!r)
 		r = read_msr_list(m, arch, err);
@@ -133,6 +135,7 @@ void arch_destroy(struct machine *m)
 	if (!arch)
 		return;
 	pm_destroy(m->pm);
+	clock_destroy(arch->clock);
 	chips_destroy(arch->chips);
 	free(arch->supported);
 	free(arch->msrs);
@@ -142,12 +145,12 @@ void arch_destroy(struct machine *m)
 
 void arch_time_stop(struct machine *m)
 {
-	chips_time_stop(m->arch->chips);
+	clock_stop(m->arch->clock);
 }
 
 void arch_time_continue(struct machine *m)
 {
-	chips_time_continue(m->arch->chips);
+	clock_continue(m->arch->clock);
 }
 
 static int set_cpuid(struct vcpu *v, struct gw_error *err)

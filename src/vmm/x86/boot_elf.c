@@ -109,6 +109,7 @@ static int load_segment(struct machine *m, const Elf64_Phdr *ph, uint64_t *end,
 	if (r < 0)
 		return r;
 	memset(to + ph->p_filesz, 0, ph->p_memsz - ph->p_filesz);
+	memory_mark_dirty(m->memory, ph->p_paddr, ph->p_memsz);
 	*end = MAX(*end, ph->p_paddr + ph->p_memsz);
 	return 0;
 }

@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The chips that KVM emulates, and guest time: participants "irqchip" (both
- * 8259 and the IOAPIC), "pit" and "clock".
- *
- * Guest time (kvmclock) stands still while the vCPUs are stopped: it is read
- * when they stop and set again when they go on, here or elsewhere.
- * Source: KVM API, 4.25 to 4.28 (irqchip), 4.29 and 4.30 (clock), 4.71 and 4.72 (PIT).
+ * The chips that KVM emulates: participants "irqchip" (both 8259 and the
+ * IOAPIC) and "pit".
+ * Source: KVM API, 4.24 to 4.26 (irqchip), 4.71 and 4.72 (PIT).
  */
 #include "vmm/x86/x86.h"
 
@@ -25,15 +22,12 @@ static const char *const irqchip_names[] = {
 
 struct chips {
 	struct machine *machine;
-	struct participant irqchip, pit, clock;
+	struct participant irqchip, pit;
 	/* what a reset goes back to */
 	struct kvm_irqchip irqchip_power_on[IRQCHIPS];
 	struct kvm_pit_state2 pit_power_on;
-	/* guest time: held here while the vCPUs are stopped, then set */
-	uint64_t clock_ns;
-	bool clock_held;
 	/* what has come so far */
-	unsigned irqchips_loaded, pits_loaded, clocks_loaded;
+	unsigned irqchips_loaded, pits_loaded;
 };
 
 static int get_irqchip(struct chips *c, uint32_t id, struct kvm_irqchip *out, struct gw_error *err)
@@ -163,90 +157,6 @@ static const struct participant_ops pit_ops = {
 	.settle = pit_settle,
 };
 
-/* ---- guest time ------------------------------------------------------------------- */
-
-static struct chips *from_clock(struct participant *p)
-{
-	return container_of(p, struct chips, clock);
-}
-
-static int read_clock(struct chips *c, struct gw_error *err)
-{
-	struct kvm_clock_data data = { 0 };
-	int r = io_ioctl(c->machine->vm_fd, KVM_GET_CLOCK, &data);
-
-	if (r < 0)
-		return error_set_sys(err, r, "KVM_GET_CLOCK");
-	c->clock_ns = data.clock;
-	c->clock_held = true;
-	return 0;
-}
-
-void chips_time_stop(struct chips *c)
-{
-	struct gw_error err;
-
-	if (read_clock(c, &err) < 0)
-		log_warn(c->machine->log, "guest time does not stand still: %s", err.text);
-}
-
-/* KVM_KVMCLOCK_CTRL tells a guest that it was stopped, so that its watchdogs take no offence
- * (KVM API, 4.67). EINVAL: the guest uses no kvmclock. */
-void chips_time_continue(struct chips *c)
-{
-	struct machine *m = c->machine;
-	struct kvm_clock_data data = { .clock = c->clock_ns };
-	int r;
-
-	if (!c->clock_held)
-		return;
-	r = io_ioctl(m->vm_fd, KVM_SET_CLOCK, &data);
-	if (r < 0)
-		log_warn(m->log, "guest time jumps: KVM_SET_CLOCK: %s", strerror(-r));
-	c->clock_held = false;
-	for (unsigned i = 0; i < m->vcpu_count; i++)
-		io_ioctl(m->vcpus[i]->fd, KVM_KVMCLOCK_CTRL, NULL);
-}
-
-static int clock_save(struct participant *p, struct sink *sink, struct gw_error *err)
-{
-	struct chips *c = from_clock(p);
-	int r = c->clock_held ? 0 : read_clock(c, err);
-
-	return r < 0 ? r : sink_record(sink, p, 1, &c->clock_ns, sizeof(c->clock_ns), err);
-}
-
-static int clock_load(struct participant *p, uint32_t version, uint16_t type, const void *buf,
-		      size_t len, struct gw_error *err)
-{
-	struct chips *c = from_clock(p);
-
-	(void)version;
-	if (type != 1 || len != sizeof(c->clock_ns))
-		return error_set(err, -EINVAL, "record of type %u, %zu bytes, is no clock", type,
-				 len);
-	memcpy(&c->clock_ns, buf, len);
-	c->clock_held = true;
-	c->clocks_loaded++;
-	return 0;
-}
-
-static int clock_settle(struct participant *p, struct gw_error *err)
-{
-	return from_clock(p)->clocks_loaded == 1
-		       ? 0
-		       : error_set(err, -EINVAL, "guest time did not come");
-}
-
-static const struct participant_ops clock_ops = {
-	.kind = "kvmclock",
-	.version = 1,
-	.class = PARTICIPANT_CLOCK,
-	.save = clock_save,
-	.load = clock_load,
-	.settle = clock_settle,
-};
-
 /* ---- for the machine --------------------------------------------------------------- */
 
 static int create_in_kvm(struct machine *m, struct gw_error *err)
@@ -270,7 +180,6 @@ int chips_create(struct machine *m, struct chips **out, struct gw_error *err)
 	} parts[] = {
 		{ &c->irqchip, &irqchip_ops, "irqchip" },
 		{ &c->pit, &pit_ops, "pit" },
-		{ &c->clock, &clock_ops, "clock" },
 	};
 	int r;
 

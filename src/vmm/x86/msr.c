@@ -26,6 +26,35 @@
 #define MTRR_VALID (1u << 11)
 #define FIXED_WRITE_BACK 0x0606060606060606ull
 
+struct one_msr {
+	struct kvm_msrs head;
+	struct kvm_msr_entry entry;
+};
+
+/* KVM answers with the number of MSRs that it took. */
+static int one(struct vcpu *v, unsigned long request, struct one_msr *msr)
+{
+	int r = io_ioctl(v->fd, request, msr);
+
+	return r < 0 ? r : r == 1 ? 0 : -ENOENT;
+}
+
+int msr_get(struct vcpu *v, uint32_t index, uint64_t *value)
+{
+	struct one_msr msr = { .head.nmsrs = 1, .entry.index = index };
+	int r = one(v, KVM_GET_MSRS, &msr);
+
+	*value = msr.entry.data;
+	return r;
+}
+
+int msr_set(struct vcpu *v, uint32_t index, uint64_t value)
+{
+	struct one_msr msr = { .head.nmsrs = 1, .entry = { .index = index, .data = value } };
+
+	return one(v, KVM_SET_MSRS, &msr);
+}
+
 static unsigned phys_bits(struct machine *m)
 {
 	struct kvm_cpuid_entry2 *e = cpuid_find(m->arch->supported, 0x80000008, 0);

@@ -18,7 +18,6 @@
 
 #include <string.h>
 
-#define MSR_IA32_TSC_DEADLINE 0x6e0
 #define MSR_BATCH 128
 
 struct state_row {
@@ -294,6 +293,9 @@ static int get_msrs(struct vcpu *v, void **blob, size_t *len, struct gw_error *e
 		memcpy(&all[count], batch.entries, batch.head.nmsrs * sizeof(all[0]));
 		count += batch.head.nmsrs;
 	}
+	for (size_t i = 0; i < count && v->arch->time_held; i++)
+		if (all[i].index == MSR_IA32_TSC)
+			all[i].data = v->arch->tsc;
 	*len = count * sizeof(all[0]);
 	*blob = take_ptr(&all);
 	return 0;
@@ -337,19 +339,21 @@ static int set_msrs(struct vcpu *v, const void *blob, size_t len, struct gw_erro
 	return 0;
 }
 
+/* Time stands still while the vCPU is stopped, but in KVM it goes on (clock.c): what counts is
+ * what was read then. */
 static int get_tsc_deadline(struct vcpu *v, void **blob, size_t *len, struct gw_error *err)
 {
-	struct msr_batch one = { .head.nmsrs = 1, .entries[0].index = MSR_IA32_TSC_DEADLINE };
-	int r = io_ioctl(v->fd, KVM_GET_MSRS, &one);
 	struct kvm_msr_entry *e;
+	uint64_t now;
 
 	*len = 0;
-	if (r != 1) /* not there: no TSC-deadline timer */
-		return 0;
-	e = malloc(sizeof(*e));
+	if (msr_get(v, MSR_IA32_TSC_DEADLINE, &now) < 0)
+		return 0; /* there is no TSC-deadline timer */
+	e = calloc(1, sizeof(*e));
 	if (!e)
 		return out_of_memory(v, err);
-	*e = one.entries[0];
+	e->index = MSR_IA32_TSC_DEADLINE;
+	e->data = v->arch->time_held ? v->arch->tsc_deadline : now;
 	*blob = e;
 	*len = sizeof(*e);
 	return 0;
@@ -423,6 +427,7 @@ static int set_rows(struct vcpu *v, const struct vcpu_state *state, bool reset,
 
 int vcpu_state_set(struct vcpu *v, const struct vcpu_state *state, struct gw_error *err)
 {
+	v->arch->tsc_deadline = 0;
 	return set_rows(v, state, true, err);
 }
 
@@ -474,6 +479,27 @@ static int vcpu_load(struct participant *p, uint32_t version, uint16_t type, con
 	return 0;
 }
 
+/* The clock sets it again when the guest goes on. */
+static void hold_loaded_time(struct vcpu *v)
+{
+	const struct vcpu_state *state = &v->arch->loaded;
+
+	v->arch->tsc_deadline = 0;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		const struct kvm_msr_entry *e = state->blob[i];
+
+		if (rows[i].set_fn != set_msrs || !e)
+			continue;
+		for (size_t n = 0; n < state->len[i] / sizeof(*e); n++) {
+			if (e[n].index == MSR_IA32_TSC)
+				v->arch->tsc = e[n].data;
+			else if (e[n].index == MSR_IA32_TSC_DEADLINE)
+				v->arch->tsc_deadline = e[n].data;
+		}
+	}
+	v->arch->time_held = true;
+}
+
 static int vcpu_settle(struct participant *p, struct gw_error *err)
 {
 	struct vcpu *v = vcpu_of(p);
@@ -483,6 +509,8 @@ static int vcpu_settle(struct participant *p, struct gw_error *err)
 		if (!v->arch->loaded.blob[i] && !rows[i].optional)
 			return error_set(err, -EINVAL, "%s did not come", rows[i].name);
 	r = set_rows(v, &v->arch->loaded, false, err);
+	if (!r)
+		hold_loaded_time(v);
 	vcpu_state_free(&v->arch->loaded);
 	return r;
 }

@@ -11,17 +11,23 @@
 
 #define CPUID_ENTRIES_MAX 256
 
-/* The interrupt chips, the PIT and the clock: KVM's, each a participant (chips.c). */
+/* The interrupt chips and the PIT: KVM's, each a participant (chips.c). */
 struct chips;
 int chips_create(struct machine *m, struct chips **out, struct gw_error *err);
 void chips_destroy(struct chips *chips);
 /* Power-on state. */
 int chips_reset(struct chips *chips, struct gw_error *err);
-void chips_time_stop(struct chips *chips);
-void chips_time_continue(struct chips *chips);
+
+/* Guest time, a participant (clock.c). */
+struct guest_clock;
+int clock_create(struct machine *m, struct guest_clock **out, struct gw_error *err);
+void clock_destroy(struct guest_clock *clock);
+void clock_stop(struct guest_clock *clock);
+void clock_continue(struct guest_clock *clock);
 
 struct arch {
 	struct chips *chips;
+	struct guest_clock *clock;
 	struct kvm_cpuid2 *supported; /* KVM_GET_SUPPORTED_CPUID */
 	uint32_t *msrs;		      /* KVM_GET_MSR_INDEX_LIST */
 	unsigned msr_count;
@@ -51,7 +57,16 @@ struct arch_vcpu {
 	struct vcpu_state power_on; /* what a reset goes back to */
 	struct vcpu_state loaded;   /* records that have come; settle() sets them */
 	size_t xsave_size;
+	/* Time as it was when the vCPU stopped (clock.c). */
+	uint64_t tsc;
+	uint64_t tsc_deadline; /* 0: not armed */
+	bool time_held;
 };
+
+#define MSR_IA32_TSC 0x10
+#define MSR_IA32_TSC_DEADLINE 0x6e0
+int msr_get(struct vcpu *v, uint32_t index, uint64_t *value);
+int msr_set(struct vcpu *v, uint32_t index, uint64_t value);
 
 /* The MSRs that a firmware would have set up (msr.c). */
 int msr_set_firmware_state(struct vcpu *v, struct gw_error *err);

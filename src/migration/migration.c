@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The migration object: one migration at a time, its thread, its parameters. */
+#include "migration/migration_internal.h"
+
+#include "base/error.h"
+#include "base/io.h"
+#include "base/util.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+const char *migration_status_name(enum migration_status status)
+{
+	static const char *const names[] = {
+		[MIGRATION_NONE] = "none",
+		[MIGRATION_SETUP] = "setup",
+		[MIGRATION_ACTIVE] = "active",
+		[MIGRATION_DEVICE] = "device",
+		[MIGRATION_COMPLETED] = "completed",
+		[MIGRATION_FAILED] = "failed",
+		[MIGRATION_CANCELLING] = "cancelling",
+		[MIGRATION_CANCELLED] = "cancelled",
+	};
+
+	return names[status];
+}
+
+int migration_create(const struct migration_host *host, struct migration **out,
+		     struct gw_error *err)
+{
+	struct migration *mig = calloc(1, sizeof(*mig));
+
+	if (!mig)
+		return error_set(err, -ENOMEM, "migration: out of memory");
+	mig->host = *host;
+	mig->listen_fd = -1;
+	mig->params = (struct gw_migrate_params){
+		.downtime_limit_ms = 300,
+		.max_bandwidth = UINT64_MAX,
+		.switchover_timeout_ms = 10000,
+		.network_timeout_ms = 5000,
+	};
+	mig->cancel_fd = io_eventfd();
+	if (mig->cancel_fd < 0) {
+		int r = mig->cancel_fd;
+
+		free(mig);
+		return error_set_sys(err, r, "migration: eventfd");
+	}
+	pthread_mutex_init(&mig->lock, NULL);
+	pthread_cond_init(&mig->ended, NULL);
+	*out = mig;
+	return 0;
+}
+
+void migration_destroy(struct migration *mig)
+{
+	migration_cancel(mig, "the VM goes away");
+	migration_wait(mig);
+	close(mig->cancel_fd);
+	pthread_cond_destroy(&mig->ended);
+	pthread_mutex_destroy(&mig->lock);
+	free(mig);
+}
+
+/* ---- beginning and ending ---------------------------------------------------------------- */
+
+void migration_set_status(struct migration *mig, enum migration_status status)
+{
+	char data[48];
+	bool changed;
+
+	pthread_mutex_lock(&mig->lock);
+	/* Once cancelled it only ends. */
+	changed = mig->status != status &&
+		  !(mig->status == MIGRATION_CANCELLING && status <= MIGRATION_DEVICE);
+	if (changed)
+		mig->status = status;
+	pthread_mutex_unlock(&mig->lock);
+	snprintf(data, sizeof(data), "{\"status\":\"%s\"}", migration_status_name(status));
+	if (changed)
+		mig->host.event(mig->host.opaque, "MIGRATION", data);
+}
+
+/* The thread of the last migration, if it has not been joined yet. Lock held; given up and
+ * taken again meanwhile. */
+static void join_thread(struct migration *mig)
+{
+	pthread_t thread = mig->thread;
+
+	if (!mig->threaded)
+		return;
+	mig->threaded = false;
+	pthread_mutex_unlock(&mig->lock);
+	pthread_join(thread, NULL);
+	pthread_mutex_lock(&mig->lock);
+}
+
+int migration_begin(struct migration *mig, bool incoming, struct gw_error *err)
+{
+	pthread_mutex_lock(&mig->lock);
+	if (mig->active) {
+		pthread_mutex_unlock(&mig->lock);
+		return error_set(err, -EBUSY, "a migration is under way");
+	}
+	mig->active = true;
+	join_thread(mig);
+	mig->incoming = incoming;
+	mig->cancelled = false;
+	mig->cancel_reason[0] = 0;
+	mig->stats = (struct stats){ .started = now_ms() };
+	mig->error = (struct gw_error){ 0 };
+	io_eventfd_drain(mig->cancel_fd);
+	mig->status = MIGRATION_NONE;
+	pthread_mutex_unlock(&mig->lock);
+	return 0;
+}
+
+int migration_spawn(struct migration *mig, void *(*run)(void *), const char *name,
+		    struct gw_error *err)
+{
+	sigset_t all, old;
+	int r;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &old);
+	pthread_mutex_lock(&mig->lock);
+	r = pthread_create(&mig->thread, NULL, run, mig);
+	mig->threaded = r == 0;
+	if (!r)
+		pthread_setname_np(mig->thread, name);
+	pthread_mutex_unlock(&mig->lock);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return r ? error_set_sys(err, -r, "%s: pthread_create", name) : 0;
+}
+
+void migration_explain_cancel(struct migration *mig, struct gw_error *err)
+{
+	pthread_mutex_lock(&mig->lock);
+	if (mig->cancelled && err->code == -ECANCELED)
+		error_set(err, -ECANCELED, "%s",
+			  mig->cancel_reason[0] ? mig->cancel_reason : "cancelled");
+	pthread_mutex_unlock(&mig->lock);
+}
+
+void migration_finish(struct migration *mig, const struct gw_error *err)
+{
+	enum migration_status status = MIGRATION_COMPLETED;
+
+	pthread_mutex_lock(&mig->lock);
+	mig->stats.ended = now_ms();
+	if (mig->listen_fd >= 0) {
+		close(mig->listen_fd);
+		mig->listen_fd = -1;
+		if (!strncmp(mig->uri, "unix:", 5))
+			unlink(mig->uri + 5);
+	}
+	if (err) {
+		mig->error = *err;
+		status = err->code == -ECANCELED && !mig->cancel_reason[0] ? MIGRATION_CANCELLED
+									    : MIGRATION_FAILED;
+	}
+	pthread_mutex_unlock(&mig->lock);
+	if (err && status == MIGRATION_FAILED)
+		log_error(mig->host.log, "migration: %s", err->text);
+	migration_set_status(mig, status);
+	pthread_mutex_lock(&mig->lock);
+	mig->active = false;
+	pthread_cond_broadcast(&mig->ended);
+	pthread_mutex_unlock(&mig->lock);
+}
+
+void migration_cancel(struct migration *mig, const char *why)
+{
+	bool tell;
+
+	pthread_mutex_lock(&mig->lock);
+	tell = mig->active && !mig->cancelled;
+	if (tell) {
+		mig->cancelled = true;
+		snprintf(mig->cancel_reason, sizeof(mig->cancel_reason), "%s", why ? why : "");
+		io_eventfd_signal(mig->cancel_fd);
+	}
+	tell = tell && mig->status != MIGRATION_NONE;
+	pthread_mutex_unlock(&mig->lock);
+	if (tell)
+		migration_set_status(mig, MIGRATION_CANCELLING);
+}
+
+void migration_wait(struct migration *mig)
+{
+	pthread_mutex_lock(&mig->lock);
+	while (mig->active)
+		pthread_cond_wait(&mig->ended, &mig->lock);
+	join_thread(mig);
+	pthread_mutex_unlock(&mig->lock);
+}
+
+bool migration_active(struct migration *mig)
+{
+	bool active;
+
+	pthread_mutex_lock(&mig->lock);
+	active = mig->active;
+	pthread_mutex_unlock(&mig->lock);
+	return active;
+}
+
+/* ---- starting ------------------------------------------------------------------------------- */
+
+static int check_blockers(struct migration *mig, struct gw_error *err)
+{
+	const struct participant_list *list = mig->host.participants(mig->host.opaque);
+	const char *why = list ? sequence_blocker(list, NULL, NULL) : NULL;
+
+	if (!list)
+		return error_set(err, -ENODATA, "the VM is empty");
+	return why ? error_set(err, -ENOTSUP, "%s", why) : 0;
+}
+
+static int set_uri(struct migration *mig, const char *uri, struct gw_error *err)
+{
+	if (strlen(uri) >= sizeof(mig->uri))
+		return error_set(err, -ENAMETOOLONG, "URI: longer than %zu bytes",
+				 sizeof(mig->uri) - 1);
+	strcpy(mig->uri, uri);
+	return transport_check_uri(uri, err);
+}
+
+void migration_call_off(struct migration *mig)
+{
+	pthread_mutex_lock(&mig->lock);
+	mig->active = false;
+	pthread_cond_broadcast(&mig->ended);
+	pthread_mutex_unlock(&mig->lock);
+}
+
+int migration_start(struct migration *mig, const char *uri, struct gw_error *err)
+{
+	int r = migration_begin(mig, false, err);
+
+	if (r < 0)
+		return r;
+	r = set_uri(mig, uri, err);
+	if (!r)
+		r = check_blockers(mig, err);
+	if (!r) {
+		migration_set_status(mig, MIGRATION_SETUP);
+		r = migration_spawn(mig, outgoing_thread, "migration", err);
+		if (r < 0)
+			migration_finish(mig, err);
+	} else {
+		migration_call_off(mig);
+	}
+	return r;
+}
+
+int migration_listen(struct migration *mig, const char *uri, struct gw_error *err)
+{
+	int r = migration_begin(mig, true, err);
+
+	if (r < 0)
+		return r;
+	r = set_uri(mig, uri, err);
+	if (!r)
+		r = transport_listen(uri, &mig->listen_fd, err);
+	if (!r) {
+		migration_set_status(mig, MIGRATION_SETUP);
+		r = migration_spawn(mig, incoming_thread, "incoming", err);
+		if (r < 0)
+			migration_finish(mig, err);
+	} else {
+		migration_call_off(mig);
+	}
+	return r;
+}
+
+/* ---- parameters ------------------------------------------------------------------------------- */
+
+int migration_set_params(struct migration *mig, const struct gw_migrate_params *params,
+			 struct gw_error *err)
+{
+	const struct {
+		const char *name;
+		uint64_t value, max;
+		uint64_t *to;
+	} rows[] = {
+		{ "downtime-limit", params->downtime_limit_ms, 2000000,
+		  &mig->params.downtime_limit_ms },
+		{ "max-bandwidth", params->max_bandwidth, UINT64_MAX, &mig->params.max_bandwidth },
+		{ "avail-switchover-bandwidth", params->switchover_bandwidth, UINT64_MAX,
+		  &mig->params.switchover_bandwidth },
+		{ "switchover-timeout", params->switchover_timeout_ms, 3600000,
+		  &mig->params.switchover_timeout_ms },
+		{ "network-timeout", params->network_timeout_ms, 3600000,
+		  &mig->params.network_timeout_ms },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		if (rows[i].value > rows[i].max)
+			return error_set(err, -EINVAL, "%s: %llu is more than %llu", rows[i].name,
+					 (unsigned long long)rows[i].value,
+					 (unsigned long long)rows[i].max);
+	pthread_mutex_lock(&mig->lock);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		if (rows[i].value)
+			*rows[i].to = rows[i].value;
+	pthread_mutex_unlock(&mig->lock);
+	return 0;
+}
+
+struct gw_migrate_params migration_params(struct migration *mig)
+{
+	struct gw_migrate_params params;
+
+	migration_get_params(mig, &params);
+	return params;
+}
+
+void migration_get_params(struct migration *mig, struct gw_migrate_params *params)
+{
+	pthread_mutex_lock(&mig->lock);
+	*params = mig->params;
+	pthread_mutex_unlock(&mig->lock);
+}

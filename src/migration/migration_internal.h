@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the migration share. */
+#ifndef MIGRATION_INTERNAL_H
+#define MIGRATION_INTERNAL_H
+
+#include "migration/migration.h"
+#include "migration/sequence.h"
+#include "migration/stats.h"
+#include "migration/transport.h"
+
+#include <pthread.h>
+
+#define URI_MAX 512
+#define REASON_MAX 256
+
+struct migration {
+	struct migration_host host;
+	pthread_mutex_t lock; /* guards all below */
+	pthread_cond_t ended;
+	bool active;
+	bool incoming;	  /* what is, or last was, active */
+	bool threaded;	  /* `thread` has to be joined */
+	pthread_t thread;
+	int cancel_fd;	  /* eventfd: readable once cancelled */
+	bool cancelled;
+	char cancel_reason[REASON_MAX]; /* "": the user asked */
+	enum migration_status status;
+	struct stats stats;
+	struct gw_error error; /* of the last that failed */
+	struct gw_migrate_params params;
+	char uri[URI_MAX];
+	int listen_fd; /* incoming */
+};
+
+/* Sets the status and tells of it. */
+void migration_set_status(struct migration *mig, enum migration_status status);
+/* Becomes active; -EBUSY. `threaded` later by migration_spawn. */
+int migration_begin(struct migration *mig, bool incoming, struct gw_error *err);
+int migration_spawn(struct migration *mig, void *(*run)(void *), const char *name,
+		    struct gw_error *err);
+/* No longer active. `err` NULL: it completed. Else it failed, or was cancelled by the user. */
+void migration_finish(struct migration *mig, const struct gw_error *err);
+/* No longer active, without a word: it did not even start, or is no migration but a save or
+ * load, whose caller gets the result. */
+void migration_call_off(struct migration *mig);
+/* If it was cancelled, the error becomes what that was for. */
+void migration_explain_cancel(struct migration *mig, struct gw_error *err);
+/* A snapshot of the parameters. */
+struct gw_migrate_params migration_params(struct migration *mig);
+
+void *outgoing_thread(void *migration);
+void *incoming_thread(void *migration);
+
+#endif

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* query-migrate's answer, with QMP's names. */
+#include "migration/migration_internal.h"
+
+#include "base/error.h"
+#include "base/util.h"
+
+#include <cjson/cJSON.h>
+#include <string.h>
+
+struct number {
+	const char *name;
+	uint64_t value;
+};
+
+static bool add_numbers(cJSON *to, const struct number *numbers, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (!cJSON_AddNumberToObject(to, numbers[i].name, (double)numbers[i].value))
+			return false;
+	return true;
+}
+
+static bool add_ram(cJSON *root, const struct stats *s, int64_t ms)
+{
+	const uint64_t in_downtime = s->stopped ? s->bytes - s->bytes_at_stop : 0;
+	const uint64_t seconds_1000 = (uint64_t)MAX(ms, 1);
+	const struct number numbers[] = {
+		{ "transferred", s->bytes },
+		{ "remaining", s->remaining },
+		{ "total", s->total_ram },
+		{ "duplicate", s->zero_pages },
+		{ "normal", s->normal_pages },
+		{ "normal-bytes", s->normal_pages * PAGE_SIZE },
+		{ "dirty-pages-rate", s->dirty_pages_rate },
+		{ "dirty-sync-count", s->rounds },
+		{ "page-size", PAGE_SIZE },
+		{ "pages-per-second",
+		  (s->normal_pages + s->zero_pages) * 1000 / seconds_1000 },
+		{ "precopy-bytes", s->bytes - in_downtime },
+		{ "downtime-bytes", in_downtime },
+		{ "postcopy-bytes", 0 },
+		{ "multifd-bytes", 0 },
+	};
+	cJSON *ram = cJSON_AddObjectToObject(root, "ram");
+
+	return ram && add_numbers(ram, numbers, ARRAY_SIZE(numbers)) &&
+	       cJSON_AddNumberToObject(ram, "mbps",
+				       (double)s->bytes * 8.0 / 1000.0 / (double)seconds_1000);
+}
+
+static bool add_times(cJSON *root, const struct stats *s, enum migration_status status,
+		      int64_t now)
+{
+	const int64_t end = s->ended ? s->ended : now;
+	struct number numbers[4];
+	size_t n = 0;
+
+	numbers[n++] = (struct number){ "total-time", (uint64_t)(end - s->started) };
+	if (s->setup_done)
+		numbers[n++] = (struct number){ "setup-time",
+						(uint64_t)(s->setup_done - s->started) };
+	if (status == MIGRATION_COMPLETED && s->stopped)
+		numbers[n++] = (struct number){ "downtime", (uint64_t)(end - s->stopped) };
+	else
+		numbers[n++] = (struct number){ "expected-downtime",
+						(uint64_t)s->expected_downtime };
+	return add_numbers(root, numbers, n);
+}
+
+static bool add_progress(cJSON *root, const struct stats *s, enum migration_status status,
+			 bool incoming)
+{
+	const int64_t now = now_ms();
+	cJSON *vfio;
+
+	if (incoming) /* QMP says nothing more of an incoming one */
+		return true;
+	if (!add_times(root, s, status, now) ||
+	    !add_ram(root, s, (s->ended ? s->ended : now) - s->started))
+		return false;
+	if (!s->device_bytes)
+		return true;
+	vfio = cJSON_AddObjectToObject(root, "vfio");
+	return vfio && cJSON_AddNumberToObject(vfio, "transferred", (double)s->device_bytes);
+}
+
+static void add_reason(void *opaque, const char *why)
+{
+	cJSON_AddItemToArray(opaque, cJSON_CreateString(why));
+}
+
+static void add_reasons(void *opaque, const struct participant_list *list)
+{
+	cJSON *reasons = cJSON_CreateArray();
+
+	if (sequence_blocker(list, add_reason, reasons))
+		cJSON_AddItemToObject(opaque, "blocked-reasons", reasons);
+	else
+		cJSON_Delete(reasons);
+}
+
+int migration_query(struct migration *mig, char **json, struct gw_error *err)
+{
+	cJSON *root = cJSON_CreateObject();
+	enum migration_status status;
+	struct gw_error error;
+	struct stats stats;
+	bool incoming, ok;
+
+	pthread_mutex_lock(&mig->lock);
+	status = mig->status;
+	stats = mig->stats;
+	error = mig->error;
+	incoming = mig->incoming;
+	pthread_mutex_unlock(&mig->lock);
+
+	ok = root && (status == MIGRATION_NONE ||
+		      (cJSON_AddStringToObject(root, "status", migration_status_name(status)) &&
+		       add_progress(root, &stats, status, incoming)));
+	if (ok && error.code)
+		ok = cJSON_AddStringToObject(root, "error-desc", error.text);
+	if (ok)
+		mig->host.with_participants(mig->host.opaque, add_reasons, root);
+	*json = ok ? cJSON_PrintUnformatted(root) : NULL;
+	cJSON_Delete(root);
+	return *json ? 0 : error_set(err, -ENOMEM, "query-migrate: out of memory");
+}

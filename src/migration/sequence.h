@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The order of things: one table of phases (sequence.c), and the engine that
+ * runs a phase over all participants and undoes what was begun.
+ */
+#ifndef MIGRATION_SEQUENCE_H
+#define MIGRATION_SEQUENCE_H
+
+#include "base/log.h"
+#include "vmm/participant.h"
+
+enum phase {
+	/* source */
+	PHASE_PREPARE,
+	PHASE_ITERATE,
+	PHASE_QUIESCE,
+	PHASE_STOP,
+	PHASE_SAVE,
+	PHASE_FINISH,
+	PHASE_ROLLBACK,
+	/* destination */
+	PHASE_BEGIN_LOAD,
+	PHASE_LOAD,
+	PHASE_SETTLE,
+	PHASE_ANSWER_DMA,
+	PHASE_RUN,
+	PHASE_DISCARD,
+	PHASES
+};
+const char *phase_name(enum phase phase);
+
+struct sequence {
+	const struct log *log;
+	struct participant_list *list;
+	struct sink *sink; /* source */
+	bool live;	   /* source: the guest runs at first, iterate() is called */
+	bool goes_on;	   /* source: after finish the guest goes on here */
+	bool begun;	   /* there is something to undo */
+	bool paused;	   /* PHASE_ITERATE: the sink stopped it before all were through */
+};
+
+/* Runs one phase over all participants, class by class as the table says. On failure the error
+ * is "NAME: PHASE: cause", and the caller goes to sequence_undo(). */
+int sequence_run(struct sequence *s, enum phase phase, struct gw_error *err);
+
+/* Takes back all that was begun: the phase that the table names as the undoing one of the last
+ * phase run, over all participants. Goes on where one fails; such failures are logged and
+ * appended to `err`, whose first words stay those of the first failure. */
+void sequence_undo(struct sequence *s, enum phase failed, struct gw_error *err);
+
+/* All that is still to be sent; `not_yet` if any says so. */
+int sequence_pending(struct sequence *s, enum pending_effort effort,
+		     struct participant_pending *out, struct gw_error *err);
+
+/* The reason why a participant cannot be saved or moved, or NULL. Calls `each` for all of them
+ * where it is given. */
+const char *sequence_blocker(const struct participant_list *list,
+			     void (*each)(void *opaque, const char *why), void *opaque);
+
+#endif

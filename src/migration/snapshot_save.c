@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Saving to a directory, atomically: all files are written into a directory
+ * beside the target, synced, and renamed; what goes wrong takes it away again.
+ */
+#include "migration/migration_internal.h"
+#include "migration/snapshot.h"
+#include "migration/writer.h"
+
+#include "base/error.h"
+#include "base/io.h"
+#include "base/util.h"
+
+#include <endian.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static const char *const file_names[] = { "manifest.json", "state", "memory", "memory.sums" };
+
+struct save {
+	struct sink sink; /* records to `writer`, pages to `memory` */
+	struct output output;
+	struct migration *mig;
+	struct writer writer;
+	struct sequence sequence;
+	enum phase phase;
+	struct snapshot_manifest manifest;
+	char tmp[PATH_MAX];
+	int dir_fd, state_fd, memory_fd;
+	bool was_running, stopped;
+};
+
+/* ---- memory ------------------------------------------------------------------------------ */
+
+/* Pages follow each other in `memory` as they come; what touches the range before it, in both
+ * address spaces, lengthens that one. */
+static int note_range(struct save *s, const struct participant *p, uint64_t gpa, uint64_t size,
+		      struct gw_error *err)
+{
+	struct snapshot_manifest *m = &s->manifest;
+	struct snapshot_range *last = m->range_count ? &m->ranges[m->range_count - 1] : NULL;
+
+	if (last && !strcmp(last->participant, p->name) && last->gpa + last->size == gpa) {
+		last->size += size;
+	} else {
+		if (m->range_count == SNAPSHOT_RANGES_MAX)
+			return error_set(err, -ENOSPC, "memory: more than %d ranges",
+					 SNAPSHOT_RANGES_MAX);
+		last = &m->ranges[m->range_count++];
+		snprintf(last->participant, sizeof(last->participant), "%s", p->name);
+		last->gpa = gpa;
+		last->size = size;
+		last->offset = m->memory_size;
+	}
+	m->memory_size += size;
+	return 0;
+}
+
+static int save_pages(struct sink *sink, struct participant *p, uint64_t gpa, const void *hva,
+		      size_t count, struct gw_error *err)
+{
+	struct save *s = container_of(sink, struct save, sink);
+	const uint8_t *from = hva;
+	uint64_t offset = s->manifest.memory_size;
+	int r = note_range(s, p, gpa, count * PAGE_SIZE, err);
+
+	for (size_t i = 0; i < count && !r;) {
+		size_t n = 0;
+
+		if (page_is_zero(from + i * PAGE_SIZE)) {
+			i++;
+			continue;
+		}
+		while (i + n < count && n < 256 && !page_is_zero(from + (i + n) * PAGE_SIZE))
+			n++;
+		r = io_pwrite_full(s->memory_fd, from + i * PAGE_SIZE, n * PAGE_SIZE,
+				   (off_t)(offset + i * PAGE_SIZE));
+		if (r < 0)
+			error_set_sys(err, r, "%s/memory", s->tmp);
+		i += n;
+	}
+	return r;
+}
+
+static int save_record(struct sink *sink, struct participant *p, uint16_t type, const void *head,
+		       size_t head_len, const void *body, size_t body_len, struct gw_error *err)
+{
+	struct save *s = container_of(sink, struct save, sink);
+
+	return s->writer.sink.ops->record(&s->writer.sink, p, type, head, head_len, body, body_len,
+					  err);
+}
+
+static const struct sink_ops save_sink_ops = { .record = save_record, .pages = save_pages };
+
+/* Sums each block of `memory` as it has been written. */
+static int write_sums(struct save *s, struct gw_error *err)
+{
+	struct snapshot_manifest *m = &s->manifest;
+	uint64_t blocks = DIV_ROUND_UP(m->memory_size, (uint64_t)SNAPSHOT_BLOCK);
+	autofree uint64_t *sums = calloc(blocks + 1, 8);
+	autofree uint8_t *buf = malloc(SNAPSHOT_BLOCK);
+	autoclose int fd = openat(s->dir_fd, "memory.sums", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
+				  0600);
+	int r = 0;
+
+	if (!sums || !buf)
+		return error_set(err, -ENOMEM, "memory.sums: out of memory");
+	if (fd < 0)
+		return error_set_sys(err, -errno, "%s/memory.sums", s->tmp);
+	for (uint64_t i = 0; i < blocks && !r; i++) {
+		uint64_t at = i * SNAPSHOT_BLOCK;
+		uint64_t len = MIN(m->memory_size - at, (uint64_t)SNAPSHOT_BLOCK);
+
+		r = io_pread_full(s->memory_fd, buf, len, (off_t)at);
+		sums[i] = htole64(snapshot_sum_block(buf, len));
+	}
+	m->sums_size = blocks * 8;
+	m->sums_sum = snapshot_sum_block(sums, m->sums_size);
+	if (!r)
+		r = io_pwrite_full(fd, sums, m->sums_size, 0);
+	if (!r && fsync(fd) < 0)
+		r = -errno;
+	return r < 0 ? error_set_sys(err, r, "%s/memory.sums", s->tmp) : 0;
+}
+
+/* ---- files ----------------------------------------------------------------------------------- */
+
+static int state_write(struct output *output, struct iovec *iov, int count, struct gw_error *err)
+{
+	struct save *s = container_of(output, struct save, output);
+	int r = io_writev_full(s->state_fd, iov, count);
+
+	return r < 0 ? error_set_sys(err, r, "%s/state", s->tmp) : 0;
+}
+
+static int open_files(struct save *s, const char *dir, struct gw_error *err)
+{
+	const int flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC;
+	size_t len = strlen(dir);
+
+	while (len > 1 && dir[len - 1] == '/')
+		len--;
+	if (len + 16 >= sizeof(s->tmp))
+		return error_set(err, -ENAMETOOLONG, "path too long");
+	if (access(dir, F_OK) == 0)
+		return error_set(err, -EEXIST, "it exists already");
+	snprintf(s->tmp, sizeof(s->tmp), "%.*s.tmp-XXXXXX", (int)len, dir);
+	if (!mkdtemp(s->tmp)) {
+		int code = -errno;
+
+		s->tmp[0] = 0;
+		return error_set_sys(err, code, "making a directory beside it");
+	}
+	s->dir_fd = open(s->tmp, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	s->state_fd = openat(s->dir_fd, "state", flags, 0600);
+	s->memory_fd = openat(s->dir_fd, "memory", flags, 0600);
+	if (s->dir_fd < 0 || s->state_fd < 0 || s->memory_fd < 0)
+		return error_set_sys(err, -errno, "%s", s->tmp);
+	return 0;
+}
+
+static int write_manifest(struct save *s, const char *config, struct gw_error *err)
+{
+	autoclose int fd = -1;
+	autofree char *text = NULL;
+	struct stat st;
+	int r = snapshot_sum_file(s->state_fd, "state", &s->manifest.state_sum, err);
+
+	if (r < 0)
+		return r;
+	if (fstat(s->state_fd, &st) < 0)
+		return error_set_sys(err, -errno, "%s/state", s->tmp);
+	s->manifest.version = SNAPSHOT_VERSION;
+	s->manifest.machine = frame_machine();
+	s->manifest.state_size = (uint64_t)st.st_size;
+	text = manifest_print(&s->manifest, config);
+	if (!text)
+		return error_set(err, -ENOMEM, "manifest.json: out of memory");
+	fd = openat(s->dir_fd, "manifest.json", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	r = fd < 0 ? -errno : io_write_full(fd, text, strlen(text));
+	if (!r && fsync(fd) < 0)
+		r = -errno;
+	return r < 0 ? error_set_sys(err, r, "%s/manifest.json", s->tmp) : 0;
+}
+
+static int sync_parent(const char *dir)
+{
+	char parent[PATH_MAX];
+	char *slash;
+	autoclose int fd = -1;
+
+	snprintf(parent, sizeof(parent), "%s", dir);
+	slash = strrchr(parent, '/');
+	if (slash == parent)
+		slash[1] = 0;
+	else if (slash)
+		*slash = 0;
+	else
+		strcpy(parent, ".");
+	fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
+}
+
+/* Everything on disk first; then the name, which makes it a snapshot. */
+static int publish(struct save *s, const char *dir, struct gw_error *err)
+{
+	int r;
+
+	if (ftruncate(s->memory_fd, (off_t)s->manifest.memory_size) < 0 ||
+	    fsync(s->memory_fd) < 0 || fsync(s->state_fd) < 0 || fsync(s->dir_fd) < 0)
+		return error_set_sys(err, -errno, "%s: sync", s->tmp);
+	if (renameat2(AT_FDCWD, s->tmp, AT_FDCWD, dir, RENAME_NOREPLACE) < 0)
+		return error_set_sys(err, -errno, "naming it");
+	s->tmp[0] = 0;
+	r = sync_parent(dir);
+	return r < 0 ? error_set_sys(err, r, "sync of the directory above") : 0;
+}
+
+static void remove_files(struct save *s)
+{
+	if (!s->tmp[0])
+		return;
+	for (size_t i = 0; i < ARRAY_SIZE(file_names); i++)
+		unlinkat(s->dir_fd, file_names[i], 0);
+	rmdir(s->tmp);
+}
+
+/* ---- the guest --------------------------------------------------------------------------------- */
+
+static int save_guest(struct save *s, const char *config, struct gw_error *err)
+{
+	const struct migration_host *host = &s->mig->host;
+	int r = host->stop_guest(host->opaque, GW_STATE_SAVE_VM, &s->was_running, err);
+
+	if (r < 0)
+		return r;
+	s->stopped = true;
+	r = writer_begin(&s->writer, config, err);
+	for (enum phase phase = PHASE_PREPARE; phase <= PHASE_SAVE && !r; phase++) {
+		if (phase == PHASE_ITERATE)
+			continue;
+		s->phase = phase;
+		r = sequence_run(&s->sequence, phase, err);
+	}
+	return r ? r : writer_end(&s->writer, s->was_running, err);
+}
+
+static int save(struct save *s, const char *dir, struct gw_error *err)
+{
+	const struct migration_host *host = &s->mig->host;
+	autofree char *config = host->config(host->opaque);
+	const char *why = sequence_blocker(s->sequence.list, NULL, NULL);
+	int r;
+
+	if (why)
+		return error_set(err, -ENOTSUP, "%s", why);
+	if (!config)
+		return error_set(err, -ENOMEM, "configuration: out of memory");
+	r = open_files(s, dir, err);
+	if (!r)
+		r = writer_init(&s->writer, &s->output, s->sequence.list, NULL, err);
+	if (!r)
+		r = save_guest(s, config, err);
+	if (!r && ftruncate(s->memory_fd, (off_t)s->manifest.memory_size) < 0)
+		r = error_set_sys(err, -errno, "%s/memory", s->tmp);
+	if (!r)
+		r = write_sums(s, err);
+	if (!r)
+		r = write_manifest(s, config, err);
+	return r ? r : publish(s, dir, err);
+}
+
+static void close_files(const struct save *s)
+{
+	const int fds[] = { s->memory_fd, s->state_fd, s->dir_fd };
+
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+}
+
+int migration_save(struct migration *mig, const char *dir, struct gw_error *err)
+{
+	struct gw_error own = { 0 };
+	struct save s = {
+		.sink.ops = &save_sink_ops,
+		.output.write = state_write,
+		.mig = mig,
+		.sequence = { .log = mig->host.log, .goes_on = true },
+		.phase = PHASE_PREPARE,
+		.dir_fd = -1,
+		.state_fd = -1,
+		.memory_fd = -1,
+	};
+	int r = migration_begin(mig, false, err);
+
+	if (r < 0)
+		return r;
+	s.sequence.sink = &s.sink;
+	s.sequence.list = mig->host.participants(mig->host.opaque);
+	r = s.sequence.list ? save(&s, dir, &own) : error_set(&own, -ENODATA, "the VM is empty");
+	if (r < 0) {
+		remove_files(&s);
+		sequence_undo(&s.sequence, s.phase, &own);
+	} else {
+		sequence_run(&s.sequence, PHASE_FINISH, &own);
+	}
+	if (s.stopped)
+		mig->host.resume_guest(mig->host.opaque);
+	close_files(&s);
+	writer_fini(&s.writer);
+	migration_call_off(mig);
+	if (r < 0 && err)
+		*err = own;
+	return r;
+}
