@@ -24,7 +24,7 @@ static bool is_object_list(const cJSON *item)
 	return cJSON_IsArray(item);
 }
 
-static bool is_strings(const cJSON *item)
+static bool holds_strings(const cJSON *item)
 {
 	const cJSON *entry;
 
@@ -32,7 +32,17 @@ static bool is_strings(const cJSON *item)
 		if (!cJSON_IsString(entry))
 			return false;
 	}
-	return cJSON_IsObject(item);
+	return true;
+}
+
+static bool is_words(const cJSON *item)
+{
+	return cJSON_IsArray(item) && holds_strings(item);
+}
+
+static bool is_strings(const cJSON *item)
+{
+	return cJSON_IsObject(item) && holds_strings(item);
 }
 
 static bool is_string(const cJSON *item)
@@ -60,6 +70,7 @@ static const struct {
 	[ARG_UINT] = { "number", "a whole number", is_whole_number },
 	[ARG_OBJECT] = { "object", "an object", is_object },
 	[ARG_LIST] = { "list", "a list of objects", is_object_list },
+	[ARG_WORDS] = { "strings", "a list of strings", is_words },
 	[ARG_STRINGS] = { "map", "an object of strings", is_strings },
 };
 

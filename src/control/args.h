@@ -18,6 +18,7 @@ enum arg_type {
 	ARG_UINT,   /* a whole number from `min` to `max` */
 	ARG_OBJECT, /* the handler looks into it */
 	ARG_LIST,   /* of objects; the handler looks into them */
+	ARG_WORDS,  /* a list of strings */
 	ARG_STRINGS, /* an object all of whose members are strings */
 };
 

@@ -15,13 +15,21 @@
 struct machine;
 struct vcpu;
 
-struct arch_ram_range {
+struct arch_range {
 	uint64_t gpa, size;
 };
 #define ARCH_RAM_RANGES 2
 
+/* Where PCI is in the address space: the configuration space of bus 0, the windows that BARs are
+ * placed in, and the GSIs that INTx pins are spread over. */
+struct arch_pci_layout {
+	struct arch_range ecam, io, mmio32, mmio64;
+	uint32_t intx_gsi, intx_gsis;
+};
+extern const struct arch_pci_layout arch_pci;
+
 /* How RAM of this size is laid out around the architecture's holes; returns the ranges. */
-unsigned arch_ram_layout(uint64_t ram_size, struct arch_ram_range out[ARCH_RAM_RANGES]);
+unsigned arch_ram_layout(uint64_t ram_size, struct arch_range out[ARCH_RAM_RANGES]);
 
 /* The VM's part: interrupt controller, timers, address-space quirks, platform devices of the
  * architecture, and their participants. Memory exists, vCPUs do not yet. */

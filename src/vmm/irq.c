@@ -120,20 +120,15 @@ static bool is_msi(uint32_t gsi)
 	return gsi >= IRQ_LINES && gsi - IRQ_LINES < IRQ_MSIS;
 }
 
-int irq_route_msis(struct irqs *irqs, const uint32_t *gsis, const struct msi_message *msgs,
-		   unsigned count, struct gw_error *err)
+/* Puts the messages into the table; true if that changed anything. */
+static bool enter_msis(struct irqs *irqs, const uint32_t *gsis, const struct msi_message *msgs,
+		       unsigned count)
 {
 	bool changed = false;
-	int r = 0;
 
-	pthread_mutex_lock(&irqs->lock);
-	for (unsigned n = 0; n < count && !r; n++) {
+	for (unsigned n = 0; n < count; n++) {
 		uint32_t i = gsis[n] - IRQ_LINES;
 
-		if (!is_msi(gsis[n]) || !irqs->msi_used[i]) {
-			r = error_set(err, -EINVAL, "GSI %u is no MSI vector's", gsis[n]);
-			break;
-		}
 		if (irqs->msi_routed[i] && irqs->msi[i].address == msgs[n].address &&
 		    irqs->msi[i].data == msgs[n].data)
 			continue;
@@ -141,8 +136,24 @@ int irq_route_msis(struct irqs *irqs, const uint32_t *gsis, const struct msi_mes
 		irqs->msi_routed[i] = true;
 		changed = true;
 	}
-	if (changed && !r)
+	return changed;
+}
+
+int irq_route_msis(struct irqs *irqs, const uint32_t *gsis, const struct msi_message *msgs,
+		   unsigned count, struct gw_error *err)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&irqs->lock);
+	for (unsigned n = 0; n < count && !r; n++)
+		if (!is_msi(gsis[n]) || !irqs->msi_used[gsis[n] - IRQ_LINES])
+			r = error_set(err, -EINVAL, "GSI %u is no MSI vector's", gsis[n]);
+	if (!r && enter_msis(irqs, gsis, msgs, count)) {
 		r = commit(irqs, err);
+		/* An entry that KVM refuses must not spoil every later update. */
+		for (unsigned n = 0; n < count && r; n++)
+			irqs->msi_routed[gsis[n] - IRQ_LINES] = false;
+	}
 	pthread_mutex_unlock(&irqs->lock);
 	return r;
 }

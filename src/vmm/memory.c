@@ -32,7 +32,7 @@ int memory_set_region_flags(struct memory *mem, const struct ram_region *r, uint
 	return set_memslot(mem, r->slot, flags, r->gpa, r->size, r->hva);
 }
 
-static int region_create(struct memory *mem, const struct arch_ram_range *range, unsigned index,
+static int region_create(struct memory *mem, const struct arch_range *range, unsigned index,
 			 struct gw_error *err)
 {
 	struct ram_region *r = &mem->regions[index];
@@ -65,7 +65,7 @@ static int region_create(struct memory *mem, const struct arch_ram_range *range,
 int memory_create(struct machine *m, uint64_t ram_size, struct memory **out, struct gw_error *err)
 {
 	struct memory *mem = calloc(1, sizeof(*mem));
-	struct arch_ram_range ranges[ARCH_RAM_RANGES];
+	struct arch_range ranges[ARCH_RAM_RANGES];
 	unsigned count = arch_ram_layout(ram_size, ranges);
 
 	if (!mem)

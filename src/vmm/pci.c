@@ -2,9 +2,9 @@
 /* The root bus: its making, what is plugged into it, reset. */
 #include "vmm/pci_internal.h"
 
+#include "vmm/arch.h"
 #include "vmm/machine.h"
 #include "vmm/pm.h"
-#include "vmm/x86/layout.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,8 +42,8 @@ int pci_create(struct machine *m, struct pci_bus **out, struct gw_error *err)
 	bus->machine = m;
 	init_bridge(bus);
 	bus->ecam = (struct bus_range){
-		.base = LAYOUT_ECAM,
-		.size = LAYOUT_ECAM_SIZE,
+		.base = arch_pci.ecam.gpa,
+		.size = arch_pci.ecam.size,
 		.ops = &pci_ecam_ops,
 		.opaque = bus,
 		.name = "pci-ecam",
@@ -198,7 +198,7 @@ uint32_t pci_present(const struct pci_bus *bus)
 
 uint32_t pci_intx_gsi(unsigned slot, unsigned pin)
 {
-	return LAYOUT_INTX_GSI + (slot + pin - 1) % LAYOUT_INTX_GSIS;
+	return arch_pci.intx_gsi + (slot + pin - 1) % arch_pci.intx_gsis;
 }
 
 struct participant *pci_participant(struct pci_bus *bus)

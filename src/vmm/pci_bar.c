@@ -3,8 +3,8 @@
 #include "vmm/pci_internal.h"
 
 #include "base/util.h"
+#include "vmm/arch.h"
 #include "vmm/machine.h"
-#include "vmm/x86/layout.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -20,11 +20,11 @@ enum window { WINDOW_IO, WINDOW_32, WINDOW_64, WINDOWS };
 
 static const struct {
 	const char *name;
-	uint64_t base, size;
+	const struct arch_range *range;
 } windows[WINDOWS] = {
-	[WINDOW_IO] = { "I/O", LAYOUT_PIO, LAYOUT_PIO_SIZE },
-	[WINDOW_32] = { "32-bit", LAYOUT_MMIO32, LAYOUT_MMIO32_SIZE },
-	[WINDOW_64] = { "64-bit", LAYOUT_MMIO64, LAYOUT_MMIO64_SIZE },
+	[WINDOW_IO] = { "I/O", &arch_pci.io },
+	[WINDOW_32] = { "32-bit", &arch_pci.mmio32 },
+	[WINDOW_64] = { "64-bit", &arch_pci.mmio64 },
 };
 
 static unsigned reg_of(unsigned bar)
@@ -130,8 +130,8 @@ static bool fit(const struct pci_bus *bus, const struct pci_function *f, unsigne
                 const struct pci_bar *b, enum window w, uint64_t *out)
 {
 	uint64_t align = b->is_io ? b->size : MAX(b->size, PAGE_SIZE);
-	uint64_t end = windows[w].base + windows[w].size;
-	uint64_t at = ALIGN_UP(windows[w].base, align);
+	uint64_t end = windows[w].range->gpa + windows[w].range->size;
+	uint64_t at = ALIGN_UP(windows[w].range->gpa, align);
 
 	while (at < end && end - at >= align) {
 		uint64_t until = taken_until(bus, b, at, align);
@@ -243,9 +243,9 @@ static bool decoded(const struct pci_bus *bus, const struct pci_function *f, uns
 static bool inside_window(const struct pci_bar *b)
 {
 	for (unsigned w = 0; w < WINDOWS; w++) {
-		if ((w == WINDOW_IO) == b->is_io && b->address >= windows[w].base &&
-		    b->size <= windows[w].size &&
-		    b->address - windows[w].base <= windows[w].size - b->size)
+		if ((w == WINDOW_IO) == b->is_io && b->address >= windows[w].range->gpa &&
+		    b->size <= windows[w].range->size &&
+		    b->address - windows[w].range->gpa <= windows[w].range->size - b->size)
 			return true;
 	}
 	return false;

@@ -10,6 +10,15 @@
 
 #include <string.h>
 
+const struct arch_pci_layout arch_pci = {
+	.ecam = { LAYOUT_ECAM, LAYOUT_ECAM_SIZE },
+	.io = { LAYOUT_PIO, LAYOUT_PIO_SIZE },
+	.mmio32 = { LAYOUT_MMIO32, LAYOUT_MMIO32_SIZE },
+	.mmio64 = { LAYOUT_MMIO64, LAYOUT_MMIO64_SIZE },
+	.intx_gsi = LAYOUT_INTX_GSI,
+	.intx_gsis = LAYOUT_INTX_GSIS,
+};
+
 static const struct {
 	int cap;
 	const char *name;
@@ -37,14 +46,14 @@ int arch_check_kvm(int kvm_fd, struct gw_error *err)
 	return 0;
 }
 
-unsigned arch_ram_layout(uint64_t ram_size, struct arch_ram_range out[ARCH_RAM_RANGES])
+unsigned arch_ram_layout(uint64_t ram_size, struct arch_range out[ARCH_RAM_RANGES])
 {
 	uint64_t low = MIN(ram_size, (uint64_t)LAYOUT_HOLE);
 
-	out[0] = (struct arch_ram_range){ 0, low };
+	out[0] = (struct arch_range){ 0, low };
 	if (low == ram_size)
 		return 1;
-	out[1] = (struct arch_ram_range){ LAYOUT_4G, ram_size - low };
+	out[1] = (struct arch_range){ LAYOUT_4G, ram_size - low };
 	return 2;
 }
 

@@ -1,0 +1,54 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Format, static checks, floors, licence lines. Ends in "lint: ok" or says what is wrong.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+BUILD=${BUILD:-build}
+bad=0
+
+fail() {
+	echo "lint: $*" >&2
+	bad=1
+}
+
+scripts/packages.sh build >/dev/null && scripts/packages.sh lint >/dev/null || exit 1
+mapfile -t c < <(git ls-files 'src/*.c' 'include/*.h' 'src/*.h' 'tests/unit/*.[ch]' 'tests/kvm/*.[ch]' 'tests/fuzz/*.c')
+mapfile -t src < <(git ls-files 'src/*.c')
+mapfile -t sh < <(git ls-files | grep -E '\.sh$|^\.ci/run$|^tests/lab/(lab|l1-init)$')
+
+echo "lint: format"
+clang-format --dry-run -Werror "${c[@]}" || fail "format: run clang-format -i"
+
+echo "lint: licence"
+while read -r f; do
+	case $f in *.md | *.json | *.config | LICENSE | .gitignore) continue ;; esac
+	head -n 3 "$f" | grep -q SPDX-License-Identifier || fail "$f: no SPDX line"
+done < <(git ls-files)
+
+echo "lint: floors"
+scripts/floors.sh || bad=1
+
+echo "lint: names that do not belong"
+hosts='(deb|security|cdn|snapshot)\.debian\.org|registry\.npmjs'
+git grep -nE "$hosts" -- ':!scripts/lint.sh' && fail "a registry host is named"
+git grep -nE '\b(TODO|FIXME|XXX|HACK)\b' -- src include && fail "unfinished"
+
+echo "lint: cppcheck"
+cppcheck --quiet --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
+	--suppress=missingIncludeSystem --std=c11 -D__x86_64__ -D_GNU_SOURCE -Iinclude -Isrc \
+	-j2 src || fail "cppcheck"
+
+echo "lint: clang-tidy"
+make -s "$BUILD/gen/acpi/dsdt.h" "$BUILD/gen/acpi/fadt.h" "$BUILD/gen/acpi/madt.h" "$BUILD/gen/acpi/mcfg.h"
+printf '%s\n' "${src[@]}" | xargs -P2 -n4 sh -c 'clang-tidy --quiet "$@" -- -std=gnu17 -D_GNU_SOURCE -Iinclude -Isrc -Ibuild/gen -I/usr/include/cjson 2>/dev/null' sh |
+	grep -E 'warning:|error:' | sort -u | tee "$BUILD/tidy.log"
+[ ! -s "$BUILD/tidy.log" ] || fail "clang-tidy"
+
+echo "lint: shell"
+if command -v shellcheck >/dev/null; then
+	shellcheck -x "${sh[@]}" || fail "shellcheck"
+fi
+
+[ "$bad" -eq 0 ] && echo "lint: ok"
+exit "$bad"

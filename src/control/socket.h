@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A UNIX socket that appears at its path when it already listens, with mode
+ * 0600 from the first instant, and replaces one that nobody listens on.
+ */
+#ifndef CONTROL_SOCKET_H
+#define CONTROL_SOCKET_H
+
+#include "godwit.h"
+
+#include <sys/stat.h>
+
+struct control_socket {
+	int fd; /* non-blocking; -1: none */
+	char *path;
+	dev_t dev; /* of what stands at path, so that nothing else is removed */
+	ino_t ino;
+};
+
+/* Errors: -EADDRINUSE (somebody listens), -EEXIST (something that is no socket), -ENAMETOOLONG. */
+int control_socket_open(const char *path, struct control_socket *out, struct gw_error *err);
+void control_socket_close(struct control_socket *socket);
+
+#endif

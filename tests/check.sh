@@ -1,0 +1,137 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Every test: builds, unit tests (also under ASan and UBSan, and built by clang), tests on the
+# machine's own /dev/kvm where it has one, then the lab. Ends in "N passed, N failed[, N skipped]".
+# What may be skipped, and why, stands in tests/skips.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+BUILD=${BUILD:-build}
+OUT=$PWD/$BUILD/check
+passed=0 failed=0 skipped=0
+failures=()
+began=$SECONDS
+rm -rf "$OUT"
+mkdir -p "$OUT"
+
+say() { printf '\n== %s (%d s)\n' "$*" $((SECONDS - began)); }
+
+ok() {
+	passed=$((passed + 1))
+	echo "ok: $1"
+}
+
+bad() {
+	failed=$((failed + 1))
+	failures+=("$1")
+	echo "FAILED: $1"
+}
+
+# skip NAME WHY: allowed only by a line in tests/skips.
+skip() {
+	if grep -q "^$1[[:space:]]" tests/skips; then
+		skipped=$((skipped + 1))
+		echo "skipped: $1: $2"
+	else
+		bad "$1: skipped without leave: $2"
+	fi
+}
+
+# one NAME COMMAND...: one test, its output in a file.
+one() {
+	local name=$1
+	shift
+	if "$@" >"$OUT/$name.log" 2>&1; then
+		ok "$name"
+	else
+		bad "$name"
+		tail -n 30 "$OUT/$name.log"
+	fi
+}
+
+# suite NAME COMMAND...: a Criterion binary; counts its tests.
+suite() {
+	local name=$1 line n p f c
+	shift
+	"$@" >"$OUT/$name.log" 2>&1
+	line=$(sed 's/\x1b\[[0-9;]*m//g' "$OUT/$name.log" | grep 'Synthesis:' | tail -1)
+	n=$(sed -n 's/.*Tested: \([0-9]*\).*/\1/p' <<<"$line")
+	p=$(sed -n 's/.*Passing: \([0-9]*\).*/\1/p' <<<"$line")
+	f=$(sed -n 's/.*Failing: \([0-9]*\).*/\1/p' <<<"$line")
+	c=$(sed -n 's/.*Crashing: \([0-9]*\).*/\1/p' <<<"$line")
+	if [ -z "$line" ] || [ "${n:-0}" -eq 0 ]; then
+		bad "$name: ran no test"
+		tail -n 30 "$OUT/$name.log"
+		return
+	fi
+	passed=$((passed + p))
+	failed=$((failed + f + c))
+	echo "$name: $p of $n passed"
+	if [ $((f + c)) -gt 0 ]; then
+		failures+=("$name: $((f + c)) of $n")
+		grep -aE '\[FAIL\]|\[CRASH\]|Assertion|^\s*\[----\]' "$OUT/$name.log" | head -n 60
+	fi
+}
+
+# lab NAME HOSTS SECONDS SCRIPT...: a lab run. Each line "PASS name" in a script's log is a test;
+# what ends a script early is one that failed.
+lab() {
+	local name=$1 hosts=$2 limit=$3 n
+	shift 3
+	local status=0
+	tests/lab/lab -n "$hosts" -t "$limit" -o "$OUT/$name" "$@" >"$OUT/$name.log" 2>&1 || status=$?
+	n=$(cat "$OUT/$name"/?/script.log 2>/dev/null | grep -c '^PASS ')
+	passed=$((passed + n))
+	echo "$name: $n passed"
+	cat "$OUT/$name"/?/script.log 2>/dev/null | grep '^PASS ' | sed 's/^/  /'
+	if [ "$status" -ne 0 ] || [ "$n" -eq 0 ]; then
+		bad "$name: $(grep -ah 'FAILED' "$OUT/$name"/?/script.log 2>/dev/null | tail -1)"
+		tail -n 40 "$OUT/$name.log"
+	fi
+}
+
+say "packages"
+scripts/packages.sh build || { bad packages; echo "$passed passed, $failed failed"; exit 1; }
+
+say "build: gcc"
+one build make -s -j2 all tests
+say "build: gcc with ASan and UBSan"
+one build-sanitized make -s -j2 VARIANT=-asan CFLAGS="-O1 -g" \
+	SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" tests
+say "build: clang"
+one build-clang make -s -j2 VARIANT=-clang CC=clang "$BUILD/tests/unit-clang"
+one install make -s install DESTDIR="$OUT/root" PREFIX=/usr
+
+export GODWIT_GUESTS=$PWD/$BUILD/tests/guests
+say "unit tests"
+suite unit "$BUILD/tests/unit" -j2
+suite unit-sanitized env ASAN_OPTIONS=detect_leaks=0 "$BUILD/tests/unit-asan" -j2
+suite unit-clang "$BUILD/tests/unit-clang" -j2
+
+say "tests on this machine's /dev/kvm"
+if [ -c /dev/kvm ]; then
+	suite kvm "$BUILD/tests/kvm" -j1
+	suite kvm-sanitized env ASAN_OPTIONS=detect_leaks=0 "$BUILD/tests/kvm-asan" -j1
+else
+	skip kvm "this machine has no /dev/kvm; the lab runs the same tests"
+fi
+
+say "lab"
+if one lab-setup tests/lab/setup.sh && [ "$failed" -eq 0 ] || [ -f "$BUILD/lab/guest.cpio.gz" ]; then
+	for script in tests/lab/scenarios/*.sh; do
+		hosts=$(sed -n 's/^# hosts: //p' "$script")
+		limit=$(sed -n 's/^# seconds: //p' "$script")
+		name=$(basename "$script" .sh)
+		say "lab: $name"
+		lab "lab-$name" "$hosts" "$limit" "$script"
+	done
+	say "demo"
+	one demo demo/demo.sh
+fi
+
+say "done"
+for f in "${failures[@]}"; do echo "failed: $f"; done
+line="$passed passed, $failed failed"
+[ "$skipped" -eq 0 ] || line="$line, $skipped skipped"
+echo "$line"
+[ "$failed" -eq 0 ]

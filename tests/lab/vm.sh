@@ -1,0 +1,149 @@
+# shellcheck shell=sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# Virtual machines in a lab host:  . "$ROOT/tests/lab/vm.sh"  (which takes in lib.sh)
+#
+# A VM has a name, and all that is its own in $VMS/NAME: the control socket `ctl`, the console `con`
+# and its log `con.log`, godwit's log `log`, the configuration `config.json`.
+#
+#   vm_config NAME [DEVICE...]   writes the configuration. DEVICE: ID=HOST[@SLOT]
+#   vm_start NAME [OPTION...]    godwit run
+#   vm_incoming NAME URI [OPTION...]   godwit run --incoming, with the consoles mapped
+#   vm_restore NAME DIR [OPTION...]    godwit restore, likewise
+#   vm_ready NAME [SECONDS]      waits until its control socket answers
+#   ctl NAME COMMAND [K=V...]    a command on its control socket
+#   con NAME SECONDS COMMAND...  a command in the guest
+#   con_wait NAME SECONDS TEXT   waits for a text on the console
+#   vm_up NAME                   waits for the guest's GUEST READY
+#   vm_quit NAME                 quit, and waits for the process's end
+#   vm_kill NAME                 SIGKILL
+#   vm_status NAME               running, paused, ...
+#   field NAME JSON              the number or string that is NAME's in a JSON text
+#   expect_fail TEXT COMMAND...  the command must fail and say TEXT
+. "$ROOT/tests/lab/lib.sh"
+
+VMS=${VMS:-/tmp/vms}
+MEMORY=${MEMORY:-320M}
+CPUS=${CPUS:-1}
+mkdir -p "$VMS" /tmp/bin
+cp "$ROOT/build/godwit" "$LAB/bin/con" "$LAB/bin/nettest" /tmp/bin/ 2>/dev/null || true
+[ -x /tmp/bin/godwit ] || { echo "no build/godwit: make first" >&2; exit 1; }
+PATH=/tmp/bin:$PATH
+# Read often, so kept in memory.
+[ -f /tmp/vmlinuz ] || cp "$LAB/vmlinuz" "$LAB/guest.cpio.gz" /tmp/
+
+vm_config() {
+	_n=$1
+	shift
+	mkdir -p "$VMS/$_n"
+	_devices=
+	for _dev; do
+		_id=${_dev%%=*} _host=${_dev#*=} _slot=
+		case $_host in *@*) _slot=",\"slot\":${_host##*@}" _host=${_host%@*} ;; esac
+		_devices="$_devices${_devices:+,}{\"id\":\"$_id\",\"type\":\"vfio-pci\",\"host\":\"$_host\"$_slot}"
+	done
+	cat >"$VMS/$_n/config.json" <<-END
+	{"name": "$_n", "cpus": $CPUS, "memory": "$MEMORY",
+	 "boot": {"kernel": "/tmp/vmlinuz", "initrd": "/tmp/guest.cpio.gz",
+	          "cmdline": "console=ttyS0 quiet panic=-1 mitigations=off 8250.nr_uarts=8"},
+	 "serial": {"socket": "$VMS/$_n/con", "log": "$VMS/$_n/con.log"},
+	 "devices": [$_devices]}
+	END
+}
+
+# _vm_spawn NAME ARGS...
+_vm_spawn() {
+	_n=$1
+	shift
+	mkdir -p "$VMS/$_n"
+	godwit "$@" --control "$VMS/$_n/ctl" >>"$VMS/$_n/log" 2>&1 &
+	echo $! >"$VMS/$_n/pid"
+}
+
+_maps() {
+	echo "--map serial.socket=$VMS/$1/con --map serial.log=$VMS/$1/con.log"
+}
+
+vm_start() {
+	_n=$1
+	shift
+	_vm_spawn "$_n" run "$VMS/$_n/config.json" "$@"
+}
+
+# shellcheck disable=SC2046
+vm_incoming() {
+	_n=$1 _uri=$2
+	shift 2
+	_vm_spawn "$_n" run --incoming "$_uri" $(_maps "$_n") "$@"
+	vm_ready "$_n"
+}
+
+# shellcheck disable=SC2046
+vm_restore() {
+	_n=$1 _dir=$2
+	shift 2
+	_vm_spawn "$_n" restore "$_dir" $(_maps "$_n") "$@"
+}
+
+ctl() {
+	_n=$1
+	shift
+	godwit ctl "$VMS/$_n/ctl" "$@"
+}
+
+_answers() { ctl "$1" query-status >/dev/null 2>&1; }
+vm_ready() {
+	if ! wait_for "${2:-15}" _answers "$1"; then
+		tail -n 20 "$VMS/$1/log" >&2
+		die "$1 does not answer"
+	fi
+}
+
+con() {
+	_n=$1 _t=$2
+	shift 2
+	/tmp/bin/con "$VMS/$_n/con" "$VMS/$_n/con.log" "$_t" "$@"
+}
+
+con_wait() {
+	/tmp/bin/con "$VMS/$1/con" "$VMS/$1/con.log" "$2" -w "$3"
+}
+
+vm_up() {
+	con_wait "$1" 40 "GUEST READY" >/dev/null || {
+		tail -n 20 "$VMS/$1/log" "$VMS/$1/con.log" >&2
+		die "the guest of $1 does not come up"
+	}
+}
+
+vm_status() { ctl "$1" query-status | field status; }
+
+vm_gone() {
+	_p=$(cat "$VMS/$1/pid")
+	wait_for "${2:-20}" gone "$_p" || die "$1 does not end"
+	wait "$_p"
+}
+vm_quit() {
+	ctl "$1" quit >/dev/null
+	vm_gone "$1"
+}
+vm_kill() {
+	kill -9 "$(cat "$VMS/$1/pid")"
+	vm_gone "$1" 2>/dev/null || :
+}
+
+# field NAME [JSON]: from stdin without JSON.
+field() {
+	if [ $# -gt 1 ]; then printf '%s\n' "$2"; else cat; fi |
+		tr -d '\n\t' | sed -n "s/.*\"$1\": *\"\{0,1\}\([^\",}]*\)\"\{0,1\}.*/\1/p"
+}
+
+expect_fail() {
+	_text=$1
+	shift
+	if _said=$("$@" 2>&1); then die "'$*' was to fail: $_text"; fi
+	case $_said in
+	*"$_text"*) log "refused, as it should: $_said" ;;
+	*) die "'$*' failed, but says: $_said; not: $_text" ;;
+	esac
+}
