@@ -64,8 +64,8 @@ void vm_log_sink(void *opaque, enum gw_log_level level, const char *text);
 int vm_build(struct gw_vm *vm, const struct config *config, bool incoming, struct gw_error *err);
 void vm_demolish(struct gw_vm *vm);
 void vm_set_state(struct gw_vm *vm, enum gw_state state);
-int vm_add_device(struct gw_vm *vm, const struct config_device *config, bool hot,
-		  struct gw_error *err);
+/* The slot that it got is put into the configuration. */
+int vm_add_device(struct gw_vm *vm, struct config_device *config, bool hot, struct gw_error *err);
 /* -ENODATA unless there is a machine that is not in transit. */
 int vm_need_machine(struct gw_vm *vm, struct gw_error *err);
 

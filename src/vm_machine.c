@@ -175,8 +175,7 @@ static const struct device_driver *find_driver(const char *type)
 	return NULL;
 }
 
-int vm_add_device(struct gw_vm *vm, const struct config_device *config, bool hot,
-		  struct gw_error *err)
+int vm_add_device(struct gw_vm *vm, struct config_device *config, bool hot, struct gw_error *err)
 {
 	const struct device_driver *driver = find_driver(config->type);
 	struct device *d;
@@ -190,6 +189,7 @@ int vm_add_device(struct gw_vm *vm, const struct config_device *config, bool hot
 	r = driver->create(vm->machine, config, hot, &d, err);
 	if (r < 0)
 		return error_context(err, "device %s", config->id);
+	config->slot = d->slot;
 	d->next = vm->machine->devices;
 	vm->machine->devices = d;
 	return 0;
@@ -209,7 +209,7 @@ int vm_build(struct gw_vm *vm, const struct config *config, bool incoming, struc
 	int r = machine_create(config, vm->loop, &vm->log, &notify, incoming, &vm->machine, err);
 
 	for (unsigned i = 0; i < config->device_count && !r; i++)
-		r = vm_add_device(vm, &config->devices[i], false, err);
+		r = vm_add_device(vm, &vm->machine->config.devices[i], false, err);
 	if (r < 0)
 		vm_demolish(vm);
 	return r;

@@ -38,7 +38,7 @@ static int connect_by(const char *path, int64_t deadline_ms, int *fd, struct gw_
 
 	if (strlen(path) >= sizeof(sun.sun_path))
 		return error_set(err, -ENAMETOOLONG, "%s: longer than a socket's path may be",
-				 path);
+		                 path);
 	strcpy(sun.sun_path, path);
 	for (;;) {
 		int r = connect_once(&sun, fd);
@@ -167,7 +167,7 @@ static int take_reply(cJSON *message, cJSON **ret, struct gw_error *err)
 }
 
 int qmp_command(struct qmp *qmp, const char *name, const cJSON *args, int64_t deadline_ms,
-		cJSON **ret, struct gw_error *err)
+                cJSON **ret, struct gw_error *err)
 {
 	int r = send_command(qmp, name, args, err);
 

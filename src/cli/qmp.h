@@ -18,7 +18,7 @@ void qmp_close(struct qmp *qmp);
 /* Sends a command and waits for its reply, passing over events. `args` may be NULL and stays
  * the caller's. -EREMOTEIO: the command failed, and err says what the other end says. */
 int qmp_command(struct qmp *qmp, const char *name, const cJSON *args, int64_t deadline_ms,
-		cJSON **ret, struct gw_error *err);
+                cJSON **ret, struct gw_error *err);
 
 /* The next event. -ETIMEDOUT; -ENODATA: the other end has closed the connection. */
 int qmp_event(struct qmp *qmp, int64_t deadline_ms, cJSON **event, struct gw_error *err);

@@ -17,7 +17,8 @@ static bool is_object_list(const cJSON *item)
 {
 	const cJSON *entry;
 
-	cJSON_ArrayForEach(entry, item) {
+	cJSON_ArrayForEach(entry, item)
+	{
 		if (!cJSON_IsObject(entry))
 			return false;
 	}
@@ -28,7 +29,8 @@ static bool holds_strings(const cJSON *item)
 {
 	const cJSON *entry;
 
-	cJSON_ArrayForEach(entry, item) {
+	cJSON_ArrayForEach(entry, item)
+	{
 		if (!cJSON_IsString(entry))
 			return false;
 	}
@@ -88,40 +90,41 @@ static const struct arg *find(const struct arg *table, const char *name)
 }
 
 static int check_value(const cJSON *item, const struct arg *arg, const char *where,
-		       struct gw_error *err)
+                       struct gw_error *err)
 {
 	const uint64_t max = arg->max ? arg->max : ARG_UINT_MAX;
 	uint64_t value;
 
 	if (!types[arg->type].is(item))
 		return error_set(err, -EINVAL, "%s: argument \"%s\" must be %s", where, arg->name,
-				 types[arg->type].must_be);
+		                 types[arg->type].must_be);
 	if (arg->type != ARG_UINT)
 		return 0;
 	value = (uint64_t)item->valuedouble;
 	if (value < arg->min || value > max)
 		return error_set(err, -EINVAL,
-				 "%s: argument \"%s\" is %llu, not within %llu and %llu", where,
-				 arg->name, (unsigned long long)value,
-				 (unsigned long long)arg->min, (unsigned long long)max);
+		                 "%s: argument \"%s\" is %llu, not within %llu and %llu", where,
+		                 arg->name, (unsigned long long)value, (unsigned long long)arg->min,
+		                 (unsigned long long)max);
 	return 0;
 }
 
 int args_check(const cJSON *object, const struct arg *table, const char *where,
-	       struct gw_error *err)
+               struct gw_error *err)
 {
 	const cJSON *item;
 
-	cJSON_ArrayForEach(item, object) {
+	cJSON_ArrayForEach(item, object)
+	{
 		const struct arg *arg = find(table, item->string);
 		int r;
 
 		if (!arg)
 			return error_set(err, -EINVAL, "%s: no argument is named \"%s\"", where,
-					 item->string);
+			                 item->string);
 		if (args_get(object, item->string) != item)
 			return error_set(err, -EINVAL, "%s: argument \"%s\" is there twice", where,
-					 item->string);
+			                 item->string);
 		r = check_value(item, arg, where, err);
 		if (r < 0)
 			return r;
@@ -129,7 +132,7 @@ int args_check(const cJSON *object, const struct arg *table, const char *where,
 	for (const struct arg *arg = table; arg && arg->name; arg++)
 		if (arg->required && !args_get(object, arg->name))
 			return error_set(err, -EINVAL, "%s: argument \"%s\" is missing", where,
-					 arg->name);
+			                 arg->name);
 	return 0;
 }
 

@@ -15,10 +15,10 @@
 enum arg_type {
 	ARG_STRING,
 	ARG_BOOL,
-	ARG_UINT,   /* a whole number from `min` to `max` */
-	ARG_OBJECT, /* the handler looks into it */
-	ARG_LIST,   /* of objects; the handler looks into them */
-	ARG_WORDS,  /* a list of strings */
+	ARG_UINT,    /* a whole number from `min` to `max` */
+	ARG_OBJECT,  /* the handler looks into it */
+	ARG_LIST,    /* of objects; the handler looks into them */
+	ARG_WORDS,   /* a list of strings */
 	ARG_STRINGS, /* an object all of whose members are strings */
 };
 
@@ -39,7 +39,7 @@ struct arg {
 /* Checks `object` (NULL: nothing given) against a table (NULL: takes nothing). `where` begins
  * the message. -EINVAL. */
 int args_check(const cJSON *object, const struct arg *table, const char *where,
-	       struct gw_error *err);
+               struct gw_error *err);
 
 /* After args_check(). What is not given: NULL, or `otherwise`. */
 const cJSON *args_get(const cJSON *object, const char *name);

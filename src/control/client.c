@@ -59,7 +59,7 @@ static void flush(struct client *client)
 {
 	while (!client->muted && unsent(client)) {
 		ssize_t n = send(client->fd, client->out + client->out_sent, unsent(client),
-				 MSG_NOSIGNAL | MSG_DONTWAIT);
+		                 MSG_NOSIGNAL | MSG_DONTWAIT);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -110,7 +110,7 @@ static void queue(struct client *client, const char *line)
 
 /* The id is taken out of the request. */
 static void reply(struct client *client, struct wire_request *request, int result, cJSON *ret,
-		  const char *cls, const struct gw_error *error)
+                  const char *cls, const struct gw_error *error)
 {
 	cJSON *id = cJSON_DetachItemViaPointer(request->root, request->id);
 	autofree char *line = NULL;
@@ -126,7 +126,7 @@ static void reply(struct client *client, struct wire_request *request, int resul
 }
 
 static void reply_result(struct client *client, struct wire_request *request, int result,
-			 cJSON *ret, const struct gw_error *error)
+                         cJSON *ret, const struct gw_error *error)
 {
 	reply(client, request, result, ret, wire_error_class(error->cls), error);
 }
@@ -134,7 +134,7 @@ static void reply_result(struct client *client, struct wire_request *request, in
 /* ---- commands -------------------------------------------------------------------------- */
 
 static void run_inline(struct client *client, const struct command *command,
-		       struct wire_request *request)
+                       struct wire_request *request)
 {
 	struct gw_error error = { 0 };
 	cJSON *ret = NULL;
@@ -151,7 +151,7 @@ static void *job_thread(void *opaque)
 	const int wake_fd = job->client->host->wake_fd;
 
 	job->result = job->command->run(job->client->host->vm, job->request.arguments, &job->ret,
-					&job->error);
+	                                &job->error);
 	__atomic_store_n(&job->done, true, __ATOMIC_RELEASE);
 	io_eventfd_signal(wake_fd);
 	return NULL;
@@ -173,7 +173,7 @@ static int start_thread(struct job *job)
 }
 
 static void run_on_thread(struct client *client, const struct command *command,
-			  struct wire_request *request)
+                          struct wire_request *request)
 {
 	struct job *job = calloc(1, sizeof(*job));
 	struct gw_error error = { 0 };
@@ -210,7 +210,7 @@ static void finish_job(struct client *client)
 }
 
 static const struct command *find_command(const struct client *client, const char *name,
-					  struct gw_error *err)
+                                          struct gw_error *err)
 {
 	const struct command *command = command_find(name);
 	const bool ends_negotiation = command && command->flags & COMMAND_NEGOTIATE;
@@ -275,7 +275,7 @@ static void take_requests(struct client *client)
 			break;
 		case WIRE_TOO_LONG:
 			error_set(&error, -EMSGSIZE, "request: longer than %d bytes",
-				  WIRE_REQUEST_MAX);
+			          WIRE_REQUEST_MAX);
 			reply_result(client, &none, -EMSGSIZE, NULL, &error);
 			break;
 		}
@@ -312,7 +312,7 @@ static void watch(struct client *client, uint32_t events)
 	} else if (client->watch) {
 		loop_watch_events(client->watch, events);
 	} else if (loop_watch(client->host->loop, client->fd, events, on_socket, client,
-			      &client->watch, NULL) < 0) {
+	                      &client->watch, NULL) < 0) {
 		client->dead = true;
 		return;
 	}
@@ -353,8 +353,8 @@ static void on_socket(void *opaque, int fd, uint32_t events)
 /* ---- the calls ------------------------------------------------------------------------------ */
 
 int client_create(const struct client_host *host, int fd,
-		  void (*gone)(void *opaque, struct client *client), void *opaque,
-		  struct client **out, struct gw_error *err)
+                  void (*gone)(void *opaque, struct client *client), void *opaque,
+                  struct client **out, struct gw_error *err)
 {
 	struct client *client = calloc(1, sizeof(*client));
 	autofree char *greeting = wire_greeting();

@@ -30,8 +30,8 @@ struct client_host {
 /* Takes fd over in every case, and sends the greeting. `gone` is called on the loop's thread
  * when the connection has ended; client_destroy() is then due. */
 int client_create(const struct client_host *host, int fd,
-		  void (*gone)(void *opaque, struct client *client), void *opaque,
-		  struct client **out, struct gw_error *err);
+                  void (*gone)(void *opaque, struct client *client), void *opaque,
+                  struct client **out, struct gw_error *err);
 /* Waits for a command under way. */
 void client_destroy(struct client *client);
 

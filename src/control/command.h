@@ -16,11 +16,11 @@
  */
 typedef int (*command_fn)(struct gw_vm *vm, const cJSON *args, cJSON **ret, struct gw_error *err);
 
-#define COMMAND_INLINE	  1u /* never waits for the VM: runs on the server's own thread */
+#define COMMAND_INLINE 1u    /* never waits for the VM: runs on the server's own thread */
 #define COMMAND_NEGOTIATE 2u /* ends the negotiation; taken before, and not after */
 
 struct command {
-	const char *name; /* NULL ends the table */
+	const char *name;       /* NULL ends the table */
 	const struct arg *args; /* NULL: takes none */
 	command_fn run;
 	unsigned flags;
@@ -52,18 +52,16 @@ int command_device_del(struct gw_vm *vm, const cJSON *args, cJSON **ret, struct 
 extern const struct arg migrate_parameter_args[];
 int command_migrate(struct gw_vm *vm, const cJSON *args, cJSON **ret, struct gw_error *err);
 int command_migrate_incoming(struct gw_vm *vm, const cJSON *args, cJSON **ret,
-			     struct gw_error *err);
-int command_migrate_cancel(struct gw_vm *vm, const cJSON *args, cJSON **ret,
-			   struct gw_error *err);
+                             struct gw_error *err);
+int command_migrate_cancel(struct gw_vm *vm, const cJSON *args, cJSON **ret, struct gw_error *err);
 int command_query_migrate(struct gw_vm *vm, const cJSON *args, cJSON **ret, struct gw_error *err);
-int command_set_parameters(struct gw_vm *vm, const cJSON *args, cJSON **ret,
-			   struct gw_error *err);
+int command_set_parameters(struct gw_vm *vm, const cJSON *args, cJSON **ret, struct gw_error *err);
 int command_query_parameters(struct gw_vm *vm, const cJSON *args, cJSON **ret,
-			     struct gw_error *err);
+                             struct gw_error *err);
 int command_set_capabilities(struct gw_vm *vm, const cJSON *args, cJSON **ret,
-			     struct gw_error *err);
+                             struct gw_error *err);
 int command_query_capabilities(struct gw_vm *vm, const cJSON *args, cJSON **ret,
-			       struct gw_error *err);
+                               struct gw_error *err);
 int command_snapshot_save(struct gw_vm *vm, const cJSON *args, cJSON **ret, struct gw_error *err);
 int command_snapshot_load(struct gw_vm *vm, const cJSON *args, cJSON **ret, struct gw_error *err);
 

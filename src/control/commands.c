@@ -15,7 +15,7 @@ static int negotiate(struct gw_vm *vm, const cJSON *args, cJSON **ret, struct gw
 	(void)ret;
 	if (cJSON_GetArraySize(wanted))
 		return error_set(err, -EINVAL, "qmp_capabilities: \"%s\" is not offered",
-				 cJSON_GetStringValue(cJSON_GetArrayItem(wanted, 0)));
+		                 cJSON_GetStringValue(cJSON_GetArrayItem(wanted, 0)));
 	return 0;
 }
 
@@ -42,13 +42,21 @@ static int query_kvm(struct gw_vm *vm, const cJSON *args, cJSON **ret, struct gw
 static int query_commands(struct gw_vm *vm, const cJSON *args, cJSON **ret, struct gw_error *err);
 
 /* Shared rows. */
-#define ARG_MAP \
-	{ "map", ARG_STRINGS, false, \
-	  "host resources that differ here: path in the configuration to value", 0, 0 }
-#define ARG_URI { "uri", ARG_STRING, false, "tcp:HOST:PORT or unix:PATH", 0, 0 }
-#define ARG_CHANNELS \
-	{ "channels", ARG_LIST, false, \
-	  "instead of uri: one entry with channel-type \"main\" and addr", 0, 0 }
+#define ARG_MAP                                                                                    \
+	{                                                                                          \
+		"map", ARG_STRINGS, false,                                                         \
+		        "host resources that differ here: path in the configuration to value", 0,  \
+		        0                                                                          \
+	}
+#define ARG_URI                                                                                    \
+	{                                                                                          \
+		"uri", ARG_STRING, false, "tcp:HOST:PORT or unix:PATH", 0, 0                       \
+	}
+#define ARG_CHANNELS                                                                               \
+	{                                                                                          \
+		"channels", ARG_LIST, false,                                                       \
+		        "instead of uri: one entry with channel-type \"main\" and addr", 0, 0      \
+	}
 
 const struct command control_commands[] = {
 	{ "qmp_capabilities",
@@ -68,8 +76,8 @@ const struct command control_commands[] = {
 	{ "stop", NULL, command_stop, 0, "stops the vCPUs" },
 	{ "cont",
 	  ARGS({ "force", ARG_BOOL, false,
-		 "run a guest that was handed over: only if the other host does not run it", 0,
-		 0 }),
+	         "run a guest that was handed over: only if the other host does not run it", 0,
+	         0 }),
 	  command_cont, 0, "runs the vCPUs" },
 	{ "quit", NULL, command_quit, 0, "ends the VM" },
 	{ "system_powerdown", NULL, command_powerdown, 0, "presses the power button" },
@@ -78,22 +86,21 @@ const struct command control_commands[] = {
 	  ARGS({ "driver", ARG_STRING, false, "the type of device: vfio-pci", 0, 0 },
 	       { "type", ARG_STRING, false, "another name for driver", 0, 0 },
 	       { "id", ARG_STRING, true, "what it will be called", 0, 0 },
-	       { "host", ARG_STRING, true, "the host's device: 0000:03:00.0, or a path in sysfs",
-		 0, 0 },
+	       { "host", ARG_STRING, true, "the host's device: 0000:03:00.0, or a path in sysfs", 0,
+	         0 },
 	       { "slot", ARG_UINT, false, "PCI slot; left out: the first free one", 1, 31 }),
 	  command_device_add, 0, "plugs a device in" },
-	{ "device_del", ARGS({ "id", ARG_STRING, true, "which device", 0, 0 }),
-	  command_device_del, 0,
-	  "asks the guest to let a device go; DEVICE_DELETED follows when it has" },
+	{ "device_del", ARGS({ "id", ARG_STRING, true, "which device", 0, 0 }), command_device_del,
+	  0, "asks the guest to let a device go; DEVICE_DELETED follows when it has" },
 	{ "migrate",
 	  ARGS(ARG_URI, ARG_CHANNELS,
 	       { "detach", ARG_BOOL, false, "taken and without meaning: it always detaches", 0,
-		 0 }),
+	         0 }),
 	  command_migrate, 0, "starts to move the VM to another host" },
 	{ "migrate-incoming",
 	  ARGS(ARG_URI, ARG_CHANNELS, ARG_MAP,
 	       { "exit-on-error", ARG_BOOL, false,
-		 "false only: a stream that fails does not end the program", 0, 0 }),
+	         "false only: a stream that fails does not end the program", 0, 0 }),
 	  command_migrate_incoming, 0, "makes an empty VM wait for a migration" },
 	{ "migrate_cancel", NULL, command_migrate_cancel, 0,
 	  "asks the migration under way to stop; fine if there is none" },
@@ -113,7 +120,7 @@ const struct command control_commands[] = {
 	{ "snapshot-load",
 	  ARGS({ "directory", ARG_STRING, true, "what snapshot-save has made", 0, 0 }, ARG_MAP,
 	       { "run", ARG_BOOL, false,
-		 "whether it runs if it ran when it was saved; left out: true", 0, 0 }),
+	         "whether it runs if it ran when it was saved; left out: true", 0, 0 }),
 	  command_snapshot_load, 0, "fills an empty VM from a directory" },
 	{ NULL, NULL, NULL, 0, NULL },
 };
@@ -149,8 +156,8 @@ static bool describe(cJSON *list, const struct command *c)
 	cJSON *item = cJSON_CreateObject();
 	cJSON *args;
 	bool ok = cJSON_AddItemToArray(list, item) &&
-		  cJSON_AddStringToObject(item, "name", c->name) &&
-		  cJSON_AddStringToObject(item, "help", c->help);
+	          cJSON_AddStringToObject(item, "name", c->name) &&
+	          cJSON_AddStringToObject(item, "help", c->help);
 
 	args = cJSON_AddArrayToObject(item, "arguments");
 	for (const struct arg *arg = c->args; ok && arg && arg->name; arg++)

@@ -113,7 +113,7 @@ int command_device_add(struct gw_vm *vm, const cJSON *args, cJSON **ret, struct 
 	(void)ret;
 	if (!driver == !type)
 		return error_set(err, -EINVAL,
-				 "device_add: give one of the arguments \"driver\" and \"type\"");
+		                 "device_add: give one of the arguments \"driver\" and \"type\"");
 	entry = cJSON_CreateObject();
 	if (cJSON_AddStringToObject(entry, "id", args_string(args, "id")) &&
 	    cJSON_AddStringToObject(entry, "type", driver ? driver : type) &&

@@ -22,12 +22,12 @@ static const struct address_type {
 	const struct arg *args;
 } address_types[] = {
 	{ "inet", ARGS({ "transport", ARG_STRING, true, "\"socket\"", 0, 0 },
-		       { "type", ARG_STRING, true, "\"inet\"", 0, 0 },
-		       { "host", ARG_STRING, true, "name or address", 0, 0 },
-		       { "port", ARG_STRING, true, "number", 0, 0 }) },
+	               { "type", ARG_STRING, true, "\"inet\"", 0, 0 },
+	               { "host", ARG_STRING, true, "name or address", 0, 0 },
+	               { "port", ARG_STRING, true, "number", 0, 0 }) },
 	{ "unix", ARGS({ "transport", ARG_STRING, true, "\"socket\"", 0, 0 },
-		       { "type", ARG_STRING, true, "\"unix\"", 0, 0 },
-		       { "path", ARG_STRING, true, "of the socket", 0, 0 }) },
+	               { "type", ARG_STRING, true, "\"unix\"", 0, 0 },
+	               { "path", ARG_STRING, true, "of the socket", 0, 0 }) },
 };
 
 static const struct arg *address_args(const cJSON *addr)
@@ -52,7 +52,7 @@ static int print_uri(const cJSON *addr, char **uri)
 	if (path)
 		return asprintf(uri, "unix:%s", path);
 	return asprintf(uri, "tcp:%s%s%s:%s", is_ipv6 ? "[" : "", host, is_ipv6 ? "]" : "",
-			args_string(addr, "port"));
+	                args_string(addr, "port"));
 }
 
 static int channels_to_uri(const cJSON *channels, char **uri, struct gw_error *err)
@@ -73,8 +73,8 @@ static int channels_to_uri(const cJSON *channels, char **uri, struct gw_error *e
 	table = address_args(addr);
 	if (!table)
 		return error_set(err, -EINVAL,
-				 "channels[0]: addr: transport must be \"socket\", and type "
-				 "\"inet\" or \"unix\"");
+		                 "channels[0]: addr: transport must be \"socket\", and type "
+		                 "\"inet\" or \"unix\"");
 	r = args_check(addr, table, "channels[0]: addr", err);
 	if (!r && print_uri(addr, uri) < 0) {
 		*uri = NULL;
@@ -92,7 +92,7 @@ static int take_uri(const cJSON *args, const char *what, char **uri, struct gw_e
 
 	if (!given == !channels)
 		return error_set(err, -EINVAL,
-				 "%s: give one of the arguments \"uri\" and \"channels\"", what);
+		                 "%s: give one of the arguments \"uri\" and \"channels\"", what);
 	if (channels) {
 		r = channels_to_uri(channels, uri, err);
 		return r < 0 ? error_context(err, "%s", what) : 0;
@@ -111,8 +111,8 @@ static int take_map(const cJSON *args, struct gw_map **out, size_t *count, struc
 	*out = calloc((size_t)cJSON_GetArraySize(map) + 1, sizeof(**out));
 	if (!*out)
 		return error_set(err, -ENOMEM, "map: out of memory");
-	cJSON_ArrayForEach(item, map)
-		(*out)[n++] = (struct gw_map){ .path = item->string, .value = item->valuestring };
+	cJSON_ArrayForEach(item, map)(*out)[n++] =
+	        (struct gw_map){ .path = item->string, .value = item->valuestring };
 	*count = n;
 	return 0;
 }
@@ -128,8 +128,7 @@ int command_migrate(struct gw_vm *vm, const cJSON *args, cJSON **ret, struct gw_
 	return r < 0 ? r : gw_vm_migrate(vm, uri, err);
 }
 
-int command_migrate_incoming(struct gw_vm *vm, const cJSON *args, cJSON **ret,
-			     struct gw_error *err)
+int command_migrate_incoming(struct gw_vm *vm, const cJSON *args, cJSON **ret, struct gw_error *err)
 {
 	autofree char *uri = NULL;
 	autofree struct gw_map *map = NULL;
@@ -139,15 +138,14 @@ int command_migrate_incoming(struct gw_vm *vm, const cJSON *args, cJSON **ret,
 	(void)ret;
 	if (args_bool(args, "exit-on-error", false))
 		return error_set(err, -EINVAL,
-				 "migrate-incoming: argument \"exit-on-error\" can be false only");
+		                 "migrate-incoming: argument \"exit-on-error\" can be false only");
 	r = take_uri(args, "migrate-incoming", &uri, err);
 	if (!r)
 		r = take_map(args, &map, &count, err);
 	return r < 0 ? r : gw_vm_incoming(vm, uri, map, count, err);
 }
 
-int command_migrate_cancel(struct gw_vm *vm, const cJSON *args, cJSON **ret,
-			   struct gw_error *err)
+int command_migrate_cancel(struct gw_vm *vm, const cJSON *args, cJSON **ret, struct gw_error *err)
 {
 	(void)args;
 	(void)ret;
@@ -170,14 +168,14 @@ enum { DOWNTIME_LIMIT, MAX_BANDWIDTH, SWITCHOVER_BANDWIDTH, SWITCHOVER_TIMEOUT, 
 
 const struct arg migrate_parameter_args[] = {
 	[DOWNTIME_LIMIT] = { "downtime-limit", ARG_UINT, false,
-			     "longest stop of the guest to aim for, ms", 1, 2000000 },
+	                     "longest stop of the guest to aim for, ms", 1, 2000000 },
 	[MAX_BANDWIDTH] = { "max-bandwidth", ARG_UINT, false, "bytes/s; 0: no limit", 0, 0 },
 	[SWITCHOVER_BANDWIDTH] = { "avail-switchover-bandwidth", ARG_UINT, false,
-				   "bytes/s to reckon with for the switchover", 1, 0 },
+	                           "bytes/s to reckon with for the switchover", 1, 0 },
 	[SWITCHOVER_TIMEOUT] = { "switchover-timeout", ARG_UINT, false,
-				 "longest wait for the destination's \"ready\", ms", 1, 3600000 },
+	                         "longest wait for the destination's \"ready\", ms", 1, 3600000 },
 	[NETWORK_TIMEOUT] = { "network-timeout", ARG_UINT, false,
-			      "silence after which the peer is taken for dead, ms", 1, 3600000 },
+	                      "silence after which the peer is taken for dead, ms", 1, 3600000 },
 	{ NULL, ARG_STRING, false, NULL, 0, 0 },
 };
 
@@ -188,7 +186,7 @@ static const struct {
 	[DOWNTIME_LIMIT] = { offsetof(struct gw_migrate_params, downtime_limit_ms), false },
 	[MAX_BANDWIDTH] = { offsetof(struct gw_migrate_params, max_bandwidth), true },
 	[SWITCHOVER_BANDWIDTH] = { offsetof(struct gw_migrate_params, switchover_bandwidth),
-				   false },
+	                           false },
 	[SWITCHOVER_TIMEOUT] = { offsetof(struct gw_migrate_params, switchover_timeout_ms), false },
 	[NETWORK_TIMEOUT] = { offsetof(struct gw_migrate_params, network_timeout_ms), false },
 };
@@ -214,8 +212,7 @@ int command_set_parameters(struct gw_vm *vm, const cJSON *args, cJSON **ret, str
 	return gw_vm_set_migrate_params(vm, &params, err);
 }
 
-int command_query_parameters(struct gw_vm *vm, const cJSON *args, cJSON **ret,
-			     struct gw_error *err)
+int command_query_parameters(struct gw_vm *vm, const cJSON *args, cJSON **ret, struct gw_error *err)
 {
 	struct gw_migrate_params params;
 
@@ -271,19 +268,19 @@ static int set_capability(const cJSON *entry, struct gw_error *err)
 		if (capabilities[i].on == on)
 			return 0;
 		return error_set(err, -ENOTSUP, "capability \"%s\" %s", name,
-				 on ? "is not offered" : "is always on");
+		                 on ? "is not offered" : "is always on");
 	}
 	return error_set(err, -EINVAL, "no capability is named \"%s\"", name);
 }
 
-int command_set_capabilities(struct gw_vm *vm, const cJSON *args, cJSON **ret,
-			     struct gw_error *err)
+int command_set_capabilities(struct gw_vm *vm, const cJSON *args, cJSON **ret, struct gw_error *err)
 {
 	const cJSON *entry;
 
 	(void)vm;
 	(void)ret;
-	cJSON_ArrayForEach(entry, args_get(args, "capabilities")) {
+	cJSON_ArrayForEach(entry, args_get(args, "capabilities"))
+	{
 		int r = args_check(entry, capability_args, "capabilities", err);
 
 		if (!r)
@@ -295,7 +292,7 @@ int command_set_capabilities(struct gw_vm *vm, const cJSON *args, cJSON **ret,
 }
 
 int command_query_capabilities(struct gw_vm *vm, const cJSON *args, cJSON **ret,
-			       struct gw_error *err)
+                               struct gw_error *err)
 {
 	(void)vm;
 	(void)args;
@@ -329,5 +326,5 @@ int command_snapshot_load(struct gw_vm *vm, const cJSON *args, cJSON **ret, stru
 	if (r < 0)
 		return r;
 	return gw_vm_restore(vm, args_string(args, "directory"), map, count,
-			     args_bool(args, "run", true), err);
+	                     args_bool(args, "run", true), err);
 }

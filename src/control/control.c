@@ -34,7 +34,7 @@ struct gw_control {
 	struct loop_watch *accept_watch, *wake_watch;
 	struct loop_timer *accept_timer;
 	struct client *clients[CLIENTS_MAX]; /* NULL: free */
-	bool listening; /* to events */
+	bool listening;                      /* to events */
 
 	pthread_mutex_t lock; /* guards the queue */
 	struct event_line *events, **events_end;
@@ -135,7 +135,7 @@ static void on_connection(void *opaque, int listen_fd, uint32_t events)
 		if (control->clients[i])
 			continue;
 		client_create(&control->host, fd, on_client_gone, control, &control->clients[i],
-			      NULL);
+		              NULL);
 		return;
 	}
 	close(fd);
@@ -156,13 +156,13 @@ static int start(struct gw_control *control, const char *path, struct gw_error *
 	r = control_socket_open(path, &control->socket, err);
 	if (!r)
 		r = loop_watch(host->loop, host->wake_fd, EPOLLIN, on_wake, control,
-			       &control->wake_watch, err);
+		               &control->wake_watch, err);
 	if (!r)
 		r = loop_watch(host->loop, control->socket.fd, EPOLLIN, on_connection, control,
-			       &control->accept_watch, err);
+		               &control->accept_watch, err);
 	if (!r)
 		r = loop_timer_create(host->loop, on_accept_timer, control, &control->accept_timer,
-				      err);
+		                      err);
 	if (!r)
 		r = gw_vm_listen(host->vm, on_event, control, err);
 	if (r < 0)
@@ -172,7 +172,7 @@ static int start(struct gw_control *control, const char *path, struct gw_error *
 }
 
 int gw_control_new(struct gw_vm *vm, const char *path, struct gw_control **out,
-		   struct gw_error *err)
+                   struct gw_error *err)
 {
 	struct gw_control *control = calloc(1, sizeof(*control));
 	int r;

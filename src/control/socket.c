@@ -114,7 +114,7 @@ int control_socket_open(const char *path, struct control_socket *out, struct gw_
 	if ((size_t)snprintf(bound, sizeof(bound), "%s.%x", path, (unsigned)gettid()) >=
 	    sizeof(bound))
 		return error_set(err, -ENAMETOOLONG, "%s: too long for a socket (at most %zu)",
-				 path, sizeof(bound) - sizeof(".ffffffff"));
+		                 path, sizeof(bound) - sizeof(".ffffffff"));
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return error_set_sys(err, -errno, "%s: socket", path);

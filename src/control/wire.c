@@ -133,23 +133,24 @@ static int take_members(struct wire_request *out, struct gw_error *err)
 {
 	const cJSON *item, *command = NULL;
 
-	cJSON_ArrayForEach(item, out->root) {
+	cJSON_ArrayForEach(item, out->root)
+	{
 		const bool twice =
-			cJSON_GetObjectItemCaseSensitive(out->root, item->string) != item;
+		        cJSON_GetObjectItemCaseSensitive(out->root, item->string) != item;
 
 		if (twice)
 			return error_set(err, -EINVAL, "request: \"%s\" is there twice",
-					 item->string);
+			                 item->string);
 		if (!strcmp(item->string, "execute"))
 			command = item;
 		else if (!strcmp(item->string, "arguments"))
 			out->arguments = item;
 		else if (!strcmp(item->string, "exec-oob"))
 			return error_set(err, -EINVAL,
-					 "request: out-of-band execution is not offered");
+			                 "request: out-of-band execution is not offered");
 		else if (strcmp(item->string, "id") != 0)
 			return error_set(err, -EINVAL, "request: no member is named \"%s\"",
-					 item->string);
+			                 item->string);
 	}
 	if (!command)
 		return error_set(err, -EINVAL, "request: \"execute\" is missing");
@@ -232,7 +233,7 @@ static char *ascii_line(const char *json)
 			to += sprintf(to, "\\u%04x", code);
 		else
 			to += sprintf(to, "\\u%04x\\u%04x", 0xd800 + ((code - 0x10000) >> 10),
-				      0xdc00 + ((code - 0x10000) & 0x3ff));
+			              0xdc00 + ((code - 0x10000) & 0x3ff));
 	}
 	if (line)
 		strcpy(to, "\r\n");
@@ -271,7 +272,7 @@ char *wire_error(const char *cls, const char *text, cJSON *id)
 	cJSON *root = cJSON_CreateObject();
 	cJSON *error = cJSON_AddObjectToObject(root, "error");
 	bool ok = cJSON_AddStringToObject(error, "class", cls) &&
-		  cJSON_AddStringToObject(error, "desc", text);
+	          cJSON_AddStringToObject(error, "desc", text);
 
 	ok = put(root, "id", id) && ok;
 	return to_line(root, ok);
@@ -283,8 +284,8 @@ char *wire_event(const struct gw_event *event)
 	cJSON *data = cJSON_Parse(event->data);
 	cJSON *time = cJSON_AddObjectToObject(root, "timestamp");
 	bool ok = cJSON_AddStringToObject(root, "event", event->name) &&
-		  cJSON_AddNumberToObject(time, "seconds", (double)event->seconds) &&
-		  cJSON_AddNumberToObject(time, "microseconds", (double)event->microseconds);
+	          cJSON_AddNumberToObject(time, "seconds", (double)event->seconds) &&
+	          cJSON_AddNumberToObject(time, "microseconds", (double)event->microseconds);
 
 	ok = put(root, "data", data ? data : cJSON_CreateObject()) && ok;
 	return to_line(root, ok);
@@ -312,7 +313,7 @@ char *wire_greeting(void)
 	cJSON *qmp = cJSON_AddObjectToObject(root, "QMP");
 	cJSON *version = wire_version();
 	bool ok = version && put(qmp, "version", version) &&
-		  cJSON_AddArrayToObject(qmp, "capabilities");
+	          cJSON_AddArrayToObject(qmp, "capabilities");
 
 	return to_line(root, ok);
 }

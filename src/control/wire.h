@@ -40,10 +40,10 @@ enum wire_next wire_next(struct wire *wire, const char **text, size_t *len);
 void wire_free(struct wire *wire);
 
 struct wire_request {
-	cJSON *root;	     /* owns the others */
-	const char *command; /* "execute" */
+	cJSON *root;            /* owns the others */
+	const char *command;    /* "execute" */
 	const cJSON *arguments; /* an object, or NULL */
-	cJSON *id;	     /* any JSON, or NULL */
+	cJSON *id;              /* any JSON, or NULL */
 };
 
 /* On error `root` and `id` are still there if there was any. -EINVAL. */

@@ -17,8 +17,7 @@ struct device;
 struct device_driver {
 	const char *type; /* the configuration's "type" */
 	/* Makes the device and plugs it in (and registers its participant); whole or not at all.
-	 * `hot`: the machine exists already and the guest is to be told. `incoming`: its state will
-	 * be loaded, so it is not reset to a state that the guest could run on. */
+	 * `hot`: the machine exists already and the guest is to be told. */
 	int (*create)(struct machine *m, const struct config_device *config, bool hot,
 		      struct device **out, struct gw_error *err);
 	/* Asks the guest to let go of it; `machine.device_gone` follows. */
@@ -32,6 +31,7 @@ struct device {
 	const struct device_driver *driver;
 	struct machine *machine;
 	char id[32];
+	unsigned slot; /* the PCI slot that it got */
 	struct device *next;
 };
 

@@ -120,7 +120,7 @@ int machine_create(const struct config *config, struct loop *loop, const struct 
 	m->loop = loop;
 	m->log = log;
 	m->notify = *notify;
-	m->incoming = incoming;
+	m->incoming = m->started = incoming;
 	m->kvm_fd = m->vm_fd = -1;
 	pthread_mutex_init(&m->device_lock, NULL);
 	bus_init(&m->mmio);
@@ -194,7 +194,7 @@ void machine_run(struct machine *m)
 	if (machine_running(m))
 		return;
 	arch_time_continue(m);
-	m->running = true;
+	m->running = m->started = true;
 	for (unsigned i = 0; i < m->vcpu_count; i++)
 		vcpu_run(m->vcpus[i]);
 }

@@ -28,6 +28,7 @@ struct serial;
 struct pm;
 struct boot;
 struct arch;
+struct vfio_container;
 
 /* What the machine tells its owner. Called on any thread, with no lock of the machine held
  * but perhaps the device lock; must only take note and return. */
@@ -64,9 +65,11 @@ struct machine {
 	struct vcpu **vcpus;
 	unsigned vcpu_count;
 	struct device *devices;
+	struct vfio_container *vfio; /* src/vfio: what all its devices share; NULL without any */
 	struct participant_list participants;
 
 	bool running;  /* vCPUs have been let go (machine_run) and not stopped (machine_pause) */
+	bool started;  /* the guest has run, here or where it came from */
 	bool incoming; /* being made for a stream or a snapshot: state comes from there */
 };
 

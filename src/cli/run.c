@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* godwit run and godwit restore: a process that holds one virtual machine. */
+#include "cli/cli.h"
+
+#include "base/error.h"
+#include "base/io.h"
+#include "base/util.h"
+#include "cli/keyvalue.h"
+#include "cli/signals.h"
+
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#define CONFIG_MAX MIB
+#define MAPS_MAX 64
+
+/* What a command line asks for. */
+struct wish {
+	const char *source; /* configuration, or snapshot directory; may be NULL with `incoming` */
+	const char *incoming;
+	const char *control;
+	bool paused;
+	enum gw_log_level level;
+	struct gw_map map[MAPS_MAX];
+	size_t map_count;
+};
+
+/* ---- the command line ------------------------------------------------------------------- */
+
+static int take_map(struct wish *wish, const char *what, char *word)
+{
+	struct gw_error err;
+
+	if (wish->map_count == MAPS_MAX)
+		return cli_usage(what, "--map: more than %d", MAPS_MAX);
+	if (keyvalue_map(word, &wish->map[wish->map_count], &err) < 0)
+		return cli_usage(what, "--map: %s", err.text);
+	wish->map_count++;
+	return CLI_OK;
+}
+
+static int take_option(struct wish *wish, const char *what, int option)
+{
+	switch (option) {
+	case 'i':
+		wish->incoming = optarg;
+		return CLI_OK;
+	case 'm':
+		return take_map(wish, what, optarg);
+	case 'c':
+		wish->control = optarg;
+		return CLI_OK;
+	case 'p':
+		wish->paused = true;
+		return CLI_OK;
+	case 'v':
+		wish->level = MIN(wish->level + 1, GW_LOG_DEBUG);
+		return CLI_OK;
+	case 'q':
+		wish->level = MAX((int)wish->level - 1, (int)GW_LOG_ERROR);
+		return CLI_OK;
+	default:
+		return cli_usage(what, "bad option");
+	}
+}
+
+static int parse(int argc, char **argv, const struct option *options, struct wish *wish)
+{
+	int option, status;
+
+	*wish = (struct wish){ .level = GW_LOG_INFO };
+	while ((option = getopt_long(argc, argv, "vq", options, NULL)) != -1) {
+		status = take_option(wish, argv[0], option);
+		if (status != CLI_OK)
+			return status;
+	}
+	if (argc - optind > 1)
+		return cli_usage(argv[0], "\"%s\" is one word too many", argv[optind + 1]);
+	wish->source = argv[optind];
+	return CLI_OK;
+}
+
+/* ---- the process ----------------------------------------------------------------------------- */
+
+static void on_log(void *opaque, enum gw_log_level level, const char *text)
+{
+	static const char *const names[] = {
+		[GW_LOG_ERROR] = "error",
+		[GW_LOG_WARN] = "warning",
+		[GW_LOG_INFO] = "info",
+		[GW_LOG_DEBUG] = "debug",
+	};
+	const struct wish *wish = opaque;
+
+	if (level <= wish->level)
+		fprintf(stderr, "godwit: %s: %s\n", names[level], text);
+}
+
+static void on_signal(void *opaque, int signal)
+{
+	(void)signal;
+	gw_vm_quit(opaque);
+}
+
+/* The guest runs only once the control socket stands: where another godwit serves it, the same
+ * guest may be running there. */
+static int serve(struct gw_vm *vm, const struct wish *wish, struct gw_control **control,
+                 struct gw_error *err)
+{
+	return wish->control ? gw_control_new(vm, wish->control, control, err) : 0;
+}
+
+static int fill_from_config(struct gw_vm *vm, const struct wish *wish, struct gw_control **control,
+                            struct gw_error *err)
+{
+	autofree char *json = NULL;
+	int r = io_read_file(wish->source, CONFIG_MAX, &json, NULL, err);
+
+	if (!r)
+		r = gw_vm_configure(vm, json, wish->source, err);
+	if (!r)
+		r = serve(vm, wish, control, err);
+	if (!r && !wish->paused)
+		r = gw_vm_cont(vm, false, err);
+	return r;
+}
+
+static int fill_from_stream(struct gw_vm *vm, const struct wish *wish, struct gw_control **control,
+                            struct gw_error *err)
+{
+	const char *uri = strcmp(wish->incoming, "defer") ? wish->incoming : NULL;
+	int r = serve(vm, wish, control, err);
+
+	return r ? r : gw_vm_incoming(vm, uri, wish->map, wish->map_count, err);
+}
+
+static int fill_from_snapshot(struct gw_vm *vm, const struct wish *wish,
+                              struct gw_control **control, struct gw_error *err)
+{
+	int r = serve(vm, wish, control, err);
+
+	return r ? r
+	         : gw_vm_restore(vm, wish->source, wish->map, wish->map_count, !wish->paused, err);
+}
+
+typedef int (*fill_fn)(struct gw_vm *vm, const struct wish *wish, struct gw_control **control,
+                       struct gw_error *err);
+
+static int live(struct gw_vm *vm, const struct wish *wish, fill_fn fill, const char *what)
+{
+	struct gw_control *control = NULL;
+	struct signals signals;
+	struct gw_error err;
+	int r = signals_start(&signals, on_signal, vm, &err);
+
+	if (r < 0)
+		return cli_error(what, "%s", err.text);
+	r = fill(vm, wish, &control, &err);
+	if (!r)
+		r = gw_vm_wait(vm, -1, &err);
+	if (!r && gw_vm_state(vm) == GW_STATE_INTERNAL_ERROR)
+		r = error_set(&err, -EIO, "the virtual machine has failed");
+	signals_stop(&signals); /* a quit under way has its events sent before the socket closes */
+	gw_control_free(control);
+	return r < 0 ? cli_error(what, "%s", err.text) : CLI_OK;
+}
+
+static int hold_vm(const struct wish *wish, fill_fn fill, const char *what)
+{
+	const struct gw_callbacks callbacks = {
+		.opaque = (void *)(uintptr_t)wish,
+		.log = on_log,
+	};
+	struct gw_vm *vm;
+	struct gw_error err;
+	int status;
+
+	signal(SIGPIPE, SIG_IGN);
+	signals_block();
+	if (gw_vm_new(&callbacks, &vm, &err) < 0)
+		return cli_error(what, "%s", err.text);
+	status = live(vm, wish, fill, what);
+	gw_vm_free(vm);
+	return status;
+}
+
+/* ---- the subcommands ------------------------------------------------------------------------- */
+
+int cli_run(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "incoming", required_argument, NULL, 'i' },
+		{ "map", required_argument, NULL, 'm' },
+		{ "control", required_argument, NULL, 'c' },
+		{ "paused", no_argument, NULL, 'p' },
+		{ 0 },
+	};
+	struct wish wish;
+	int status = parse(argc, argv, options, &wish);
+
+	if (status != CLI_OK)
+		return status;
+	if (wish.incoming) {
+		if (wish.paused)
+			return cli_usage(argv[0], "--paused: the stream says whether it runs");
+		if (wish.source)
+			cli_error(argv[0],
+			          "%s is not used: with --incoming, the stream brings its own",
+			          wish.source);
+		return hold_vm(&wish, fill_from_stream, argv[0]);
+	}
+	if (!wish.source)
+		return cli_usage(argv[0], "needs a configuration, or --incoming");
+	if (wish.map_count)
+		return cli_usage(argv[0], "--map: needs --incoming");
+	return hold_vm(&wish, fill_from_config, argv[0]);
+}
+
+int cli_restore(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "map", required_argument, NULL, 'm' },
+		{ "control", required_argument, NULL, 'c' },
+		{ "paused", no_argument, NULL, 'p' },
+		{ 0 },
+	};
+	struct wish wish;
+	int status = parse(argc, argv, options, &wish);
+
+	if (status != CLI_OK)
+		return status;
+	if (!wish.source)
+		return cli_usage(argv[0], "needs a snapshot directory");
+	return hold_vm(&wish, fill_from_snapshot, argv[0]);
+}

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vfio/device.h"
+
+#include "base/io.h"
+#include "base/util.h"
+
+#include <string.h>
+#include <sys/mman.h>
+
+#define CAP_HOPS_MAX 32
+#define INFO_MAX (64 * KIB)
+
+/* ---- regions --------------------------------------------------------------------------- */
+
+static void add_area(struct vfio_region *r, uint64_t offset, uint64_t size)
+{
+	uint64_t from = ALIGN_UP(offset, PAGE_SIZE);
+	uint64_t to = ALIGN_DOWN(offset + size, PAGE_SIZE);
+
+	if (offset > r->size || size > r->size - offset || from >= to ||
+	    r->area_count == VFIO_AREAS_MAX)
+		return;
+	r->areas[r->area_count++] = (struct vfio_area){ from, to - from };
+}
+
+static void parse_sparse(const uint8_t *info, size_t len, uint32_t at, struct vfio_region *out)
+{
+	struct vfio_region_info_cap_sparse_mmap cap;
+	size_t room;
+
+	if (len < sizeof(cap) || at > len - sizeof(cap))
+		return;
+	memcpy(&cap, info + at, sizeof(cap));
+	room = (len - at - sizeof(cap)) / sizeof(cap.areas[0]);
+	for (uint32_t i = 0; i < MIN((size_t)cap.nr_areas, room); i++) {
+		struct vfio_region_sparse_mmap_area area;
+
+		memcpy(&area, info + at + sizeof(cap) + i * sizeof(area), sizeof(area));
+		add_area(out, area.offset, area.size);
+	}
+}
+
+void vfio_parse_region(const void *info, size_t len, struct vfio_region *out)
+{
+	struct vfio_region_info head;
+	bool sparse = false;
+	uint32_t at;
+
+	*out = (struct vfio_region){ 0 };
+	if (len < sizeof(head))
+		return;
+	memcpy(&head, info, sizeof(head));
+	out->size = head.size;
+	out->offset = head.offset;
+	out->readable = head.flags & VFIO_REGION_INFO_FLAG_READ;
+	out->writable = head.flags & VFIO_REGION_INFO_FLAG_WRITE;
+	out->mappable = head.flags & VFIO_REGION_INFO_FLAG_MMAP;
+	at = head.flags & VFIO_REGION_INFO_FLAG_CAPS ? head.cap_offset : 0;
+	for (int hops = 0; at && hops < CAP_HOPS_MAX; hops++) {
+		struct vfio_info_cap_header cap;
+
+		if (len < sizeof(cap) || at > len - sizeof(cap))
+			break;
+		memcpy(&cap, (const uint8_t *)info + at, sizeof(cap));
+		if (cap.id == VFIO_REGION_INFO_CAP_SPARSE_MMAP) {
+			sparse = true;
+			parse_sparse(info, len, at, out);
+		} else if (cap.id == VFIO_REGION_INFO_CAP_MSIX_MAPPABLE) {
+			out->msix_mappable = true;
+		}
+		at = cap.next;
+	}
+	if (out->mappable && !sparse)
+		add_area(out, 0, out->size);
+}
+
+void vfio_region_cut(struct vfio_region *r, uint64_t hole, uint64_t hole_size)
+{
+	struct vfio_region old = *r;
+	uint64_t from = ALIGN_DOWN(hole, PAGE_SIZE), to = ALIGN_UP(hole + hole_size, PAGE_SIZE);
+
+	r->area_count = 0;
+	for (unsigned i = 0; i < old.area_count; i++) {
+		uint64_t start = old.areas[i].offset, end = start + old.areas[i].size;
+
+		if (to <= start || from >= end) {
+			add_area(r, start, end - start);
+			continue;
+		}
+		if (start < from)
+			add_area(r, start, from - start);
+		if (end > to)
+			add_area(r, to, end - to);
+	}
+}
+
+/* The kernel says in argsz how much it has to tell. */
+static int read_region(struct vfio_dev *d, unsigned index, struct gw_error *err)
+{
+	struct vfio_region_info probe = { .argsz = sizeof(probe), .index = index };
+	autofree struct vfio_region_info *info = NULL;
+	int r = io_ioctl(d->fd, VFIO_DEVICE_GET_REGION_INFO, &probe);
+	uint32_t len;
+
+	if (r == -EINVAL || r == -ENODEV) /* the device has no such region (VGA, ROM) */
+		return 0;
+	if (r < 0)
+		return error_set_sys(err, r, "%s: VFIO_DEVICE_GET_REGION_INFO (%u)", d->name, index);
+	len = MAX(probe.argsz, (uint32_t)sizeof(probe));
+	info = len <= INFO_MAX ? calloc(1, len) : NULL;
+	if (!info)
+		return error_set(err, -ENOMEM, "%s: region %u: info of %u bytes", d->name, index,
+				 len);
+	info->argsz = len;
+	info->index = index;
+	r = io_ioctl(d->fd, VFIO_DEVICE_GET_REGION_INFO, info);
+	if (r < 0)
+		return error_set_sys(err, r, "%s: VFIO_DEVICE_GET_REGION_INFO (%u)", d->name, index);
+	vfio_parse_region(info, len, &d->regions[index]);
+	return 0;
+}
+
+static int region_io(const struct vfio_dev *d, unsigned region, uint64_t offset, size_t len,
+		     off_t *at)
+{
+	const struct vfio_region *r = &d->regions[region];
+
+	if (region >= VFIO_REGIONS || offset > r->size || len > r->size - offset)
+		return -EINVAL;
+	*at = (off_t)(r->offset + offset);
+	return 0;
+}
+
+int vfio_region_read(const struct vfio_dev *d, unsigned region, uint64_t offset, void *buf,
+		     size_t len)
+{
+	off_t at;
+	int r = region_io(d, region, offset, len, &at);
+
+	return r ? r : io_pread_full(d->fd, buf, len, at);
+}
+
+int vfio_region_write(const struct vfio_dev *d, unsigned region, uint64_t offset, const void *buf,
+		      size_t len)
+{
+	off_t at;
+	int r = region_io(d, region, offset, len, &at);
+
+	return r ? r : io_pwrite_full(d->fd, buf, len, at);
+}
+
+void *vfio_area_map(const struct vfio_dev *d, unsigned region, const struct vfio_area *area)
+{
+	const struct vfio_region *r = &d->regions[region];
+	int prot = (r->readable ? PROT_READ : 0) | (r->writable ? PROT_WRITE : 0);
+
+	return mmap(NULL, area->size, prot, MAP_SHARED, d->fd, (off_t)(r->offset + area->offset));
+}
+
+/* ---- the device --------------------------------------------------------------------------- */
+
+int vfio_dev_init(struct vfio_dev *d, int fd, const char *name, struct gw_error *err)
+{
+	struct vfio_device_info info = { .argsz = sizeof(info) };
+	int r = io_ioctl(fd, VFIO_DEVICE_GET_INFO, &info);
+
+	*d = (struct vfio_dev){ .fd = fd, .name = name };
+	if (r < 0)
+		r = error_set_sys(err, r, "%s: VFIO_DEVICE_GET_INFO", name);
+	else if (!(info.flags & VFIO_DEVICE_FLAGS_PCI) ||
+		 info.num_regions <= VFIO_PCI_CONFIG_REGION_INDEX)
+		r = error_set(err, -ENOTSUP, "%s: not a PCI device", name);
+	d->can_reset = info.flags & VFIO_DEVICE_FLAGS_RESET;
+	d->region_count = MIN(info.num_regions, VFIO_REGIONS);
+	for (unsigned i = 0; i < d->region_count && r >= 0; i++)
+		r = read_region(d, i, err);
+	if (r < 0)
+		vfio_dev_fini(d);
+	return MIN(r, 0);
+}
+
+void vfio_dev_fini(struct vfio_dev *d)
+{
+	if (d->fd >= 0)
+		close(d->fd);
+	d->fd = -1;
+}
+
+int vfio_dev_reset(const struct vfio_dev *d, struct gw_error *err)
+{
+	int r = d->can_reset ? io_ioctl(d->fd, VFIO_DEVICE_RESET, NULL) : -ENOTTY;
+
+	return r < 0 ? error_set_sys(err, r, "%s: VFIO_DEVICE_RESET", d->name) : 0;
+}
+
+/* ---- interrupts ------------------------------------------------------------------------------ */
+
+unsigned vfio_irq_count(const struct vfio_dev *d, unsigned index, uint32_t *flags)
+{
+	struct vfio_irq_info info = { .argsz = sizeof(info), .index = index };
+
+	if (io_ioctl(d->fd, VFIO_DEVICE_GET_IRQ_INFO, &info) < 0 ||
+	    !(info.flags & VFIO_IRQ_INFO_EVENTFD))
+		info.count = info.flags = 0;
+	if (flags)
+		*flags = info.flags;
+	return info.count;
+}
+
+int vfio_irq_set(const struct vfio_dev *d, unsigned index, const int *fds, unsigned count,
+		 struct gw_error *err)
+{
+	size_t size = sizeof(struct vfio_irq_set) + count * sizeof(int32_t);
+	autofree struct vfio_irq_set *set = calloc(1, size);
+	int r;
+
+	if (!set)
+		return error_set(err, -ENOMEM, "%s: interrupts: out of memory", d->name);
+	set->argsz = (uint32_t)size;
+	set->flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER;
+	set->index = index;
+	set->count = count;
+	memcpy(set->data, fds, count * sizeof(int32_t));
+	r = io_ioctl(d->fd, VFIO_DEVICE_SET_IRQS, set);
+	return r < 0 ? error_set_sys(err, r, "%s: VFIO_DEVICE_SET_IRQS (index %u, %u vectors)",
+				     d->name, index, count)
+		     : 0;
+}
+
+static int set_plain(const struct vfio_dev *d, unsigned index, uint32_t flags, unsigned count)
+{
+	struct vfio_irq_set set = {
+		.argsz = sizeof(set),
+		.flags = flags | VFIO_IRQ_SET_DATA_NONE,
+		.index = index,
+		.count = count,
+	};
+
+	return io_ioctl(d->fd, VFIO_DEVICE_SET_IRQS, &set);
+}
+
+void vfio_irq_disable(const struct vfio_dev *d, unsigned index)
+{
+	set_plain(d, index, VFIO_IRQ_SET_ACTION_TRIGGER, 0);
+}
+
+int vfio_intx_unmask(const struct vfio_dev *d)
+{
+	return set_plain(d, VFIO_PCI_INTX_IRQ_INDEX, VFIO_IRQ_SET_ACTION_UNMASK, 1);
+}
+
+int vfio_intx_unmask_by_fd(const struct vfio_dev *d, int fd)
+{
+	struct {
+		struct vfio_irq_set head;
+		int32_t fd;
+	} set = {
+		.head = {
+			.argsz = sizeof(set),
+			.flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_UNMASK,
+			.index = VFIO_PCI_INTX_IRQ_INDEX,
+			.count = 1,
+		},
+		.fd = fd,
+	};
+
+	return io_ioctl(d->fd, VFIO_DEVICE_SET_IRQS, &set);
+}

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The driver: a VFIO device becomes a PCI function of the machine, and goes back to the host. */
+#include "vfio/vfio.h"
+#include "vfio/vfio_pci.h"
+
+#include "base/error.h"
+#include "base/util.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define SYSFS "/sys"
+
+static void forget_migration(struct vfio_pci *d)
+{
+	/* A reset takes the device to RUNNING and ends its session (Linux uAPI, RESET). */
+	if (d->mig.flags && mig_v2_refresh(&d->mig, NULL) < 0)
+		log_warn(d->device.machine->log, "device %s: its migration state cannot be read",
+			 d->device.id);
+}
+
+int vfio_pci_reset_keeping(void *opaque, struct gw_error *err)
+{
+	struct vfio_pci *d = opaque;
+	int r = vfio_dev_reset(&d->dev, err);
+
+	if (r < 0)
+		return r;
+	machine_lock(d->device.machine);
+	vfio_config_push_command(d);
+	vfio_intr_rearm(d);
+	machine_unlock(d->device.machine);
+	return 0;
+}
+
+/* Machine reset, and the guest's function-level reset. */
+static void on_reset(struct pci_function *f)
+{
+	struct vfio_pci *d = vfio_pci_of(f);
+	struct gw_error err;
+
+	vfio_intr_reset(d);
+	if (d->dev.can_reset && vfio_dev_reset(&d->dev, &err) < 0)
+		log_warn(d->device.machine->log, "device %s: %s", d->device.id, err.text);
+	forget_migration(d);
+	vfio_config_push_command(d);
+	vfio_intr_update_intx(d);
+}
+
+/* Everything back to the host, in the reverse order of create(). */
+static void release(struct vfio_pci *d)
+{
+	vfio_participant_fini(d);
+	vfio_intr_fini(d);
+	vfio_bars_fini(d);
+	mig_v2_fini(&d->mig);
+	vfio_dev_fini(&d->dev);
+	vfio_group_put(d->group);
+	free(d->loaded_state);
+	free(d);
+}
+
+static void on_ejected(struct pci_function *f)
+{
+	struct vfio_pci *d = vfio_pci_of(f);
+	struct machine *m = d->device.machine;
+	bool quiet = d->quiet;
+	char id[sizeof(d->device.id)];
+	struct gw_error err;
+
+	strcpy(id, d->device.id);
+	vfio_intr_reset(d);
+	/* The next user gets no traces of this one. */
+	if (d->dev.can_reset && vfio_dev_reset(&d->dev, &err) < 0)
+		log_warn(m->log, "device %s: %s", id, err.text);
+	machine_forget_device(m, &d->device);
+	release(d);
+	if (!quiet && m->notify.device_gone)
+		m->notify.device_gone(m->notify.opaque, id);
+}
+
+static const struct pci_function_ops function_ops = {
+	.config_read = vfio_config_read,
+	.config_write = vfio_config_write,
+	.config_written = vfio_config_written,
+	.bar_read = vfio_bar_read,
+	.bar_write = vfio_bar_write,
+	.bar_changed = vfio_bar_changed,
+	.reset = on_reset,
+	.ejected = on_ejected,
+};
+
+/* ---- making it ----------------------------------------------------------------------------- */
+
+static int open_device(struct vfio_pci *d, struct gw_error *err)
+{
+	int fd, r = sysfs_find(SYSFS, d->host, &d->sysfs, err);
+
+	if (!r)
+		r = vfio_group_get(d->device.machine, d->sysfs.group, &d->group, err);
+	if (!r)
+		r = vfio_group_open_device(d->group, d->sysfs.name, &fd, err);
+	if (!r)
+		r = vfio_dev_init(&d->dev, fd, d->sysfs.name, err);
+	return r;
+}
+
+static int init_parts(struct vfio_pci *d, struct gw_error *err)
+{
+	struct machine *m = d->device.machine;
+	int r;
+
+	/* What the last user left must not reach this guest. */
+	if (!d->dev.can_reset)
+		log_warn(m->log, "device %s: %s cannot be reset; it starts as it was left",
+			 d->device.id, d->sysfs.name);
+	else if ((r = vfio_dev_reset(&d->dev, err)) < 0)
+		return r;
+	r = mig_v2_init(&d->mig, &vfio_kernel_io, d->dev.fd, err);
+	if (!r)
+		r = vfio_config_init(d, err);
+	if (!r)
+		r = vfio_bars_init(d, err);
+	if (!r)
+		r = vfio_intr_init(d, err);
+	return r;
+}
+
+static int plug(struct vfio_pci *d, unsigned slot, bool hot, struct gw_error *err)
+{
+	struct machine *m = d->device.machine;
+	int r = vfio_participant_init(d, err);
+
+	if (r < 0)
+		return r;
+	machine_lock(m);
+	r = pci_plug(m->pci, &d->function, slot ? slot : PCI_SLOT_ANY, hot, err);
+	if (!r) {
+		d->plugged = true;
+		d->device.slot = d->function.slot;
+		vfio_config_push_command(d);
+		vfio_intr_update_intx(d);
+	}
+	machine_unlock(m);
+	return r;
+}
+
+static int create(struct machine *m, const struct config_device *config, bool hot,
+		  struct device **out, struct gw_error *err)
+{
+	struct vfio_pci *d = calloc(1, sizeof(*d));
+	int r;
+
+	if (!d)
+		return error_set(err, -ENOMEM, "out of memory");
+	d->device.driver = &vfio_pci_driver;
+	d->device.machine = m;
+	snprintf(d->device.id, sizeof(d->device.id), "%s", config->id);
+	snprintf(d->host, sizeof(d->host), "%s", config->host);
+	snprintf(d->function.name, sizeof(d->function.name), "%s", config->id);
+	d->function.ops = &function_ops;
+	d->dev.fd = d->mig.data_fd = d->intx.fd = d->intx.resample_fd = -1;
+	r = open_device(d, err);
+	if (!r)
+		r = init_parts(d, err);
+	if (!r)
+		r = plug(d, config->slot, hot, err);
+	if (r < 0) {
+		release(d);
+		return r;
+	}
+	*out = &d->device;
+	return 0;
+}
+
+static struct vfio_pci *of_device(struct device *device)
+{
+	return container_of(device, struct vfio_pci, device);
+}
+
+static int request_unplug(struct device *device, struct gw_error *err)
+{
+	struct vfio_pci *d = of_device(device);
+	struct machine *m = device->machine;
+	int r = 0;
+
+	machine_lock(m);
+	/* A guest that never ran holds nothing; another one is asked. */
+	if (m->started)
+		r = pci_request_unplug(m->pci, &d->function, err);
+	else
+		pci_unplug_now(m->pci, &d->function);
+	machine_unlock(m);
+	return r;
+}
+
+static void destroy(struct device *device)
+{
+	struct vfio_pci *d = of_device(device);
+	struct machine *m = device->machine;
+
+	d->quiet = true;
+	machine_lock(m);
+	pci_unplug_now(m->pci, &d->function);
+	machine_unlock(m);
+}
+
+const struct device_driver vfio_pci_driver = {
+	.type = "vfio-pci",
+	.create = create,
+	.request_unplug = request_unplug,
+	.destroy = destroy,
+};

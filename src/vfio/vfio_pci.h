@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A passed-through PCI device: what the files of this folder share. */
+#ifndef VFIO_VFIO_PCI_H
+#define VFIO_VFIO_PCI_H
+
+#include "vfio/container.h"
+#include "vfio/device.h"
+#include "vfio/mig_v2.h"
+#include "vfio/sysfs.h"
+#include "vmm/device.h"
+#include "vmm/machine.h"
+#include "vmm/msi.h"
+#include "vmm/msix.h"
+#include "vmm/participant.h"
+#include "vmm/pci.h"
+
+/* A piece of a BAR that the guest reaches without us. */
+struct vfio_window {
+	unsigned bar;
+	struct vfio_area area;
+	void *hva;
+	uint32_t slot; /* KVM's */
+	bool shown;    /* in the guest's address space now */
+	uint64_t dma;  /* where it is mapped for other devices' DMA; 0: it is not */
+};
+#define VFIO_WINDOWS (PCI_BARS * VFIO_AREAS_MAX)
+
+struct vfio_intx {
+	unsigned count;	 /* 0: the device has none */
+	int fd;		 /* the device raises it */
+	int resample_fd; /* KVM: the guest has dealt with it */
+	struct loop_watch *watch; /* where the device cannot be unmasked by the kernel itself */
+	bool on;
+};
+
+struct vfio_pci {
+	struct device device; /* first: the machine's view */
+	struct pci_function function;
+	struct participant participant;
+	char host[CONFIG_PATH_MAX];
+	struct sysfs_device sysfs;
+	struct vfio_group *group;
+	struct vfio_dev dev;
+	struct mig_v2 mig;
+
+	/* capabilities: where they are in configuration space, 0: there is none */
+	unsigned pcie_cap, msi_cap, msix_cap, vendor_cap, vendor_size;
+	struct msi_layout msi_layout;
+	struct msix_layout msix_layout;
+	struct msi *msi;
+	struct msix *msix;
+	struct msi_irqfds *msi_irqfds, *msix_irqfds;
+	unsigned msi_armed; /* vectors that the device was told of */
+	struct vfio_intx intx;
+
+	struct vfio_window windows[VFIO_WINDOWS];
+	unsigned window_count;
+
+	bool plugged;
+	bool quiet; /* its going is not announced */
+	char blocker[384];
+	/* saving */
+	bool identity_sent;
+	uint64_t data_sent;
+	/* loading */
+	bool identity_checked, data_ended, state_loaded;
+	uint64_t data_loaded;
+	uint8_t *loaded_state;
+	size_t loaded_len;
+};
+
+/* ---- config.c: configuration space as the guest sees it ---- */
+int vfio_config_init(struct vfio_pci *d, struct gw_error *err);
+bool vfio_config_read(struct pci_function *f, unsigned offset, unsigned size, uint32_t *value);
+bool vfio_config_write(struct pci_function *f, unsigned offset, unsigned size, uint32_t value);
+void vfio_config_written(struct pci_function *f, unsigned offset, unsigned size);
+/* Pushes the command register to the device: what the guest has set, memory and I/O always on,
+ * since decoding for the guest is ours to do. */
+void vfio_config_push_command(struct vfio_pci *d);
+
+/* The table behind it: fills config, masks and capability offsets from a device's bytes. */
+void vfio_config_virtualise(struct pci_function *f, struct vfio_pci *d, size_t size);
+
+/* ---- bar.c ---- */
+int vfio_bars_init(struct vfio_pci *d, struct gw_error *err);
+void vfio_bars_fini(struct vfio_pci *d);
+uint64_t vfio_bar_read(struct pci_function *f, unsigned bar, uint64_t offset, unsigned size);
+void vfio_bar_write(struct pci_function *f, unsigned bar, uint64_t offset, unsigned size,
+		    uint64_t value);
+void vfio_bar_changed(struct pci_function *f, unsigned bar);
+
+/* ---- intr.c ---- */
+int vfio_intr_init(struct vfio_pci *d, struct gw_error *err);
+void vfio_intr_fini(struct vfio_pci *d);
+/* INTx on if it should be: pin there, not disabled by the guest, no MSI or MSI-X. */
+void vfio_intr_update_intx(struct vfio_pci *d);
+/* Everything off and forgotten, as after power-on. */
+void vfio_intr_reset(struct vfio_pci *d);
+/* Tells the device again what it forgot in a reset. */
+void vfio_intr_rearm(struct vfio_pci *d);
+
+/* ---- participant.c ---- */
+int vfio_participant_init(struct vfio_pci *d, struct gw_error *err);
+void vfio_participant_fini(struct vfio_pci *d);
+
+/* ---- pci.c ---- */
+/* VFIO_DEVICE_RESET, and all pushed to the device again that the guest has set. */
+int vfio_pci_reset_keeping(void *opaque, struct gw_error *err);
+
+static inline struct vfio_pci *vfio_pci_of(struct pci_function *f)
+{
+	return (struct vfio_pci *)((char *)f - offsetof(struct vfio_pci, function));
+}
+
+#endif

@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The server over an empty VM: what a client sees. */
+#include <criterion/criterion.h>
+
+#include "base/error.h"
+#include "base/util.h"
+#include "control/client.h"
+
+#include <cjson/cJSON.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#define PATIENCE_MS 10000
+
+static char dir[] = "/tmp/godwit-ctl-XXXXXX";
+static char path[64];
+static struct gw_vm *vm;
+static struct gw_control *control;
+
+static void start_server(void)
+{
+	struct gw_error err;
+
+	cr_assert(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/ctl", dir);
+	cr_assert_eq(gw_vm_new(NULL, &vm, &err), 0, "%s", err.text);
+	cr_assert_eq(gw_control_new(vm, path, &control, &err), 0, "%s", err.text);
+}
+
+static void stop_server(void)
+{
+	gw_control_free(control);
+	gw_vm_free(vm);
+	cr_expect_eq(rmdir(dir), 0, "something is left in %s", dir);
+}
+
+TestSuite(control, .init = start_server, .fini = stop_server);
+
+/* ---- a client --------------------------------------------------------------------------- */
+
+static int dial(void)
+{
+	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	strcpy(sun.sun_path, path);
+	cr_assert_eq(connect(fd, (struct sockaddr *)&sun, sizeof(sun)), 0);
+	return fd;
+}
+
+static void say(int fd, const char *text)
+{
+	cr_assert_eq(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
+}
+
+/* One line without its CR LF, or "" when the connection has ended. */
+static const char *hear(int fd, char *line, size_t size)
+{
+	size_t len = 0;
+
+	while (len + 1 < size) {
+		struct pollfd pfd = { .fd = fd, .events = POLLIN };
+
+		cr_assert_eq(poll(&pfd, 1, PATIENCE_MS), 1, "nothing comes");
+		if (recv(fd, line + len, 1, 0) <= 0)
+			break;
+		if (line[len] == '\n')
+			break;
+		len++;
+	}
+	line[len] = 0;
+	if (len) {
+		cr_assert_eq(line[len - 1], '\r');
+		line[len - 1] = 0;
+	}
+	return line;
+}
+
+static void expect_line(int fd, const char *wanted)
+{
+	char line[65536];
+
+	cr_assert_str_eq(hear(fd, line, sizeof(line)), wanted);
+}
+
+static void expect_part(int fd, const char *wanted)
+{
+	char line[65536];
+
+	hear(fd, line, sizeof(line));
+	cr_assert(strstr(line, wanted), "\"%s\" is not in: %s", wanted, line);
+}
+
+static int dial_and_negotiate(void)
+{
+	int fd = dial();
+
+	expect_part(fd, "{\"QMP\":{\"version\":");
+	say(fd, "{\"execute\":\"qmp_capabilities\"}\r\n");
+	expect_line(fd, "{\"return\":{}}");
+	return fd;
+}
+
+/* ---- negotiation, requests and replies ----------------------------------------------------- */
+
+Test(control, negotiation_comes_first_and_once)
+{
+	int fd = dial();
+
+	expect_part(fd, "\"capabilities\":[]}}");
+	say(fd, "{\"execute\":\"query-status\",\"id\":1}\n");
+	expect_part(fd, "{\"error\":{\"class\":\"CommandNotFound\"");
+	say(fd, "{\"execute\":\"qmp_capabilities\",\"arguments\":{\"enable\":[\"oob\"]}}\n");
+	expect_part(fd, "\"class\":\"GenericError\",\"desc\":\"qmp_capabilities: \\\"oob\\\"");
+	say(fd, "{\"execute\":\"query-version\"}\n");
+	expect_part(fd, "CommandNotFound");
+	say(fd, "{\"execute\":\"qmp_capabilities\",\"id\":[2]}\n");
+	expect_line(fd, "{\"return\":{},\"id\":[2]}");
+	say(fd, "{\"execute\":\"qmp_capabilities\"}\n");
+	expect_part(fd, "CommandNotFound");
+	say(fd, "{\"execute\":\"query-kvm\"}\n");
+	expect_line(fd, "{\"return\":{\"enabled\":true,\"present\":true}}");
+	close(fd);
+}
+
+Test(control, states_are_told_as_qmp_names_them)
+{
+	struct gw_error err;
+	int fd = dial_and_negotiate();
+
+	say(fd, "{\"execute\":\"query-status\"}");
+	expect_line(fd, "{\"return\":{\"running\":false,\"status\":\"empty\"}}");
+	cr_assert_eq(gw_vm_incoming(vm, NULL, NULL, 0, &err), 0);
+	say(fd, "{\"execute\":\"query-status\"}");
+	expect_line(fd, "{\"return\":{\"running\":false,\"status\":\"inmigrate\"}}");
+	close(fd);
+}
+
+Test(control, faults_cost_a_reply_and_not_the_connection)
+{
+	int fd = dial_and_negotiate();
+
+	say(fd, "{\"execute\":\n");
+	expect_part(fd, "\"class\":\"GenericError\",\"desc\":\"request: not JSON");
+	say(fd, "[1]");
+	expect_part(fd, "GenericError");
+	say(fd, "{\"execute\":\"no-such\",\"id\":{\"a\":null}}");
+	expect_line(fd, "{\"error\":{\"class\":\"CommandNotFound\",\"desc\":\"no-such: there is no "
+	                "such command\"},\"id\":{\"a\":null}}");
+	say(fd, "{\"execute\":\"cont\",\"arguments\":{\"force\":1}}");
+	expect_part(fd, "cont: argument \\\"force\\\" must be true or false");
+	say(fd, "{\"execute\":\"stop\",\"arguments\":{\"now\":1}}");
+	expect_part(fd, "stop: no argument is named \\\"now\\\"");
+	say(fd, "{\"execute\":\"cont\",\"id\":5}");
+	expect_line(fd,
+	            "{\"error\":{\"class\":\"GenericError\",\"desc\":\"cont: the VM is empty\"},"
+	            "\"id\":5}");
+	say(fd, "{\"execute\":\"query-name\"}");
+	expect_line(fd, "{\"return\":{}}");
+	close(fd);
+}
+
+Test(control, a_line_without_end_is_told_and_passed_over)
+{
+	static char junk[1 << 16];
+	int fd = dial_and_negotiate();
+
+	memset(junk, 'x', sizeof(junk) - 1);
+	junk[0] = '{';
+	for (int i = 0; i < 20; i++)
+		say(fd, junk);
+	expect_part(fd, "longer than 1048576 bytes");
+	say(fd, "\n{\"execute\":\"query-name\"}");
+	expect_line(fd, "{\"return\":{}}");
+	close(fd);
+}
+
+Test(control, requests_sent_at_once_are_answered_in_order)
+{
+	char request[100];
+	int fd = dial_and_negotiate();
+
+	for (int i = 0; i < 200; i++) {
+		sprintf(request, "{\"execute\":\"%s\",\"id\":%d}",
+		        i % 3 ? "query-version" : "query-status", i);
+		say(fd, request);
+	}
+	for (int i = 0; i < 200; i++) {
+		sprintf(request, ",\"id\":%d}", i);
+		expect_part(fd, request);
+	}
+	close(fd);
+}
+
+Test(control, clients_do_not_disturb_each_other)
+{
+	int fds[8];
+
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		fds[i] = dial_and_negotiate();
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		say(fds[i], "{\"execute\":\"query-migrate-capabilities\"}");
+	close(fds[3]);
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		if (i == 3)
+			continue;
+		expect_part(fds[i], "{\"capability\":\"return-path\",\"state\":true}");
+		close(fds[i]);
+	}
+}
+
+Test(control, parameters_are_set_and_read_back)
+{
+	int fd = dial_and_negotiate();
+
+	say(fd, "{\"execute\":\"migrate-set-parameters\",\"arguments\":{\"downtime-limit\":123,"
+	        "\"max-bandwidth\":4096,\"network-timeout\":777}}");
+	expect_line(fd, "{\"return\":{}}");
+	say(fd, "{\"execute\":\"query-migrate-parameters\"}");
+	expect_part(fd, "{\"return\":{\"downtime-limit\":123,\"max-bandwidth\":4096,");
+	say(fd, "{\"execute\":\"migrate-set-parameters\",\"arguments\":{\"max-bandwidth\":0}}");
+	expect_line(fd, "{\"return\":{}}");
+	say(fd, "{\"execute\":\"query-migrate-parameters\"}");
+	expect_part(fd, "\"downtime-limit\":123,\"max-bandwidth\":0,");
+	say(fd, "{\"execute\":\"migrate-set-parameters\",\"arguments\":{\"multifd-channels\":2}}");
+	expect_part(fd, "\\\"multifd-channels\\\"");
+	close(fd);
+}
+
+Test(control, every_command_is_listed_with_its_arguments)
+{
+	int fd = dial_and_negotiate();
+
+	say(fd, "{\"execute\":\"query-commands\"}");
+	expect_part(fd, "{\"name\":\"device_del\",\"help\":");
+	close(fd);
+}
+
+/* ---- connections that end ----------------------------------------------------------------- */
+
+Test(control, what_was_asked_before_the_end_is_answered)
+{
+	char line[4096];
+	int fd = dial();
+
+	expect_part(fd, "QMP");
+	say(fd, "{\"execute\":\"qmp_capabilities\"}{\"execute\":\"query-status\"}");
+	shutdown(fd, SHUT_WR);
+	expect_line(fd, "{\"return\":{}}");
+	expect_part(fd, "\"status\":\"empty\"");
+	cr_assert_str_eq(hear(fd, line, sizeof(line)), "");
+	close(fd);
+}
+
+Test(control, whoever_closes_after_a_request_has_it_carried_out)
+{
+	struct gw_error err;
+	int fd = dial();
+
+	say(fd,
+	    "{\"execute\":\"qmp_capabilities\"}{\"execute\":\"query-pci\"}{\"execute\":\"quit\"}");
+	close(fd);
+	cr_assert_eq(gw_vm_wait(vm, PATIENCE_MS, &err), 0, "%s", err.text);
+}
+
+Test(control, the_reply_to_quit_is_sent_before_the_end)
+{
+	struct gw_error err;
+	char line[4096];
+	int fd = dial_and_negotiate();
+
+	say(fd, "{\"execute\":\"quit\",\"id\":\"q\"}");
+	cr_assert_eq(gw_vm_wait(vm, PATIENCE_MS, &err), 0);
+	gw_control_free(control);
+	control = NULL;
+	expect_line(fd, "{\"return\":{},\"id\":\"q\"}");
+	cr_assert_str_eq(hear(fd, line, sizeof(line)), "");
+	cr_assert_eq(access(path, F_OK), -1);
+	close(fd);
+}
+
+Test(control, more_clients_than_there_is_room_for_are_turned_away)
+{
+	int fds[40], turned_away = 0;
+	char line[4096];
+
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		fds[i] = dial();
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		turned_away += !*hear(fds[i], line, sizeof(line));
+	cr_assert_eq(turned_away, 8);
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		close(fds[i]);
+}
+
+/* ---- a client that does not read ------------------------------------------------------------- */
+
+struct lone {
+	struct client_host host;
+	struct client *client;
+	int ours, theirs;
+	bool gone;
+};
+
+static void on_gone(void *opaque, struct client *client)
+{
+	struct lone *lone = opaque;
+
+	client_destroy(client);
+	lone->client = NULL;
+	lone->gone = true;
+}
+
+/* A client on a loop that the test runs itself, so that it can be fed with events. */
+static void lone_start(struct lone *lone)
+{
+	struct gw_error err;
+	int fds[2];
+
+	*lone = (struct lone){ .host = { .vm = vm, .wake_fd = -1 } };
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	lone->ours = fds[0];
+	cr_assert_eq(loop_create(&lone->host.loop, &err), 0);
+	cr_assert_eq(client_create(&lone->host, fds[1], on_gone, lone, &lone->client, &err), 0);
+}
+
+static void lone_end(struct lone *lone)
+{
+	client_destroy(lone->client);
+	loop_destroy(lone->host.loop);
+	close(lone->ours);
+}
+
+static const char event_line[] = "{\"event\":\"STOP\",\"data\":{}}\r\n";
+
+Test(control, no_events_before_the_negotiation_is_over)
+{
+	struct lone lone;
+
+	lone_start(&lone);
+	client_event(lone.client, event_line);
+	say(lone.ours, "{\"execute\":\"qmp_capabilities\"}");
+	loop_once(lone.host.loop, PATIENCE_MS);
+	client_event(lone.client, event_line);
+	expect_part(lone.ours, "QMP");
+	expect_line(lone.ours, "{\"return\":{}}");
+	expect_line(lone.ours, "{\"event\":\"STOP\",\"data\":{}}");
+	lone_end(&lone);
+}
+
+Test(control, a_client_that_takes_no_events_is_dropped)
+{
+	struct lone lone;
+	size_t sent = 0;
+
+	lone_start(&lone);
+	say(lone.ours, "{\"execute\":\"qmp_capabilities\"}");
+	loop_once(lone.host.loop, PATIENCE_MS);
+	while (!lone.gone && sent < 16 * CLIENT_OUT_MAX) {
+		client_event(lone.client, event_line);
+		sent += sizeof(event_line) - 1;
+	}
+	cr_assert(lone.gone, "%zu bytes wait", sent);
+	cr_assert_gt(sent, CLIENT_OUT_MAX);
+	lone_end(&lone);
+}
+
+/* Its requests wait in the socket; once it reads, it gets every reply. */
+Test(control, a_client_that_takes_no_replies_is_not_read_from)
+{
+	static const char request[] = "{\"execute\":\"query-commands\"}";
+	struct lone lone;
+	size_t asked = 0, answered = 0;
+	char line[65536];
+
+	lone_start(&lone);
+	say(lone.ours, "{\"execute\":\"qmp_capabilities\"}");
+	loop_once(lone.host.loop, PATIENCE_MS);
+	while (send(lone.ours, request, sizeof(request) - 1, MSG_DONTWAIT) ==
+	               (ssize_t)sizeof(request) - 1 &&
+	       asked < 100000) {
+		asked++;
+		loop_once(lone.host.loop, 0);
+	}
+	cr_assert_lt(asked, 100000);
+	cr_assert_not(lone.gone);
+	expect_part(lone.ours, "QMP");
+	expect_line(lone.ours, "{\"return\":{}}");
+	shutdown(lone.ours, SHUT_WR);
+	while (answered < asked) {
+		struct pollfd pfd = { .fd = lone.ours, .events = POLLIN };
+
+		while (!lone.gone && !poll(&pfd, 1, 0))
+			loop_once(lone.host.loop, PATIENCE_MS);
+		cr_assert(strstr(hear(lone.ours, line, sizeof(line)), "{\"return\":["),
+		          "reply %zu of %zu: %.80s", answered, asked, line);
+		answered++;
+	}
+	lone_end(&lone);
+}
