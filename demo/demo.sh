@@ -29,7 +29,7 @@ echo
 {
 	echo "step|what|result|time ms|downtime ms|bytes|dirty rounds"
 	cat "$OUT/a/table" "$OUT/b/table" 2>/dev/null
-} | column -t -s '|'
+} | awk -F'|' '{ printf "%-4s | %-56.56s | %8s | %11s | %9s | %12s | %s\n", $1, $2, $4, $5, $6, $7, $3 }'
 echo
 if [ "$status" -ne 0 ] || [ "$(cut -d'|' -f1 "$OUT/b/table" 2>/dev/null | tail -1)" != 6 ]; then
 	echo "demo: FAILED; logs in $OUT"

@@ -187,7 +187,7 @@ int vfio_config_init(struct vfio_pci *d, struct gw_error *err)
 	size_t size = MIN(r->size, PCI_CONFIG_SIZE);
 	int ret;
 
-	if (size < PCI_CFG_SPACE_SIZE)
+	if (size < HEADER_END)
 		return error_set(err, -ENOTSUP, "%s: configuration space of %zu bytes", d->sysfs.name,
 				 size);
 	ret = vfio_region_read(&d->dev, VFIO_PCI_CONFIG_REGION_INDEX, 0, d->function.config, size);

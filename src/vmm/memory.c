@@ -13,6 +13,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#define HUGE_PAGE (2 * MIB)
+
 static int set_memslot(struct memory *mem, uint32_t slot, uint32_t flags, uint64_t gpa,
 		       uint64_t size, void *hva)
 {
@@ -32,6 +34,29 @@ int memory_set_region_flags(struct memory *mem, const struct ram_region *r, uint
 	return set_memslot(mem, r->slot, flags, r->gpa, r->size, r->hva);
 }
 
+/* At a multiple of the huge page size, as huge pages need. NULL and errno. */
+static uint8_t *map_aligned(int fd, uint64_t size)
+{
+	uint8_t *room = mmap(NULL, size + HUGE_PAGE, PROT_NONE,
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uint8_t *hva;
+	size_t before;
+
+	if (room == MAP_FAILED)
+		return NULL;
+	hva = (uint8_t *)ALIGN_UP((uintptr_t)room, HUGE_PAGE);
+	before = (size_t)(hva - room);
+	if (mmap(hva, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fd, 0) ==
+	    MAP_FAILED) {
+		munmap(room, size + HUGE_PAGE);
+		return NULL;
+	}
+	if (before)
+		munmap(room, before);
+	munmap(hva + size, HUGE_PAGE - before);
+	return hva;
+}
+
 static int region_create(struct memory *mem, const struct arch_range *range, unsigned index,
 			 struct gw_error *err)
 {
@@ -47,13 +72,13 @@ static int region_create(struct memory *mem, const struct arch_range *range, uns
 	if (ftruncate(r->fd, (off_t)r->size) < 0)
 		return error_set_sys(err, -errno, "guest RAM: %llu bytes",
 				     (unsigned long long)r->size);
-	r->hva = mmap(NULL, r->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, r->fd, 0);
-	if (r->hva == MAP_FAILED) {
-		r->hva = NULL;
+	r->hva = map_aligned(r->fd, r->size);
+	if (!r->hva)
 		return error_set_sys(err, -errno, "guest RAM: mmap of %llu bytes",
 				     (unsigned long long)r->size);
-	}
-	/* Guest memory is the guest's, not a crash dump's. */
+	/* Huge pages where the host gives them for shared memory; and guest memory is the guest's,
+	 * not a crash dump's. */
+	madvise(r->hva, r->size, MADV_HUGEPAGE);
 	madvise(r->hva, r->size, MADV_DONTDUMP);
 	ret = memory_set_region_flags(mem, r, 0);
 	if (ret < 0)

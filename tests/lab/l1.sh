@@ -31,6 +31,9 @@ fail() {
 hostname "host-$LAB_HOST"
 load kvm-amd vfio-pci vfio_iommu_type1 mdev mtty virtio_net || fail "cannot load the modules"
 echo 1 >/proc/sys/kernel/sysrq
+# The emulated 82574L drops a frame whose buffer is not in one piece in the host's memory, which a
+# real one does not mind. Huge pages make that rare enough to work with.
+echo advise >/sys/kernel/mm/transparent_hugepage/shmem_enabled
 
 case $LAB_HOST in
 a) own=1 other=2 ;;

@@ -109,8 +109,12 @@ con_wait() {
 	/tmp/bin/con "$VMS/$1/con" "$VMS/$1/con.log" "$2" -w "$3"
 }
 
+_ended_or_up() {
+	gone "$(cat "$VMS/$1/pid")" || grep -q "GUEST READY" "$VMS/$1/con.log" 2>/dev/null
+}
 vm_up() {
-	con_wait "$1" 40 "GUEST READY" >/dev/null || {
+	wait_for 40 _ended_or_up "$1" || :
+	grep -q "GUEST READY" "$VMS/$1/con.log" 2>/dev/null || {
 		tail -n 20 "$VMS/$1/log" "$VMS/$1/con.log" >&2
 		die "the guest of $1 does not come up"
 	}
