@@ -165,8 +165,13 @@ static int check_may_run(struct gw_vm *vm, bool force, struct gw_error *err)
 int gw_vm_cont(struct gw_vm *vm, bool force, struct gw_error *err)
 {
 	bool resumed = false;
-	int r;
+	int r = 0;
 
+	/* Its devices were left stopped when it was handed over. */
+	if (force && gw_vm_state(vm) == GW_STATE_POSTMIGRATE)
+		r = migration_take_back(vm->migration, err);
+	if (r < 0)
+		return error_context(err, "cont");
 	pthread_mutex_lock(&vm->lock);
 	r = vm->quit ? error_set(err, -ESHUTDOWN, "the VM is told to quit")
 		     : check_may_run(vm, force, err);

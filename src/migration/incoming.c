@@ -23,7 +23,7 @@ struct incoming {
 	struct writer writer; /* our words to the source */
 	struct sequence sequence;
 	enum phase phase;
-	bool built, run, started;
+	bool built, run;
 };
 
 static int in_read(struct input *input, void *buf, size_t len, struct gw_error *err)
@@ -103,9 +103,12 @@ static int await_go(struct incoming *in, struct gw_error *err)
 
 	if (!r)
 		r = reader_expect(&in->reader, FRAME_GO, err);
-	if (!r)
-		in->channel.cancel_fd = -1;
-	return r ? error_context(err, "waiting for \"go\"") : 0;
+	if (r < 0)
+		return error_context(err, "waiting for \"go\"");
+	/* Whoever cancels now comes too late: the source lets go of the guest. */
+	migration_point_of_no_return(in->mig, NULL);
+	in->channel.cancel_fd = -1;
+	return 0;
 }
 
 /* From here on this side has the guest. A device that will not run is an error that the guest
@@ -113,13 +116,11 @@ static int await_go(struct incoming *in, struct gw_error *err)
 static void run_guest(struct incoming *in)
 {
 	const struct migration_host *host = &in->mig->host;
-	struct gw_error err;
+	struct gw_error err = { 0 };
 
-	for (enum phase phase = PHASE_ANSWER_DMA; phase <= PHASE_RUN; phase++)
-		if (sequence_run(&in->sequence, phase, &err) < 0)
-			log_error(host->log, "incoming: the guest goes on without: %s", err.text);
+	sequence_run_all(&in->sequence, PHASE_ANSWER_DMA, &err);
+	sequence_run_all(&in->sequence, PHASE_RUN, &err);
 	host->start(host->opaque, in->run);
-	in->started = true;
 	if (say(in, FRAME_RUNNING, NULL, &err) < 0)
 		log_warn(host->log, "incoming: the guest runs here, but the source was not told: %s",
 			 err.text);
@@ -132,6 +133,8 @@ static int receive(struct incoming *in, struct gw_error *err)
 	int r = transport_accept(mig->listen_fd, mig->cancel_fd, params.network_timeout_ms,
 				 &in->channel, err);
 
+	/* One source: another one is refused at once, and does not wait with its guest stopped. */
+	migration_stop_listening(mig);
 	if (!r)
 		r = writer_init(&in->writer, &in->output, NULL, NULL, err);
 	if (!r)
@@ -155,7 +158,7 @@ static void give_up(struct incoming *in, struct gw_error *err)
 {
 	const struct migration_host *host = &in->mig->host;
 
-	if (in->channel.fd >= 0) {
+	if (in->channel.fd >= 0 && in->writer.buffer) {
 		in->channel.cancel_fd = -1;
 		in->channel.stall_ms = 100;
 		say(in, FRAME_ERROR, err->text, NULL);

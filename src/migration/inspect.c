@@ -8,6 +8,7 @@
 #include "migration/snapshot.h"
 
 #include <cjson/cJSON.h>
+#include <endian.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 
 struct tally {
 	uint64_t frames, bytes, pages, zero_pages;
+	cJSON *records; /* bytes by record type */
 };
 
 struct inspect {
@@ -23,7 +25,6 @@ struct inspect {
 	int fd;
 	cJSON *root;
 	struct tally *tallies; /* one a participant */
-	bool ended;
 };
 
 static int file_read(struct input *input, void *buf, size_t len, struct gw_error *err)
@@ -34,23 +35,43 @@ static int file_read(struct input *input, void *buf, size_t len, struct gw_error
 	return r < 0 ? error_set(err, r, "it ends too early") : 0;
 }
 
-static void count_frame(struct inspect *in)
+static void count_record(struct tally *t, const struct frame_header *h)
+{
+	char type[8];
+	cJSON *bytes;
+
+	snprintf(type, sizeof(type), "%u", h->record);
+	bytes = cJSON_GetObjectItemCaseSensitive(t->records, type);
+	if (bytes)
+		cJSON_SetNumberValue(bytes, bytes->valuedouble + h->length);
+	else
+		cJSON_AddNumberToObject(t->records, type, h->length);
+}
+
+static int count_frame(struct inspect *in, struct gw_error *err)
 {
 	const struct frame_header *h = &in->reader.h;
 	struct tally *t;
 	uint64_t count;
 
+	if (h->type != FRAME_RECORD && h->type != FRAME_PAGES && h->type != FRAME_ZERO)
+		return error_set(err, -EPROTO, "frame %u (%s) is out of place", h->sequence,
+				 frame_type_name(h->type));
 	if (h->participant >= in->reader.table_count)
-		return;
+		return error_set(err, -EPROTO, "frame %u (%s): there is no participant %u",
+				 h->sequence, frame_type_name(h->type), h->participant);
 	t = &in->tallies[h->participant];
 	t->frames++;
 	t->bytes += h->length;
+	if (h->type == FRAME_RECORD)
+		count_record(t, h);
 	if (h->type == FRAME_PAGES)
 		t->pages += h->length / PAGE_SIZE;
-	if (h->type != FRAME_ZERO || h->length != 16)
-		return;
-	memcpy(&count, in->reader.payload + 8, sizeof(count));
-	t->zero_pages += count;
+	if (h->type == FRAME_ZERO && h->length == 16) {
+		memcpy(&count, in->reader.payload + 8, sizeof(count));
+		t->zero_pages += le64toh(count);
+	}
+	return 0;
 }
 
 static int read_frames(struct inspect *in, struct gw_error *err)
@@ -67,22 +88,23 @@ static int read_frames(struct inspect *in, struct gw_error *err)
 	in->tallies = calloc(in->reader.table_count + 1, sizeof(in->tallies[0]));
 	if (!in->tallies)
 		return error_set(err, -ENOMEM, "out of memory");
-	while (!in->ended) {
+	for (uint32_t i = 0; i < in->reader.table_count; i++)
+		in->tallies[i].records = cJSON_CreateObject();
+	for (;;) {
 		bool run;
 
 		r = reader_next(&in->reader, err);
+		if (!r && in->reader.h.type != FRAME_END)
+			r = count_frame(in, err);
+		else if (!r) {
+			r = reader_end(&in->reader, &run, err);
+			if (!r)
+				cJSON_AddBoolToObject(in->root, "was-running", run);
+			return r;
+		}
 		if (r < 0)
 			return r;
-		count_frame(in);
-		if (in->reader.h.type != FRAME_END)
-			continue;
-		r = reader_end(&in->reader, &run, err);
-		if (r < 0)
-			return r;
-		in->ended = true;
-		cJSON_AddBoolToObject(in->root, "was-running", run);
 	}
-	return 0;
 }
 
 static void describe_participants(struct inspect *in)
@@ -103,6 +125,7 @@ static void describe_participants(struct inspect *in)
 			cJSON_AddNumberToObject(item, "pages", (double)t->pages);
 			cJSON_AddNumberToObject(item, "zero-pages", (double)t->zero_pages);
 		}
+		cJSON_AddItemToObject(item, "record-bytes", t->records);
 		cJSON_AddItemToArray(list, item);
 	}
 }

@@ -108,6 +108,7 @@ int migration_begin(struct migration *mig, bool incoming, struct gw_error *err)
 	join_thread(mig);
 	mig->incoming = incoming;
 	mig->cancelled = false;
+	mig->handed_over = false;
 	mig->cancel_reason[0] = 0;
 	mig->stats = (struct stats){ .started = now_ms() };
 	mig->error = (struct gw_error){ 0 };
@@ -135,6 +136,31 @@ int migration_spawn(struct migration *mig, void *(*run)(void *), const char *nam
 	return r ? error_set_sys(err, -r, "%s: pthread_create", name) : 0;
 }
 
+int migration_point_of_no_return(struct migration *mig, struct gw_error *err)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&mig->lock);
+	if (mig->cancelled && err)
+		r = error_set(err, -ECANCELED, "cancelled");
+	else
+		mig->handed_over = true;
+	pthread_mutex_unlock(&mig->lock);
+	return r;
+}
+
+void migration_stop_listening(struct migration *mig)
+{
+	pthread_mutex_lock(&mig->lock);
+	if (mig->listen_fd >= 0) {
+		close(mig->listen_fd);
+		mig->listen_fd = -1;
+		if (!strncmp(mig->uri, "unix:", 5))
+			unlink(mig->uri + 5);
+	}
+	pthread_mutex_unlock(&mig->lock);
+}
+
 void migration_explain_cancel(struct migration *mig, struct gw_error *err)
 {
 	pthread_mutex_lock(&mig->lock);
@@ -148,14 +174,9 @@ void migration_finish(struct migration *mig, const struct gw_error *err)
 {
 	enum migration_status status = MIGRATION_COMPLETED;
 
+	migration_stop_listening(mig);
 	pthread_mutex_lock(&mig->lock);
 	mig->stats.ended = now_ms();
-	if (mig->listen_fd >= 0) {
-		close(mig->listen_fd);
-		mig->listen_fd = -1;
-		if (!strncmp(mig->uri, "unix:", 5))
-			unlink(mig->uri + 5);
-	}
 	if (err) {
 		mig->error = *err;
 		status = err->code == -ECANCELED && !mig->cancel_reason[0] ? MIGRATION_CANCELLED
@@ -176,7 +197,7 @@ void migration_cancel(struct migration *mig, const char *why)
 	bool tell;
 
 	pthread_mutex_lock(&mig->lock);
-	tell = mig->active && !mig->cancelled;
+	tell = mig->active && !mig->cancelled && !mig->handed_over;
 	if (tell) {
 		mig->cancelled = true;
 		snprintf(mig->cancel_reason, sizeof(mig->cancel_reason), "%s", why ? why : "");
@@ -254,6 +275,26 @@ int migration_start(struct migration *mig, const char *uri, struct gw_error *err
 		migration_call_off(mig);
 	}
 	return r;
+}
+
+int migration_take_back(struct migration *mig, struct gw_error *err)
+{
+	struct sequence s = {
+		.log = mig->host.log,
+		.list = mig->host.participants(mig->host.opaque),
+	};
+
+	pthread_mutex_lock(&mig->lock);
+	if (mig->active) {
+		pthread_mutex_unlock(&mig->lock);
+		return error_set(err, -EBUSY, "a migration is under way");
+	}
+	mig->active = true;
+	pthread_mutex_unlock(&mig->lock);
+	if (s.list)
+		sequence_run_all(&s, PHASE_ROLLBACK, NULL);
+	migration_call_off(mig);
+	return 0;
 }
 
 int migration_listen(struct migration *mig, const char *uri, struct gw_error *err)

@@ -59,6 +59,10 @@ void migration_destroy(struct migration *mig);
 /* The calls behind gw_vm_migrate, gw_vm_incoming and the like; see godwit.h. */
 int migration_start(struct migration *mig, const char *uri, struct gw_error *err);
 int migration_listen(struct migration *mig, const char *uri, struct gw_error *err);
+/* After a hand-over of which nobody knows how it ended: the user has made sure that the guest
+ * does not run elsewhere, and it is about to run here. Takes the participants out of the state
+ * in which they were left; what one of them cannot do is logged. -EBUSY. */
+int migration_take_back(struct migration *mig, struct gw_error *err);
 /* `why` NULL: the user asked; otherwise the migration fails for that reason. */
 void migration_cancel(struct migration *mig, const char *why);
 /* Waits until nothing is active. Not on a thread of migration's own. */

@@ -23,6 +23,7 @@ struct migration {
 	pthread_t thread;
 	int cancel_fd;	  /* eventfd: readable once cancelled */
 	bool cancelled;
+	bool handed_over; /* GO was said, or has come: nothing can be cancelled */
 	char cancel_reason[REASON_MAX]; /* "": the user asked */
 	enum migration_status status;
 	struct stats stats;
@@ -43,6 +44,11 @@ void migration_finish(struct migration *mig, const struct gw_error *err);
 /* No longer active, without a word: it did not even start, or is no migration but a save or
  * load, whose caller gets the result. */
 void migration_call_off(struct migration *mig);
+/* From here on cancelling is without effect. -ECANCELED: it came first; with err NULL it counts
+ * for nothing, since the other side has decided. */
+int migration_point_of_no_return(struct migration *mig, struct gw_error *err);
+/* Takes no connection any more. */
+void migration_stop_listening(struct migration *mig);
 /* If it was cancelled, the error becomes what that was for. */
 void migration_explain_cancel(struct migration *mig, struct gw_error *err);
 /* A snapshot of the parameters. */

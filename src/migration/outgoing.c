@@ -17,8 +17,12 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A pass that sent less says nothing about the bandwidth. */
+/* Less than this says nothing about the bandwidth: it may all be in the socket's buffer. Until
+ * that much was sent a slow link is assumed. */
 #define BANDWIDTH_SAMPLE (1 * MIB)
+#define BANDWIDTH_GUESS (10 * MIB)
+/* The shortest time from one dirty sync to the next. */
+#define PASS_MS 10
 /* How long iterate() may go on before the others get their turn. */
 #define SLICE_MS 100
 
@@ -35,6 +39,8 @@ struct outgoing {
 	int64_t slice_end;
 	int64_t pass_started;
 	uint64_t pass_bytes;
+	uint64_t sample_bytes; /* sent since bandwidth was last reckoned, */
+	int64_t sample_us;     /* and the time that sending took */
 	int read_timeout_ms;
 	bool guest_stopped, was_running, handed_over;
 };
@@ -43,7 +49,15 @@ struct outgoing {
 
 static int out_write(struct output *output, struct iovec *iov, int count, struct gw_error *err)
 {
-	return channel_write(&container_of(output, struct outgoing, output)->channel, iov, count, err);
+	struct outgoing *o = container_of(output, struct outgoing, output);
+	const int64_t began = now_us();
+	int r;
+
+	for (int i = 0; i < count; i++)
+		o->sample_bytes += iov[i].iov_len;
+	r = channel_write(&o->channel, iov, count, err);
+	o->sample_us += now_us() - began;
+	return r;
 }
 
 static int out_read(struct input *input, void *buf, size_t len, struct gw_error *err)
@@ -109,13 +123,13 @@ static int heed_destination(struct outgoing *o, struct gw_error *err)
 	return 0;
 }
 
-/* Sending failed: perhaps the destination has said why before it closed. */
+/* The connection failed: perhaps the destination has said why before it closed. */
 static void ask_why(struct outgoing *o, struct gw_error *err)
 {
 	struct gw_error theirs;
 
-	if (o->handed_over || o->channel.fd < 0 || err->code == -ECANCELED ||
-	    err->code == -EREMOTEIO || !channel_readable(&o->channel))
+	if ((err->code != -EPIPE && err->code != -ECONNRESET) || !o->reader.payload ||
+	    !channel_readable(&o->channel))
 		return;
 	o->read_timeout_ms = 100;
 	if (heed_destination(o, &theirs) == -EREMOTEIO)
@@ -194,22 +208,28 @@ static int send_pass(struct outgoing *o, struct gw_error *err)
 /* Bytes that can be sent in the downtime allowed. */
 static uint64_t downtime_budget(struct outgoing *o)
 {
-	uint64_t sent = o->writer.bytes - o->pass_bytes;
-	int64_t ms = MAX(now_ms() - o->pass_started, 1);
 	struct stats *s = &o->mig->stats;
 	uint64_t bandwidth;
 
 	o->params = migration_params(o->mig);
 	pthread_mutex_lock(&o->mig->lock);
-	if (sent >= BANDWIDTH_SAMPLE || !s->bandwidth)
-		s->bandwidth = sent * 1000 / (uint64_t)ms;
+	if (o->sample_bytes >= BANDWIDTH_SAMPLE) {
+		s->bandwidth = (uint64_t)((double)o->sample_bytes * 1e6 /
+					  (double)MAX(o->sample_us, 1));
+		o->sample_bytes = 0;
+		o->sample_us = 0;
+	} else if (!s->bandwidth) {
+		s->bandwidth = BANDWIDTH_GUESS;
+	}
+	/* What waits for the limit goes out while nobody measures. */
+	s->bandwidth = MIN(s->bandwidth, MAX(o->params.max_bandwidth, 1ull));
 	bandwidth = o->params.switchover_bandwidth ? o->params.switchover_bandwidth : s->bandwidth;
 	pthread_mutex_unlock(&o->mig->lock);
 	return (uint64_t)((double)bandwidth * (double)o->params.downtime_limit_ms / 1000.0);
 }
 
 static void note_pending(struct outgoing *o, const struct participant_pending *pending,
-			 bool synced, int64_t since)
+			 int64_t since)
 {
 	struct stats *s = &o->mig->stats;
 	uint64_t left = pending->precopy + pending->stop;
@@ -220,14 +240,25 @@ static void note_pending(struct outgoing *o, const struct participant_pending *p
 	s->remaining = left;
 	if (s->bandwidth)
 		s->expected_downtime = (int64_t)(left * 1000 / s->bandwidth);
-	if (synced) {
-		s->rounds++;
-		s->dirty_pages_rate = pending->precopy / PAGE_SIZE * 1000 / (uint64_t)ms;
-	}
+	s->rounds++;
+	s->dirty_pages_rate = pending->precopy / PAGE_SIZE * 1000 / (uint64_t)ms;
 	snprintf(data, sizeof(data), "{\"pass\":%llu}", (unsigned long long)s->rounds);
 	pthread_mutex_unlock(&o->mig->lock);
-	if (synced)
-		o->mig->host.event(o->mig->host.opaque, "MIGRATION_PASS", data);
+	o->mig->host.event(o->mig->host.opaque, "MIGRATION_PASS", data);
+}
+
+/* Where little is left the passes would follow each other faster than they are of use. */
+static int pace(struct outgoing *o, struct gw_error *err)
+{
+	struct pollfd fds[2] = {
+		{ .fd = o->channel.cancel_fd, .events = POLLIN },
+		{ .fd = o->channel.fd, .events = POLLIN },
+	};
+	int64_t left = o->pass_started + PASS_MS - now_ms();
+
+	if (left > 0)
+		poll(fds, 2, (int)left);
+	return channel_check_cancel(&o->channel, err);
 }
 
 /* Passes until what is left, device state included, fits the downtime allowed. */
@@ -240,25 +271,19 @@ static int precopy(struct outgoing *o, struct gw_error *err)
 		uint64_t budget;
 		int r = send_pass(o, err);
 
+		/* RAM has sent all that the last sync found, so only an exact look tells more. */
 		if (!r)
-			r = sequence_pending(&o->sequence, PENDING_ESTIMATE, &pending, err);
+			r = sequence_pending(&o->sequence, PENDING_EXACT, &pending, err);
 		if (r < 0)
 			return r;
 		budget = downtime_budget(o);
-		note_pending(o, &pending, false, synced_at);
-		if (pending.not_yet || pending.precopy + pending.stop > budget) {
-			/* Not even by the cheap estimate; but RAM has to be looked at again too. */
-			log_debug(o->mig->host.log, "migrate: %llu + %llu bytes left, %llu fit",
-				  (unsigned long long)pending.precopy,
-				  (unsigned long long)pending.stop, (unsigned long long)budget);
-		}
-		r = sequence_pending(&o->sequence, PENDING_EXACT, &pending, err);
-		if (r < 0)
-			return r;
-		note_pending(o, &pending, true, synced_at);
+		note_pending(o, &pending, synced_at);
 		synced_at = now_ms();
 		if (!pending.not_yet && pending.precopy + pending.stop <= budget)
 			return 0;
+		r = pace(o, err);
+		if (r < 0)
+			return r;
 	}
 }
 
@@ -287,14 +312,10 @@ static int hand_over(struct outgoing *o, struct gw_error *err)
 	if (r < 0)
 		return r;
 	/* The last moment to change one's mind. */
-	pthread_mutex_lock(&mig->lock);
-	if (mig->cancelled)
-		r = error_set(err, -ECANCELED, "cancelled");
-	else
-		o->handed_over = true;
-	pthread_mutex_unlock(&mig->lock);
+	r = migration_point_of_no_return(mig, err);
 	if (r < 0)
 		return r;
+	o->handed_over = true;
 	mig->host.handed_over(mig->host.opaque);
 	o->channel.cancel_fd = -1;
 	r = writer_frame(&o->writer, FRAME_GO, 0, NULL, NULL, 0, NULL, 0, err);
@@ -306,6 +327,9 @@ static int hand_over(struct outgoing *o, struct gw_error *err)
 		error_append(err, "the guest was handed over and may be running at %s; it stays "
 				  "stopped here, for cont with force by whoever knows that it is not",
 			     mig->uri);
+	pthread_mutex_lock(&mig->lock);
+	mig->stats.running = now_ms();
+	pthread_mutex_unlock(&mig->lock);
 	return r;
 }
 
@@ -392,7 +416,7 @@ void *outgoing_thread(void *opaque)
 	if (r < 0 && !o.handed_over)
 		go_back(&o, &err);
 	else
-		sequence_run(&o.sequence, PHASE_FINISH, &err);
+		sequence_run(&o.sequence, PHASE_FINISH, NULL);
 	if (r < 0 && !o.handed_over)
 		migration_explain_cancel(mig, &err);
 	channel_close(&o.channel);

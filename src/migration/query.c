@@ -61,7 +61,8 @@ static bool add_times(cJSON *root, const struct stats *s, enum migration_status 
 		numbers[n++] = (struct number){ "setup-time",
 						(uint64_t)(s->setup_done - s->started) };
 	if (status == MIGRATION_COMPLETED && s->stopped)
-		numbers[n++] = (struct number){ "downtime", (uint64_t)(end - s->stopped) };
+		numbers[n++] = (struct number){ "downtime", (uint64_t)((s->running ? s->running : end) -
+							   s->stopped) };
 	else
 		numbers[n++] = (struct number){ "expected-downtime",
 						(uint64_t)s->expected_downtime };

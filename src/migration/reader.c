@@ -45,7 +45,9 @@ int reader_next(struct reader *r, struct gw_error *err)
 	}
 	ret = frame_check_payload(&r->h, r->payload, err);
 	if (ret < 0)
-		return error_context(err, "%s", reader_participant_name(r));
+		return r->h.participant < r->table_count
+			       ? error_context(err, "%s", reader_participant_name(r))
+			       : ret;
 	r->payload[r->h.length] = 0;
 	r->sequence++;
 	r->bytes += FRAME_HEADER_SIZE + r->h.length;

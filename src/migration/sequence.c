@@ -204,10 +204,10 @@ int sequence_run(struct sequence *s, enum phase phase, struct gw_error *err)
 	return MIN(for_each(s, phase, run_one, err), 0);
 }
 
-static int undo_one(struct sequence *s, enum phase phase, struct participant *p,
+static int run_anyway(struct sequence *s, enum phase phase, struct participant *p,
 		    struct gw_error *err)
 {
-	struct gw_error own;
+	struct gw_error own = { 0 };
 
 	if (phases[phase].call(s, p, &own) < 0) {
 		log_error(s->log, "%s: %s: %s", p->name, phases[phase].name, own.text);
@@ -216,13 +216,18 @@ static int undo_one(struct sequence *s, enum phase phase, struct participant *p,
 	return 0;
 }
 
+void sequence_run_all(struct sequence *s, enum phase phase, struct gw_error *err)
+{
+	for_each(s, phase, run_anyway, err);
+}
+
 void sequence_undo(struct sequence *s, enum phase failed, struct gw_error *err)
 {
 	enum phase undo = phases[failed].undone_by;
 
 	if (!s->begun || undo == failed)
 		return;
-	for_each(s, undo, undo_one, err);
+	sequence_run_all(s, undo, err);
 	s->begun = false;
 }
 

@@ -48,6 +48,10 @@ int sequence_run(struct sequence *s, enum phase phase, struct gw_error *err);
  * appended to `err`, whose first words stay those of the first failure. */
 void sequence_undo(struct sequence *s, enum phase failed, struct gw_error *err);
 
+/* Runs a phase over all participants, whatever fails: for what cannot be undone any more.
+ * Failures are logged and appended to `err`. */
+void sequence_run_all(struct sequence *s, enum phase phase, struct gw_error *err);
+
 /* All that is still to be sent; `not_yet` if any says so. */
 int sequence_pending(struct sequence *s, enum pending_effort effort,
 		     struct participant_pending *out, struct gw_error *err);

@@ -205,6 +205,17 @@ static int sync_parent(const char *dir)
 	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
 }
 
+/* Not every file system knows RENAME_NOREPLACE. Without it rename(2) of a directory replaces
+ * nothing but an empty directory. */
+static int name_it(const char *from, const char *to)
+{
+	if (!renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE))
+		return 0;
+	if (errno != EINVAL && errno != ENOSYS)
+		return -errno;
+	return rename(from, to) ? -errno : 0;
+}
+
 /* Everything on disk first; then the name, which makes it a snapshot. */
 static int publish(struct save *s, const char *dir, struct gw_error *err)
 {
@@ -213,8 +224,9 @@ static int publish(struct save *s, const char *dir, struct gw_error *err)
 	if (ftruncate(s->memory_fd, (off_t)s->manifest.memory_size) < 0 ||
 	    fsync(s->memory_fd) < 0 || fsync(s->state_fd) < 0 || fsync(s->dir_fd) < 0)
 		return error_set_sys(err, -errno, "%s: sync", s->tmp);
-	if (renameat2(AT_FDCWD, s->tmp, AT_FDCWD, dir, RENAME_NOREPLACE) < 0)
-		return error_set_sys(err, -errno, "naming it");
+	r = name_it(s->tmp, dir);
+	if (r < 0)
+		return error_set_sys(err, r, "naming it");
 	s->tmp[0] = 0;
 	r = sync_parent(dir);
 	return r < 0 ? error_set_sys(err, r, "sync of the directory above") : 0;

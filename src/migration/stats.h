@@ -31,6 +31,7 @@ struct stats {
 	uint64_t bandwidth;	  /* bytes/s, over the last pass that says something */
 	uint64_t bytes_at_stop;	  /* `bytes` when the guest was stopped */
 	int64_t started, setup_done, stopped, ended;
+	int64_t running; /* when the destination said so */
 	int64_t expected_downtime;
 };
 

@@ -282,10 +282,13 @@ int transport_accept(int listen_fd, int cancel_fd, uint64_t timeout_ms, struct c
 
 int channel_write(struct channel *ch, struct iovec *iov, int count, struct gw_error *err)
 {
+	int r = channel_check_cancel(ch, err);
+
+	if (r < 0)
+		return r;
 	while (count) {
 		struct msghdr msg = { .msg_iov = iov, .msg_iovlen = (size_t)count };
 		ssize_t n = sendmsg(ch->fd, &msg, MSG_NOSIGNAL);
-		int r;
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -333,6 +336,13 @@ int channel_read(struct channel *ch, void *buf, size_t len, int timeout_ms, stru
 		done += (size_t)n;
 	}
 	return 0;
+}
+
+int channel_check_cancel(const struct channel *ch, struct gw_error *err)
+{
+	struct pollfd cancel = { .fd = ch->cancel_fd, .events = POLLIN };
+
+	return poll(&cancel, 1, 0) > 0 ? error_set(err, -ECANCELED, "cancelled") : 0;
 }
 
 bool channel_readable(const struct channel *ch)

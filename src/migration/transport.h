@@ -34,6 +34,8 @@ int channel_write(struct channel *ch, struct iovec *iov, int count, struct gw_er
 /* Exactly len bytes; timeout_ms -1: no limit while the connection stands. -ENODATA: the peer
  * has closed it before the first byte. */
 int channel_read(struct channel *ch, void *buf, size_t len, int timeout_ms, struct gw_error *err);
+/* -ECANCELED if it was cancelled. */
+int channel_check_cancel(const struct channel *ch, struct gw_error *err);
 /* Is there something to read (or an end)? */
 bool channel_readable(const struct channel *ch);
 void channel_close(struct channel *ch);

@@ -137,8 +137,9 @@ static int put_pages(struct writer *w, struct participant *p, uint64_t gpa, size
 			    err);
 }
 
-/* Each page is copied first: checksum and data must be of one instant, and a running guest may
- * be writing. What it writes after the copy is dirty again and comes later. */
+/* Pages are copied: checksum and data must be of one instant, and a running guest may be
+ * writing. What it writes after the copy, or after the look for zeros, is dirty again and comes
+ * later. */
 static int sink_put_pages(struct sink *sink, struct participant *p, uint64_t gpa, const void *hva,
 			  size_t count, struct gw_error *err)
 {
@@ -151,8 +152,7 @@ static int sink_put_pages(struct sink *sink, struct participant *p, uint64_t gpa
 		uint64_t at = gpa + i * PAGE_SIZE;
 		uint8_t *copy = w->pages + copied * PAGE_SIZE;
 
-		memcpy(copy, from + i * PAGE_SIZE, PAGE_SIZE);
-		if (page_is_zero(copy)) {
+		if (page_is_zero(from + i * PAGE_SIZE)) {
 			r = put_pages(w, p, at - copied * PAGE_SIZE, copied, err);
 			copied = 0;
 			zeros++;
@@ -160,6 +160,7 @@ static int sink_put_pages(struct sink *sink, struct participant *p, uint64_t gpa
 		}
 		r = put_zero(w, p, at - zeros * PAGE_SIZE, zeros, err);
 		zeros = 0;
+		memcpy(copy, from + i * PAGE_SIZE, PAGE_SIZE);
 		copied++;
 		if (copied == PAGES_PER_FRAME && !r) {
 			r = put_pages(w, p, at - (copied - 1) * PAGE_SIZE, copied, err);

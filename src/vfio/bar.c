@@ -162,8 +162,10 @@ uint64_t vfio_bar_read(struct pci_function *f, unsigned bar, uint64_t offset, un
 		return msix_table_read(d->msix, offset - d->msix_layout.table_offset, size);
 	if (in_pba(d, bar, offset, size))
 		return msix_pba_read(d->msix, offset - d->msix_layout.pba_offset, size);
+	vfio_intx_before_access(d);
 	if (vfio_region_read(&d->dev, bar, offset, &value, size) < 0)
-		return UINT64_MAX;
+		value = UINT64_MAX;
+	vfio_intx_after_access(d);
 	return value;
 }
 
@@ -179,7 +181,9 @@ void vfio_bar_write(struct pci_function *f, unsigned bar, uint64_t offset, unsig
 	}
 	if (in_pba(d, bar, offset, size))
 		return;
+	vfio_intx_before_access(d);
 	r = vfio_region_write(&d->dev, bar, offset, &value, size);
+	vfio_intx_after_access(d);
 	if (r < 0)
 		log_debug(d->device.machine->log, "device %s: BAR %u: write at 0x%llx: %s",
 			  d->device.id, bar, (unsigned long long)offset, strerror(-r));

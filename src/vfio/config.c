@@ -265,7 +265,7 @@ void vfio_config_written(struct pci_function *f, unsigned offset, unsigned size)
 
 	if (touches(offset, size, PCI_COMMAND, 2)) {
 		vfio_config_push_command(d);
-		vfio_intr_update_intx(d);
+		vfio_intx_update(d);
 	}
 	if (d->msi && touches(offset, size, d->msi_cap, d->msi_layout.size))
 		msi_update(d->msi, f->config + d->msi_cap);

@@ -379,7 +379,7 @@ static int settle_pci(struct vfio_pci *d, struct gw_error *err)
 		msi_update(d->msi, d->function.config + d->msi_cap);
 	if (d->msix)
 		msix_update(d->msix, d->function.config + d->msix_cap);
-	vfio_intr_update_intx(d);
+	vfio_intx_update(d);
 	return 0;
 }
 
@@ -402,9 +402,14 @@ static int resume(struct participant *p, int pass, struct gw_error *err)
 {
 	struct vfio_pci *d = of(p);
 
+	int r;
+
 	if (pass == 0 && !mig_v2_has(&d->mig, VFIO_MIGRATION_P2P))
 		return 0;
-	return mig_v2_set(&d->mig, pass == 0 ? MIG_RUNNING_P2P : MIG_RUNNING, MIG_RUNNING, err);
+	r = mig_v2_set(&d->mig, pass == 0 ? MIG_RUNNING_P2P : MIG_RUNNING, MIG_RUNNING, err);
+	if (!r && pass == 1)
+		vfio_intx_kick(d);
+	return r;
 }
 
 static void discard(struct participant *p)

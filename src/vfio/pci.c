@@ -44,7 +44,7 @@ static void on_reset(struct pci_function *f)
 		log_warn(d->device.machine->log, "device %s: %s", d->device.id, err.text);
 	forget_migration(d);
 	vfio_config_push_command(d);
-	vfio_intr_update_intx(d);
+	vfio_intx_update(d);
 }
 
 /* Everything back to the host, in the reverse order of create(). */
@@ -139,7 +139,7 @@ static int plug(struct vfio_pci *d, unsigned slot, bool hot, struct gw_error *er
 		d->plugged = true;
 		d->device.slot = d->function.slot;
 		vfio_config_push_command(d);
-		vfio_intr_update_intx(d);
+		vfio_intx_update(d);
 	}
 	machine_unlock(m);
 	return r;
@@ -159,7 +159,8 @@ static int create(struct machine *m, const struct config_device *config, bool ho
 	snprintf(d->host, sizeof(d->host), "%s", config->host);
 	snprintf(d->function.name, sizeof(d->function.name), "%s", config->id);
 	d->function.ops = &function_ops;
-	d->dev.fd = d->mig.data_fd = d->intx.fd = d->intx.resample_fd = -1;
+	pthread_mutex_init(&d->intx.lock, NULL);
+	d->dev.fd = d->mig.data_fd = d->intx.fd = d->intx.resample_fd = d->intx.line_fd = -1;
 	r = open_device(d, err);
 	if (!r)
 		r = init_parts(d, err);

@@ -29,8 +29,14 @@ struct vfio_intx {
 	unsigned count;	 /* 0: the device has none */
 	int fd;		 /* the device raises it */
 	int resample_fd; /* KVM: the guest has dealt with it */
-	struct loop_watch *watch; /* where the device cannot be unmasked by the kernel itself */
 	bool on;
+	/* For a device that the kernel cannot unmask by eventfd (intx.c): */
+	bool by_hand;
+	int line_fd; /* we raise it */
+	struct loop_watch *watch, *resample_watch;
+	pthread_mutex_t lock; /* guards the two below */
+	bool asserted;	      /* raised, and the guest has not dealt with it yet */
+	bool again;	      /* the device raised it once more meanwhile */
 };
 
 struct vfio_pci {
@@ -92,12 +98,22 @@ void vfio_bar_changed(struct pci_function *f, unsigned bar);
 /* ---- intr.c ---- */
 int vfio_intr_init(struct vfio_pci *d, struct gw_error *err);
 void vfio_intr_fini(struct vfio_pci *d);
-/* INTx on if it should be: pin there, not disabled by the guest, no MSI or MSI-X. */
-void vfio_intr_update_intx(struct vfio_pci *d);
 /* Everything off and forgotten, as after power-on. */
 void vfio_intr_reset(struct vfio_pci *d);
 /* Tells the device again what it forgot in a reset. */
 void vfio_intr_rearm(struct vfio_pci *d);
+
+/* ---- intx.c ---- */
+int vfio_intx_init(struct vfio_pci *d, struct gw_error *err);
+void vfio_intx_fini(struct vfio_pci *d);
+/* On if it should be: pin there, not disabled by the guest, no MSI or MSI-X. */
+void vfio_intx_update(struct vfio_pci *d);
+void vfio_intx_off(struct vfio_pci *d);
+/* Around each trapped access of the guest to the device. */
+void vfio_intx_before_access(struct vfio_pci *d);
+void vfio_intx_after_access(struct vfio_pci *d);
+/* After the device has taken a state that was loaded: what it raised where it was may be lost. */
+void vfio_intx_kick(struct vfio_pci *d);
 
 /* ---- participant.c ---- */
 int vfio_participant_init(struct vfio_pci *d, struct gw_error *err);
