@@ -50,8 +50,7 @@ bytes=$(du -s -B1 /tmp/snap | cut -f1)
 godwit inspect /tmp/snap >"$LAB_OUT/inspect.json"
 restored=$(now)
 vm_restore vm /tmp/snap
-vm_ready vm
-[ "$(vm_status vm)" = running ] || die "not running but $(vm_status vm)"
+vm_is vm running
 con vm 20 worker status >/dev/null
 up=$(($(now) - restored))
 con vm 30 worker verify >/tmp/verify

@@ -11,7 +11,7 @@ vm_incoming vm "tcp:0.0.0.0:4444" --map "devices.tty0.host=$MTTY"
 lab_mark listening
 lab_await moved 180
 step 4 "the guest on host B: counter, patterns, mtty"
-[ "$(vm_status vm)" = running ] || die "not running but $(vm_status vm)"
+vm_is vm running
 con vm 20 worker verify >/tmp/verify
 grep -q 'pages_bad=0' /tmp/verify || die "$(cat /tmp/verify)"
 con vm 10 ttytest check 0 9 5

@@ -18,6 +18,7 @@
 #   vm_quit NAME                 quit, and waits for the process's end
 #   vm_kill NAME                 SIGKILL
 #   vm_status NAME               running, paused, ...
+#   vm_is NAME STATUS [SECONDS]  waits until it is
 #   field NAME JSON              the number or string that is NAME's in a JSON text
 #   expect_fail TEXT COMMAND...  the command must fail and say TEXT
 . "$ROOT/tests/lab/lib.sh"
@@ -121,6 +122,12 @@ vm_up() {
 }
 
 vm_status() { ctl "$1" query-status | field status; }
+_is() { [ "$(vm_status "$1" 2>/dev/null)" = "$2" ]; }
+vm_is() {
+	wait_for "${3:-20}" _is "$1" "$2" && return
+	tail -n 20 "$VMS/$1/log" >&2
+	die "$1 is not $2 but $(vm_status "$1")"
+}
 
 vm_gone() {
 	_p=$(cat "$VMS/$1/pid")
