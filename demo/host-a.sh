@@ -69,7 +69,7 @@ cp /tmp/migration "$LAB_OUT/migration.json"
 [ "$(vm_status vm)" = postmigrate ] || die "the source is $(vm_status vm)"
 expect_fail "handed over" ctl vm cont
 step_done "the guest runs on host B" "downtime=$(field downtime "$(cat /tmp/migration)")" \
-	"bytes=$(sed -n 's/.*"transferred": *\([0-9]*\).*/\1/p' /tmp/migration | head -1)" \
+	"bytes=$(sent /tmp/migration)" \
 	"rounds=$(field dirty-sync-count "$(cat /tmp/migration)")"
 vm_quit vm
 lab_mark moved

@@ -39,11 +39,12 @@ con vm 10 worker reset
 lab_await back-listening 60
 ctl vm migrate-set-parameters max-bandwidth=20000000 >/dev/null
 ctl vm migrate "uri=tcp:$OTHER_MGMT_ADDR:4445" >/dev/null
-sent() {
-	_sent=$(ctl vm query-migrate | sed -n 's/.*"transferred": *\([0-9]*\).*/\1/p' | head -1)
+half_way() {
+	ctl vm query-migrate >/tmp/progress
+	_sent=$(sent /tmp/progress)
 	[ "${_sent:-0}" -gt 40000000 ]
 }
-wait_for 30 sent || die "nothing is sent: $(ctl vm query-migrate)"
+wait_for 30 half_way || die "nothing is sent: $(ctl vm query-migrate)"
 lab_die a
 if ctl vm wait-migration --timeout 60 >/tmp/migration; then die "it went to a dead host"; fi
 error=$(sed -n 's/.*"error-desc": *"\([^"]*\)".*/\1/p' /tmp/migration)

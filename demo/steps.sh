@@ -11,6 +11,9 @@ now() {
 	echo "${_u%.*}${_u#*.}0"
 }
 
+# sent FILE: the bytes that query-migrate says were sent
+sent() { sed -n 's/.*"ram": *{"transferred": *\([0-9]*\).*/\1/p' "$1"; }
+
 step() {
 	_number=$1 _what=$2 _begun=$(now)
 	log "step $1: $2"

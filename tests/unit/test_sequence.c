@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <criterion/criterion.h>
+
+#include "base/error.h"
+#include "base/util.h"
+#include "fake_vm.h"
+#include "migration/sequence.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static int drop_record(struct sink *sink, struct participant *p, uint16_t type, const void *head,
+		       size_t head_len, const void *body, size_t body_len, struct gw_error *err)
+{
+	(void)sink, (void)p, (void)type, (void)head, (void)head_len, (void)body, (void)body_len;
+	(void)err;
+	return 0;
+}
+
+static int drop_pages(struct sink *sink, struct participant *p, uint64_t gpa, const void *hva,
+		      size_t count, struct gw_error *err)
+{
+	(void)sink, (void)p, (void)gpa, (void)hva, (void)count, (void)err;
+	return 0;
+}
+
+static bool want_pause;
+
+static bool pause_wanted(struct sink *sink)
+{
+	(void)sink;
+	return want_pause;
+}
+
+static const struct sink_ops drop_ops = { drop_record, drop_pages, pause_wanted };
+static struct sink drop = { &drop_ops };
+static struct tally tally;
+
+/* What each phase is to look like: in this order, one call after the other. */
+static const struct row {
+	enum phase phase;
+	enum fake_op op;
+	const char *order;
+	enum fake_op undone_by;
+} rows[] = {
+	{ PHASE_PREPARE, OP_PREPARE, "ram boot chip disk tty nic cpu0 cpu1 clock", OP_ROLLBACK },
+	{ PHASE_ITERATE, OP_ITERATE, "boot ram chip disk tty nic cpu0 cpu1 clock", OP_ROLLBACK },
+	{ PHASE_QUIESCE, OP_QUIESCE, "tty nic disk chip cpu0 cpu1 clock ram boot", OP_ROLLBACK },
+	{ PHASE_STOP, OP_STOP, "tty nic disk chip cpu0 cpu1 clock ram boot", OP_ROLLBACK },
+	{ PHASE_SAVE, OP_SAVE, "boot ram chip disk tty nic cpu0 cpu1 clock", OP_ROLLBACK },
+	{ PHASE_BEGIN_LOAD, OP_BEGIN_LOAD, "boot ram chip disk tty nic cpu0 cpu1 clock",
+	  OP_DISCARD },
+	{ PHASE_SETTLE, OP_SETTLE, "boot ram chip disk tty nic cpu0 cpu1 clock", OP_DISCARD },
+	{ PHASE_ANSWER_DMA, OP_ANSWER_DMA, "boot ram chip disk tty nic cpu0 cpu1 clock",
+	  OP_DISCARD },
+	{ PHASE_RUN, OP_RUN, "boot ram chip disk tty nic cpu0 cpu1 clock", OP_DISCARD },
+};
+static const char *const undo_order = "clock cpu0 cpu1 chip disk tty nic ram boot";
+static const char *const finish_order = "tty nic disk chip cpu0 cpu1 clock ram boot";
+
+/* "a.op b.op ", up to and with `last` (NULL: all). */
+static void expect(char *to, size_t size, const char *order, enum fake_op op, const char *last)
+{
+	char copy[128], *save = NULL;
+
+	snprintf(copy, sizeof(copy), "%s", order);
+	for (char *name = strtok_r(copy, " ", &save); name; name = strtok_r(NULL, " ", &save)) {
+		size_t len = strlen(to);
+
+		snprintf(to + len, size - len, "%s.%s ", name, fake_op_name(op));
+		if (last && !strcmp(name, last))
+			break;
+	}
+}
+
+static struct fake_vm *machine(void)
+{
+	struct fake_vm *vm = fake_vm_new(&tally, false, false);
+
+	/* The device's own checks are for the tests with data. */
+	fake_part(vm, "tty")->ended = true;
+	fake_part(vm, "tty")->received = 7;
+	return vm;
+}
+
+static void stop_all(struct fake_vm *vm)
+{
+	for (size_t i = 0; i < FAKE_PARTS; i++)
+		vm->parts[i].state = STOPPED;
+}
+
+Test(sequence, each_phase_keeps_its_order)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct fake_vm *vm = machine();
+		struct sequence s = { .list = &vm->list, .sink = &drop, .live = true };
+		struct gw_error err;
+		char want[2048] = "";
+
+		stop_all(vm);
+		expect(want, sizeof(want), rows[i].order, rows[i].op, NULL);
+		cr_assert_eq(sequence_run(&s, rows[i].phase, &err), 0, "%s", err.text);
+		cr_assert_str_eq(vm->trace, want);
+		fake_vm_free(vm);
+	}
+}
+
+/* For each phase and each participant: those before it were called, none behind it, and then all
+ * are taken back. */
+Test(sequence, one_failure_takes_all_back)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		for (size_t n = 0; n < FAKE_PARTS; n++) {
+			struct fake_vm *vm = machine();
+			struct sequence s = { .list = &vm->list, .sink = &drop, .live = true };
+			struct gw_error err = { 0 };
+			char want[4096] = "", text[128];
+
+			stop_all(vm);
+			vm->fail_op = rows[i].op;
+			vm->fail_at = vm->parts[n].p.name;
+			cr_assert_eq(sequence_run(&s, rows[i].phase, &err), -EIO);
+			snprintf(text, sizeof(text), "%s: %s: it broke", vm->fail_at,
+				 phase_name(rows[i].phase));
+			cr_assert_str_eq(err.text, text);
+			sequence_undo(&s, rows[i].phase, &err);
+			cr_assert_str_eq(err.text, text, "undoing left its mark");
+			expect(want, sizeof(want), rows[i].order, rows[i].op, vm->fail_at);
+			expect(want, sizeof(want), undo_order, rows[i].undone_by, NULL);
+			cr_assert_str_eq(vm->trace, want);
+			/* A second time there is nothing left to undo. */
+			sequence_undo(&s, rows[i].phase, &err);
+			cr_assert_str_eq(vm->trace, want);
+			fake_vm_free(vm);
+		}
+	}
+}
+
+Test(sequence, what_goes_wrong_in_undoing_comes_behind_the_first_error)
+{
+	for (size_t n = 0; n < FAKE_PARTS; n++) {
+		struct fake_vm *vm = machine();
+		struct sequence s = { .log = &vm->log, .list = &vm->list, .sink = &drop };
+		struct gw_error err = { 0 };
+		char want[2048] = "", text[128];
+
+		vm->fail_op = OP_STOP;
+		vm->fail_at = vm->parts[n].p.name;
+		vm->fail_too = OP_ROLLBACK;
+		cr_assert_eq(sequence_run(&s, PHASE_STOP, &err), -EIO);
+		vm->trace[0] = 0;
+		sequence_undo(&s, PHASE_STOP, &err);
+		snprintf(text, sizeof(text), "%s: stop: it broke; clock: rollback: it broke; ",
+			 vm->fail_at);
+		cr_assert_eq(strncmp(err.text, text, strlen(text)), 0, "%s", err.text);
+		cr_assert_eq(err.code, -EIO);
+		cr_assert(strstr(err.text, "boot: rollback: it broke"), "%s", err.text);
+		cr_assert(strstr(vm->logged_text, "tty: rollback: it broke"));
+		/* Each was asked all the same. */
+		expect(want, sizeof(want), undo_order, OP_ROLLBACK, NULL);
+		cr_assert_str_eq(vm->trace, want);
+		fake_vm_free(vm);
+	}
+}
+
+Test(sequence, nothing_begun_is_nothing_to_undo)
+{
+	struct fake_vm *vm = machine();
+	struct sequence s = { .list = &vm->list };
+
+	sequence_undo(&s, PHASE_PREPARE, NULL);
+	cr_assert_str_eq(vm->trace, "");
+	fake_vm_free(vm);
+}
+
+Test(sequence, finish_is_not_undone)
+{
+	struct fake_vm *vm = machine();
+	struct sequence s = { .list = &vm->list, .goes_on = true };
+	char want[2048] = "";
+
+	cr_assert_eq(sequence_run(&s, PHASE_FINISH, NULL), 0);
+	sequence_undo(&s, PHASE_FINISH, NULL);
+	expect(want, sizeof(want), finish_order, OP_FINISH, NULL);
+	cr_assert_str_eq(vm->trace, want);
+	cr_assert(fake_vm_all(vm, AT_REST));
+	fake_vm_free(vm);
+}
+
+Test(sequence, run_all_goes_on_past_failures)
+{
+	struct fake_vm *vm = machine();
+	struct sequence s = { .log = &vm->log, .list = &vm->list };
+	struct gw_error err = { 0 };
+	char want[2048] = "";
+
+	vm->fail_op = OP_RUN;
+	vm->fail_at = "tty";
+	sequence_run_all(&s, PHASE_RUN, &err);
+	expect(want, sizeof(want), rows[0].order, OP_NONE, "none");
+	want[0] = 0;
+	expect(want, sizeof(want), "boot ram chip disk tty nic cpu0 cpu1 clock", OP_RUN, NULL);
+	cr_assert_str_eq(vm->trace, want);
+	cr_assert_eq(fake_part(vm, "clock")->state, RUNS);
+	cr_assert(strstr(vm->logged_text, "tty: run: it broke"), "%s", vm->logged_text);
+	fake_vm_free(vm);
+}
+
+Test(sequence, a_pause_lets_the_others_wait)
+{
+	struct fake_vm *vm = machine();
+	struct sequence s = { .list = &vm->list, .sink = &drop, .live = true };
+
+	cr_assert_eq(sequence_run(&s, PHASE_PREPARE, NULL), 0);
+	vm->trace[0] = 0;
+	want_pause = true;
+	cr_assert_eq(sequence_run(&s, PHASE_ITERATE, NULL), 0);
+	cr_assert(s.paused);
+	cr_assert_str_eq(vm->trace, "boot.iterate ram.iterate ");
+	want_pause = false;
+	cr_assert_eq(sequence_run(&s, PHASE_ITERATE, NULL), 0);
+	cr_assert_not(s.paused);
+	fake_vm_free(vm);
+}
+
+Test(sequence, pending_adds_up)
+{
+	struct fake_vm *vm = machine();
+	struct sequence s = { .list = &vm->list, .sink = &drop, .live = true };
+	struct participant_pending pending;
+	struct gw_error err;
+
+	cr_assert_eq(sequence_run(&s, PHASE_PREPARE, NULL), 0);
+	cr_assert_eq(sequence_pending(&s, PENDING_ESTIMATE, &pending, &err), 0);
+	cr_assert_eq(pending.precopy, FAKE_PAGES * PAGE_SIZE + 3000);
+	cr_assert_eq(pending.stop, 3000 + 7 * 8);
+	cr_assert(pending.not_yet);
+	vm->fail_op = OP_PENDING;
+	vm->fail_at = "nic";
+	cr_assert_eq(sequence_pending(&s, PENDING_EXACT, &pending, &err), -EIO);
+	cr_assert_str_eq(err.text, "nic: pending: it broke");
+	fake_vm_free(vm);
+}
+
+static void count_reason(void *opaque, const char *why)
+{
+	cr_assert_str_eq(why, "tty cannot");
+	(*(int *)opaque)++;
+}
+
+Test(sequence, blockers_are_found)
+{
+	struct fake_vm *vm = machine();
+	int count = 0;
+
+	cr_assert_null(sequence_blocker(&vm->list, NULL, NULL));
+	vm->blocker = "tty cannot";
+	cr_assert_str_eq(sequence_blocker(&vm->list, NULL, NULL), "tty cannot");
+	cr_assert_str_eq(sequence_blocker(&vm->list, count_reason, &count), "tty cannot");
+	cr_assert_eq(count, 1);
+	fake_vm_free(vm);
+}
+
+Test(sequence, what_a_participant_leaves_out_is_done)
+{
+	static const struct participant_ops none = { .kind = "none", .version = 1 };
+	struct participant p = { .ops = &none, .name = "none" };
+	struct participant_list list = { &p };
+	struct sequence s = { .list = &list, .sink = &drop };
+
+	for (enum phase phase = 0; phase < PHASES; phase++) {
+		cr_assert_eq(sequence_run(&s, phase, NULL), 0, "%s", phase_name(phase));
+		sequence_undo(&s, phase, NULL);
+	}
+}
