@@ -10,8 +10,19 @@
 #include <unistd.h>
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
+/* Each argument is evaluated once: now_ms() asked twice gives two answers. */
+#define MIN(a, b)                                                                                  \
+	({                                                                                         \
+		const __typeof__(a) min_a_ = (a);                                                  \
+		const __typeof__(b) min_b_ = (b);                                                  \
+		min_a_ < min_b_ ? min_a_ : min_b_;                                                 \
+	})
+#define MAX(a, b)                                                                                  \
+	({                                                                                         \
+		const __typeof__(a) max_a_ = (a);                                                  \
+		const __typeof__(b) max_b_ = (b);                                                  \
+		max_a_ > max_b_ ? max_a_ : max_b_;                                                 \
+	})
 #define ALIGN_UP(v, a) (((v) + (a) - 1) & ~((__typeof__(v))(a) - 1))
 #define ALIGN_DOWN(v, a) ((v) & ~((__typeof__(v))(a) - 1))
 #define DIV_ROUND_UP(v, d) (((v) + (d) - 1) / (d))

@@ -199,9 +199,12 @@ static int run_one(struct sequence *s, enum phase phase, struct participant *p,
 
 int sequence_run(struct sequence *s, enum phase phase, struct gw_error *err)
 {
+	int r;
+
 	s->begun = true;
 	s->paused = false;
-	return MIN(for_each(s, phase, run_one, err), 0);
+	r = for_each(s, phase, run_one, err);
+	return MIN(r, 0);
 }
 
 static int run_anyway(struct sequence *s, enum phase phase, struct participant *p,

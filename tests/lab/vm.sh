@@ -33,6 +33,17 @@ PATH=/tmp/bin:$PATH
 # Read often, so kept in memory.
 [ -f /tmp/vmlinuz ] || cp "$LAB/vmlinuz" "$LAB/guest.cpio.gz" /tmp/
 
+# Whatever way the script ends: the VMs' logs are kept.
+_keep_logs() {
+	for _v in "$VMS"/*/; do
+		_v=${_v%/}
+		mkdir -p "$LAB_OUT/vms"
+		cp "$_v/log" "$LAB_OUT/vms/${_v##*/}.log" 2>/dev/null || :
+		cp "$_v/con.log" "$LAB_OUT/vms/${_v##*/}.con.log" 2>/dev/null || :
+	done
+}
+trap _keep_logs EXIT
+
 vm_config() {
 	_n=$1
 	shift

@@ -518,8 +518,9 @@ static void make_parts(struct fake_vm *vm)
 		part->ops.class = rows[i].class;
 		part->p.ops = &part->ops;
 		snprintf(part->p.name, sizeof(part->p.name), "%s", rows[i].name);
-		part->value = vm->destination && strcmp(rows[i].name, "tty") ? 0 : 100 + i;
 		special_ops(part);
+		/* The device's records are made from its value, and RAM has none. */
+		part->value = vm->destination && part->ops.load == part_load ? 0 : 100 + i;
 		participant_add(&vm->list, &part->p, NULL);
 	}
 }

@@ -12,6 +12,7 @@
 #include "base/io.h"
 #include "base/util.h"
 #include "vmm/memory.h"
+#include "vmm/pm.h"
 #include "vmm/x86/acpi.h"
 #include "vmm/x86/layout.h"
 #include "vmm/x86/x86.h"
@@ -169,6 +170,21 @@ static int set_entry(struct vcpu *v, const struct boot_entry *entry, struct gw_e
 	return r < 0 ? error_set_sys(err, r, "vcpu%u: KVM_SET_REGS", v->index) : 0;
 }
 
+/* Where a BIOS starts after a reset. Linux jumps there, in real mode, to restart a machine with
+ * hardware-reduced ACPI that has no EFI. */
+static void write_reset_vector(struct machine *m)
+{
+	static const uint8_t code[] = {
+		0xba, (PM_PORT + PM_RESET) & 0xff, (PM_PORT + PM_RESET) >> 8, /* mov dx, port */
+		0xb0, PM_RESET_VALUE, /* mov al, value */
+		0xee,		      /* out dx, al */
+		0xf4,		      /* hlt */
+		0xeb, 0xfd,	      /* jmp to the hlt */
+	};
+
+	put(m, LAYOUT_RESET_VECTOR, code, sizeof(code));
+}
+
 static int write_cmdline(struct machine *m, struct gw_error *err)
 {
 	const char *cmdline = m->config.boot.cmdline;
@@ -192,6 +208,7 @@ int x86_boot(struct machine *m, struct gw_error *err)
 	if (r < 0)
 		return error_set_sys(err, r, "boot.kernel");
 	r = acpi_build(m, err);
+	write_reset_vector(m);
 	if (!r)
 		r = write_cmdline(m, err);
 	if (!r && !memcmp(magic, ELFMAG, SELFMAG))

@@ -13,7 +13,8 @@
 #define LAYOUT_EBDA 0x9fc00
 #define LAYOUT_RSDP 0xe0000
 #define LAYOUT_ACPI 0xe0040
-#define LAYOUT_ACPI_END 0x100000
+#define LAYOUT_ACPI_END LAYOUT_RESET_VECTOR
+#define LAYOUT_RESET_VECTOR 0xffff0
 #define LAYOUT_HIGH_RAM 0x100000
 
 /* The hole below 4 GiB. */
