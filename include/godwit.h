@@ -98,16 +98,16 @@ struct gw_callbacks {
  * Errors: -ENOMEM, -EMFILE.
  */
 GW_API int gw_vm_new(const struct gw_callbacks *callbacks, struct gw_vm **out,
-		     struct gw_error *err);
+                     struct gw_error *err);
 
 /*
  * A further listener for events, called after the one given at creation and under the same
  * rules. gw_vm_unlisten returns once no call to it is under way; -ENOENT if there is none.
  */
 GW_API int gw_vm_listen(struct gw_vm *vm, void (*event)(void *opaque, const struct gw_event *event),
-			void *opaque, struct gw_error *err);
+                        void *opaque, struct gw_error *err);
 GW_API int gw_vm_unlisten(struct gw_vm *vm,
-			  void (*event)(void *opaque, const struct gw_event *event), void *opaque);
+                          void (*event)(void *opaque, const struct gw_event *event), void *opaque);
 
 /*
  * Stops whatever runs and releases everything. A migration that is under way
@@ -124,18 +124,18 @@ GW_API void gw_vm_free(struct gw_vm *vm);
  * and whatever the host refuses, with file and ioctl named.
  */
 GW_API int gw_vm_configure(struct gw_vm *vm, const char *json, const char *name,
-			   struct gw_error *err);
+                           struct gw_error *err);
 
 enum gw_state {
-	GW_STATE_EMPTY,	      /* nothing in it yet */
-	GW_STATE_PRELAUNCH,   /* complete, never ran */
-	GW_STATE_RUNNING,     /* vCPUs run */
-	GW_STATE_PAUSED,      /* stopped by gw_vm_stop, or loaded in that state */
-	GW_STATE_INMIGRATE,   /* waits for, or takes in, an incoming stream */
+	GW_STATE_EMPTY,          /* nothing in it yet */
+	GW_STATE_PRELAUNCH,      /* complete, never ran */
+	GW_STATE_RUNNING,        /* vCPUs run */
+	GW_STATE_PAUSED,         /* stopped by gw_vm_stop, or loaded in that state */
+	GW_STATE_INMIGRATE,      /* waits for, or takes in, an incoming stream */
 	GW_STATE_FINISH_MIGRATE, /* vCPUs stopped for the switchover */
-	GW_STATE_POSTMIGRATE, /* handed over: another host has the guest */
-	GW_STATE_SAVE_VM,     /* vCPUs stopped while it is saved */
-	GW_STATE_SHUTDOWN,    /* the guest powered itself off */
+	GW_STATE_POSTMIGRATE,    /* handed over: another host has the guest */
+	GW_STATE_SAVE_VM,        /* vCPUs stopped while it is saved */
+	GW_STATE_SHUTDOWN,       /* the guest powered itself off */
 	GW_STATE_INTERNAL_ERROR, /* KVM gave up on a vCPU; the log says why */
 };
 
@@ -227,7 +227,7 @@ GW_API int gw_vm_save(struct gw_vm *vm, const char *dir, struct gw_error *err);
  * it was saved and `run` is set. On error it is empty again.
  */
 GW_API int gw_vm_restore(struct gw_vm *vm, const char *dir, const struct gw_map *map,
-			 size_t map_count, bool run, struct gw_error *err);
+                         size_t map_count, bool run, struct gw_error *err);
 
 /*
  * Makes an empty VM wait for a migration. `uri` is tcp:HOST:PORT (port 0
@@ -237,7 +237,7 @@ GW_API int gw_vm_restore(struct gw_vm *vm, const char *dir, const struct gw_map 
  * INMIGRATE, and listening no more; it may be called again.
  */
 GW_API int gw_vm_incoming(struct gw_vm *vm, const char *uri, const struct gw_map *map,
-			  size_t map_count, struct gw_error *err);
+                          size_t map_count, struct gw_error *err);
 
 /*
  * Starts to move the VM to `uri`, tcp:HOST:PORT or unix:PATH. Returns once
@@ -258,15 +258,15 @@ GW_API int gw_vm_query_migrate(struct gw_vm *vm, char **json, struct gw_error *e
 
 /* Parameters of migrations to come and under way. 0 leaves one as it is. */
 struct gw_migrate_params {
-	uint64_t downtime_limit_ms;	/* default 300 */
-	uint64_t max_bandwidth;		/* bytes/s; default UINT64_MAX: none */
-	uint64_t switchover_bandwidth;	/* bytes/s to reckon with; default: measured */
+	uint64_t downtime_limit_ms;     /* default 300 */
+	uint64_t max_bandwidth;         /* bytes/s; default UINT64_MAX: none */
+	uint64_t switchover_bandwidth;  /* bytes/s to reckon with; default: measured */
 	uint64_t switchover_timeout_ms; /* longest wait for "ready"; default 10000 */
-	uint64_t network_timeout_ms;	/* silence after which a peer is dead; default 5000 */
+	uint64_t network_timeout_ms;    /* silence after which a peer is dead; default 5000 */
 };
 
 GW_API int gw_vm_set_migrate_params(struct gw_vm *vm, const struct gw_migrate_params *params,
-				    struct gw_error *err);
+                                    struct gw_error *err);
 GW_API void gw_vm_get_migrate_params(struct gw_vm *vm, struct gw_migrate_params *params);
 
 /* ---- control socket ---------------------------------------------------- */
@@ -279,7 +279,7 @@ struct gw_control;
  * The VM must outlive it.
  */
 GW_API int gw_control_new(struct gw_vm *vm, const char *path, struct gw_control **out,
-			  struct gw_error *err);
+                          struct gw_error *err);
 
 /* Closes the socket and its clients, and removes the path. Replies already made are sent. */
 GW_API void gw_control_free(struct gw_control *control);

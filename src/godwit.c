@@ -153,8 +153,9 @@ static int check_may_run(struct gw_vm *vm, bool force, struct gw_error *err)
 	case GW_STATE_POSTMIGRATE:
 		if (force)
 			return 0;
-		return error_set(err, -EPERM,
-				 "the guest was handed over to another host and may be running there");
+		return error_set(
+		        err, -EPERM,
+		        "the guest was handed over to another host and may be running there");
 	case GW_STATE_EMPTY:
 		return error_set(err, -ENODATA, "the VM is empty");
 	default:
@@ -174,7 +175,7 @@ int gw_vm_cont(struct gw_vm *vm, bool force, struct gw_error *err)
 		return error_context(err, "cont");
 	pthread_mutex_lock(&vm->lock);
 	r = vm->quit ? error_set(err, -ESHUTDOWN, "the VM is told to quit")
-		     : check_may_run(vm, force, err);
+	             : check_may_run(vm, force, err);
 	if (!r && vm->state != GW_STATE_RUNNING) {
 		machine_run(vm->machine);
 		vm_set_state(vm, GW_STATE_RUNNING);
@@ -301,7 +302,7 @@ int gw_vm_wait(struct gw_vm *vm, int timeout_ms, struct gw_error *err)
 
 /* With a machine, `print` makes the text. */
 static int query(struct gw_vm *vm, char *(*print)(struct machine *m), const char *what, char **json,
-		 struct gw_error *err)
+                 struct gw_error *err)
 {
 	int r = 0;
 
@@ -406,7 +407,7 @@ int gw_vm_device_del(struct gw_vm *vm, const char *id, struct gw_error *err)
 	d = r ? NULL : machine_find_device(vm->machine, id);
 	if (!r && !d)
 		r = error_set_class(err, -ENOENT, GW_ERROR_DEVICE_NOT_FOUND,
-				    "Device '%s' not found", id);
+		                    "Device '%s' not found", id);
 	if (!r)
 		r = d->driver->request_unplug(d, err);
 	pthread_mutex_unlock(&vm->lock);

@@ -37,7 +37,7 @@ void vm_log_sink(void *opaque, enum gw_log_level level, const char *text)
 }
 
 int gw_vm_listen(struct gw_vm *vm, void (*event)(void *opaque, const struct gw_event *event),
-		 void *opaque, struct gw_error *err)
+                 void *opaque, struct gw_error *err)
 {
 	struct vm_listener *l = calloc(1, sizeof(*l));
 	struct vm_listener **pp;
@@ -55,7 +55,7 @@ int gw_vm_listen(struct gw_vm *vm, void (*event)(void *opaque, const struct gw_e
 }
 
 int gw_vm_unlisten(struct gw_vm *vm, void (*event)(void *opaque, const struct gw_event *event),
-		   void *opaque)
+                   void *opaque)
 {
 	int r = -ENOENT;
 

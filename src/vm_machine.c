@@ -152,7 +152,7 @@ static void on_device_gone(void *opaque, const char *id)
 		if (strcmp(config->devices[i].id, id))
 			continue;
 		memmove(&config->devices[i], &config->devices[i + 1],
-			(config->device_count - i - 1) * sizeof(config->devices[0]));
+		        (config->device_count - i - 1) * sizeof(config->devices[0]));
 		config->device_count--;
 		break;
 	}
@@ -183,7 +183,7 @@ int vm_add_device(struct gw_vm *vm, struct config_device *config, bool hot, stru
 
 	if (!driver)
 		return error_set(err, -EINVAL, "device %s: type: no device type \"%s\"", config->id,
-				 config->type);
+		                 config->type);
 	if (machine_find_device(vm->machine, config->id))
 		return error_set(err, -EEXIST, "device %s: the id is taken", config->id);
 	r = driver->create(vm->machine, config, hot, &d, err);

@@ -23,8 +23,8 @@ static struct participant_list *host_participants(void *opaque)
 }
 
 static void host_with_participants(void *opaque,
-				   void (*look)(void *arg, const struct participant_list *list),
-				   void *arg)
+                                   void (*look)(void *arg, const struct participant_list *list),
+                                   void *arg)
 {
 	struct gw_vm *vm = opaque;
 
@@ -55,7 +55,7 @@ static bool guest_wants_something(struct gw_vm *vm)
 }
 
 static int host_stop_guest(void *opaque, enum gw_state state, bool *was_running,
-			   struct gw_error *err)
+                           struct gw_error *err)
 {
 	struct gw_vm *vm = opaque;
 	int r = 0;
@@ -65,13 +65,14 @@ static int host_stop_guest(void *opaque, enum gw_state state, bool *was_running,
 	*was_running = vm->state == GW_STATE_RUNNING;
 	if (!*was_running && vm->state != GW_STATE_PAUSED && vm->state != GW_STATE_PRELAUNCH) {
 		r = error_set(err, -EINVAL, "the guest is in state \"%s\"",
-			      gw_state_name(vm->state));
+		              gw_state_name(vm->state));
 	} else if (*was_running) {
 		machine_pause(vm->machine);
 		if (guest_wants_something(vm)) {
 			machine_run(vm->machine);
-			r = error_set(err, -EAGAIN,
-				      "the guest was just about to reset, power off or let a device go");
+			r = error_set(
+			        err, -EAGAIN,
+			        "the guest was just about to reset, power off or let a device go");
 		}
 	}
 	if (!r)
@@ -107,7 +108,7 @@ static void host_handed_over(void *opaque)
 }
 
 static int host_build(void *opaque, const char *json, struct participant_list **out,
-		      struct gw_error *err)
+                      struct gw_error *err)
 {
 	struct gw_vm *vm = opaque;
 	autofree struct config *config = malloc(sizeof(*config));
@@ -122,7 +123,7 @@ static int host_build(void *opaque, const char *json, struct participant_list **
 		return r;
 	pthread_mutex_lock(&vm->lock);
 	r = vm->quit ? error_set(err, -ECANCELED, "the VM is told to quit")
-		     : vm_build(vm, config, true, err);
+	             : vm_build(vm, config, true, err);
 	if (!r)
 		*out = &vm->machine->participants;
 	pthread_mutex_unlock(&vm->lock);
@@ -189,7 +190,7 @@ void vm_map_free(struct vm_map *map)
 }
 
 static int map_copy(const struct gw_map *from, size_t count, struct vm_map *to,
-		    struct gw_error *err)
+                    struct gw_error *err)
 {
 	to->count = 0;
 	to->entries = calloc(count + 1, sizeof(to->entries[0]));
@@ -210,7 +211,7 @@ static int map_copy(const struct gw_map *from, size_t count, struct vm_map *to,
 
 /* An empty VM, or one that still waits, gets ready to take something in. */
 static int expect_arrival(struct gw_vm *vm, const struct gw_map *map, size_t count,
-			  struct gw_error *err)
+                          struct gw_error *err)
 {
 	struct vm_map copy;
 	int r = map_copy(map, count, &copy, err);
@@ -248,7 +249,7 @@ int gw_vm_save(struct gw_vm *vm, const char *dir, struct gw_error *err)
 }
 
 int gw_vm_restore(struct gw_vm *vm, const char *dir, const struct gw_map *map, size_t map_count,
-		  bool run, struct gw_error *err)
+                  bool run, struct gw_error *err)
 {
 	enum gw_state before = gw_vm_state(vm);
 	int r = expect_arrival(vm, map, map_count, err);
@@ -265,7 +266,7 @@ int gw_vm_restore(struct gw_vm *vm, const char *dir, const struct gw_map *map, s
 }
 
 int gw_vm_incoming(struct gw_vm *vm, const char *uri, const struct gw_map *map, size_t map_count,
-		   struct gw_error *err)
+                   struct gw_error *err)
 {
 	int r = expect_arrival(vm, map, map_count, err);
 
@@ -283,7 +284,7 @@ int gw_vm_migrate(struct gw_vm *vm, const char *uri, struct gw_error *err)
 	if (!r && vm->state != GW_STATE_RUNNING && vm->state != GW_STATE_PAUSED &&
 	    vm->state != GW_STATE_PRELAUNCH)
 		r = error_set(err, -EINVAL, "the guest is in state \"%s\"",
-			      gw_state_name(vm->state));
+		              gw_state_name(vm->state));
 	pthread_mutex_unlock(&vm->lock);
 	if (!r)
 		r = migration_start(vm->migration, uri, err);
@@ -303,7 +304,7 @@ int gw_vm_query_migrate(struct gw_vm *vm, char **json, struct gw_error *err)
 }
 
 int gw_vm_set_migrate_params(struct gw_vm *vm, const struct gw_migrate_params *params,
-			     struct gw_error *err)
+                             struct gw_error *err)
 {
 	return migration_set_params(vm->migration, params, err);
 }

@@ -39,12 +39,12 @@ int error_set_sys(struct gw_error *err, int code, const char *format, ...)
 	va_end(ap);
 	len = strlen(err->text);
 	snprintf(err->text + len, sizeof(err->text) - len, ": %s",
-		 strerror_r(-code, buf, sizeof(buf)));
+	         strerror_r(-code, buf, sizeof(buf)));
 	return code;
 }
 
 int error_set_class(struct gw_error *err, int code, enum gw_error_class cls, const char *format,
-		    ...)
+                    ...)
 {
 	va_list ap;
 

@@ -17,8 +17,8 @@ static int read_at(int fd, void *buf, size_t len, off_t offset)
 
 	while (done < len) {
 		ssize_t n = offset < 0 ? read(fd, (char *)buf + done, len - done)
-				       : pread(fd, (char *)buf + done, len - done,
-					       offset + (off_t)done);
+		                       : pread(fd, (char *)buf + done, len - done,
+		                               offset + (off_t)done);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -37,8 +37,8 @@ static int write_at(int fd, const void *buf, size_t len, off_t offset)
 
 	while (done < len) {
 		ssize_t n = offset < 0 ? write(fd, (const char *)buf + done, len - done)
-				       : pwrite(fd, (const char *)buf + done, len - done,
-						offset + (off_t)done);
+		                       : pwrite(fd, (const char *)buf + done, len - done,
+		                                offset + (off_t)done);
 
 		if (n < 0 && errno == EINTR)
 			continue;

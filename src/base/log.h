@@ -12,7 +12,7 @@ struct log {
 
 /* Formats one line (no newline) and hands it to the sink. `log` may be NULL. Any thread. */
 void log_write(const struct log *log, enum gw_log_level level, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
+        __attribute__((format(printf, 3, 4)));
 
 #define log_error(log, ...) log_write(log, GW_LOG_ERROR, __VA_ARGS__)
 #define log_warn(log, ...) log_write(log, GW_LOG_WARN, __VA_ARGS__)

@@ -304,7 +304,7 @@ void loop_stop_thread(struct loop *loop)
 /* ---- descriptors ------------------------------------------------------------------ */
 
 int loop_watch(struct loop *loop, int fd, uint32_t events, loop_fd_fn fn, void *opaque,
-	       struct loop_watch **out, struct gw_error *err)
+               struct loop_watch **out, struct gw_error *err)
 {
 	struct loop_watch *watch = calloc(1, sizeof(*watch));
 	struct epoll_event event = { .events = events, .data.ptr = watch };
@@ -381,7 +381,7 @@ int loop_post(struct loop *loop, loop_fn fn, void *opaque)
 }
 
 int loop_timer_create(struct loop *loop, loop_fn fn, void *opaque, struct loop_timer **out,
-		      struct gw_error *err)
+                      struct gw_error *err)
 {
 	struct loop_timer *t = calloc(1, sizeof(*t));
 

@@ -42,7 +42,7 @@ void loop_once(struct loop *loop, int timeout_ms);
 
 /* Watches fd for EPOLLIN/EPOLLOUT (level-triggered). The fd stays the caller's. */
 int loop_watch(struct loop *loop, int fd, uint32_t events, loop_fd_fn fn, void *opaque,
-	       struct loop_watch **out, struct gw_error *err);
+               struct loop_watch **out, struct gw_error *err);
 void loop_watch_events(struct loop_watch *watch, uint32_t events);
 /* NULL is fine. */
 void loop_unwatch(struct loop_watch *watch);
@@ -52,7 +52,7 @@ int loop_post(struct loop *loop, loop_fn fn, void *opaque);
 
 /* A one-shot timer, armed by loop_timer_set (ms from now; < 0 disarms). */
 int loop_timer_create(struct loop *loop, loop_fn fn, void *opaque, struct loop_timer **out,
-		      struct gw_error *err);
+                      struct gw_error *err);
 void loop_timer_set(struct loop_timer *timer, int64_t ms);
 void loop_timer_destroy(struct loop_timer *timer);
 

@@ -23,10 +23,10 @@
 		const __typeof__(b) max_b_ = (b);                                                  \
 		max_a_ > max_b_ ? max_a_ : max_b_;                                                 \
 	})
-#define ALIGN_UP(v, a) (((v) + (a) - 1) & ~((__typeof__(v))(a) - 1))
-#define ALIGN_DOWN(v, a) ((v) & ~((__typeof__(v))(a) - 1))
-#define DIV_ROUND_UP(v, d) (((v) + (d) - 1) / (d))
-#define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define ALIGN_UP(v, a) (((v) + (a)-1) & ~((__typeof__(v))(a)-1))
+#define ALIGN_DOWN(v, a) ((v) & ~((__typeof__(v))(a)-1))
+#define DIV_ROUND_UP(v, d) (((v) + (d)-1) / (d))
+#define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 #define KIB (1ull << 10)
 #define MIB (1ull << 20)

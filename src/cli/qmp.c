@@ -137,6 +137,8 @@ static int send_command(struct qmp *qmp, const char *name, const cJSON *args, st
 {
 	cJSON *root = cJSON_CreateObject();
 	autofree char *text = NULL;
+	autofree char *line = NULL;
+	size_t len;
 	int r;
 
 	if (cJSON_AddStringToObject(root, "execute", name) &&
@@ -145,9 +147,15 @@ static int send_command(struct qmp *qmp, const char *name, const cJSON *args, st
 	cJSON_Delete(root);
 	if (!text)
 		return error_set(err, -ENOMEM, "%s: out of memory", name);
-	r = send_all(qmp->fd, text, strlen(text));
-	if (!r)
-		r = send_all(qmp->fd, "\r\n", 2);
+	/* In one piece: the command may be carried out, and the server gone, before the line's end
+	 * has been sent. */
+	len = strlen(text);
+	line = malloc(len + 2);
+	if (!line)
+		return error_set(err, -ENOMEM, "%s: out of memory", name);
+	memcpy(line, text, len);
+	memcpy(line + len, "\r\n", 2);
+	r = send_all(qmp->fd, line, len + 2);
 	return r < 0 ? error_set_sys(err, r, "%s: writing to the control socket", name) : 0;
 }
 

@@ -79,11 +79,11 @@ void frame_encode(const struct frame_header *h, uint8_t out[FRAME_HEADER_SIZE])
 }
 
 int frame_decode(const uint8_t in[FRAME_HEADER_SIZE], uint32_t sequence, struct frame_header *h,
-		 struct gw_error *err)
+                 struct gw_error *err)
 {
 	if (get32(in) != FRAME_MAGIC || get32(in + 28) != (uint32_t)XXH3_64bits(in, 28))
 		return error_set(err, -EBADMSG, "frame %u: header damaged (checksum mismatch)",
-				 sequence);
+		                 sequence);
 	*h = (struct frame_header){
 		.type = get16(in + 4),
 		.record = get16(in + 6),
@@ -95,8 +95,8 @@ int frame_decode(const uint8_t in[FRAME_HEADER_SIZE], uint32_t sequence, struct 
 	if (h->sequence != sequence)
 		return error_set(err, -EPROTO, "frame %u: its number is %u", sequence, h->sequence);
 	if (!h->type || h->type >= FRAME_TYPES || h->length > FRAME_PAYLOAD_MAX)
-		return error_set(err, -EPROTO, "frame %u: type %u, %u bytes: no such frame", sequence,
-				 h->type, h->length);
+		return error_set(err, -EPROTO, "frame %u: type %u, %u bytes: no such frame",
+		                 sequence, h->type, h->length);
 	return 0;
 }
 
@@ -105,15 +105,15 @@ int frame_check_payload(const struct frame_header *h, const void *payload, struc
 	if (frame_sum(payload, h->length, NULL, 0) == h->sum)
 		return 0;
 	return error_set(err, -EBADMSG, "frame %u (%s): payload damaged (checksum mismatch)",
-			 h->sequence, frame_type_name(h->type));
+	                 h->sequence, frame_type_name(h->type));
 }
 
 const char *frame_type_name(unsigned type)
 {
 	static const char *const names[FRAME_TYPES] = {
-		[FRAME_HELLO] = "hello",   [FRAME_CONFIG] = "config",	[FRAME_TABLE] = "table",
-		[FRAME_RECORD] = "record", [FRAME_PAGES] = "pages",	[FRAME_ZERO] = "zero",
-		[FRAME_END] = "end",	   [FRAME_GO] = "go",		[FRAME_READY] = "ready",
+		[FRAME_HELLO] = "hello",     [FRAME_CONFIG] = "config", [FRAME_TABLE] = "table",
+		[FRAME_RECORD] = "record",   [FRAME_PAGES] = "pages",   [FRAME_ZERO] = "zero",
+		[FRAME_END] = "end",         [FRAME_GO] = "go",         [FRAME_READY] = "ready",
 		[FRAME_RUNNING] = "running", [FRAME_ERROR] = "error",
 	};
 
@@ -141,10 +141,10 @@ int frame_check_hello(const void *payload, size_t len, struct gw_error *err)
 		return error_set(err, -EPROTO, "hello: not a godwit stream");
 	if (le32toh(hello.version) != STREAM_VERSION)
 		return error_set(err, -EPROTONOSUPPORT, "hello: stream version %u, not %u",
-				 le32toh(hello.version), STREAM_VERSION);
+		                 le32toh(hello.version), STREAM_VERSION);
 	if (le32toh(hello.machine) != frame_machine())
 		return error_set(err, -ENOEXEC, "hello: a guest for %s (%u), and this is %s",
-				 frame_machine_name(le32toh(hello.machine)), le32toh(hello.machine),
-				 frame_machine_name(frame_machine()));
+		                 frame_machine_name(le32toh(hello.machine)), le32toh(hello.machine),
+		                 frame_machine_name(frame_machine()));
 	return 0;
 }

@@ -33,16 +33,16 @@
 
 enum frame_type {
 	FRAME_HELLO = 1, /* struct frame_hello */
-	FRAME_CONFIG,	 /* the machine's configuration, JSON */
-	FRAME_TABLE,	 /* the participants, JSON */
-	FRAME_RECORD,	 /* a participant's record */
-	FRAME_PAGES,	 /* u64 gpa, then whole pages */
-	FRAME_ZERO,	 /* u64 gpa, u64 count: pages of zeros */
-	FRAME_END,	 /* struct frame_end: nothing follows but GO */
-	FRAME_GO,	 /* source: run; I never shall */
-	FRAME_READY,	 /* destination: all is loaded and checked */
-	FRAME_RUNNING,	 /* destination: the guest runs */
-	FRAME_ERROR,	 /* destination: text */
+	FRAME_CONFIG,    /* the machine's configuration, JSON */
+	FRAME_TABLE,     /* the participants, JSON */
+	FRAME_RECORD,    /* a participant's record */
+	FRAME_PAGES,     /* u64 gpa, then whole pages */
+	FRAME_ZERO,      /* u64 gpa, u64 count: pages of zeros */
+	FRAME_END,       /* struct frame_end: nothing follows but GO */
+	FRAME_GO,        /* source: run; I never shall */
+	FRAME_READY,     /* destination: all is loaded and checked */
+	FRAME_RUNNING,   /* destination: the guest runs */
+	FRAME_ERROR,     /* destination: text */
 	FRAME_TYPES
 };
 
@@ -54,8 +54,8 @@ struct frame_hello {
 
 struct frame_end {
 	uint64_t frames; /* before this one */
-	uint64_t bytes;	 /* before this one, with headers */
-	uint32_t run;	 /* 1: the guest ran; 0: it arrives paused */
+	uint64_t bytes;  /* before this one, with headers */
+	uint32_t run;    /* 1: the guest ran; 0: it arrives paused */
 	uint32_t reserved;
 };
 
@@ -75,7 +75,7 @@ void frame_encode(const struct frame_header *h, uint8_t out[FRAME_HEADER_SIZE]);
 /* -EBADMSG: damaged; -EPROTO: whole, but its number is not `sequence`, or its length or type
  * cannot be. The text names the frame by `sequence`. */
 int frame_decode(const uint8_t in[FRAME_HEADER_SIZE], uint32_t sequence, struct frame_header *h,
-		 struct gw_error *err);
+                 struct gw_error *err);
 /* -EBADMSG: the payload is not what the header's checksum says. */
 int frame_check_payload(const struct frame_header *h, const void *payload, struct gw_error *err);
 

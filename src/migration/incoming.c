@@ -35,12 +35,14 @@ static int in_read(struct input *input, void *buf, size_t len, struct gw_error *
 
 static int in_write(struct output *output, struct iovec *iov, int count, struct gw_error *err)
 {
-	return channel_write(&container_of(output, struct incoming, output)->channel, iov, count, err);
+	return channel_write(&container_of(output, struct incoming, output)->channel, iov, count,
+	                     err);
 }
 
 static int say(struct incoming *in, enum frame_type type, const char *text, struct gw_error *err)
 {
-	int r = writer_frame(&in->writer, type, 0, NULL, text, text ? strlen(text) : 0, NULL, 0, err);
+	int r = writer_frame(&in->writer, type, 0, NULL, text, text ? strlen(text) : 0, NULL, 0,
+	                     err);
 
 	return r ? r : writer_flush(&in->writer, err);
 }
@@ -122,8 +124,9 @@ static void run_guest(struct incoming *in)
 	sequence_run_all(&in->sequence, PHASE_RUN, &err);
 	host->start(host->opaque, in->run);
 	if (say(in, FRAME_RUNNING, NULL, &err) < 0)
-		log_warn(host->log, "incoming: the guest runs here, but the source was not told: %s",
-			 err.text);
+		log_warn(host->log,
+		         "incoming: the guest runs here, but the source was not told: %s",
+		         err.text);
 }
 
 static int receive(struct incoming *in, struct gw_error *err)
@@ -131,7 +134,7 @@ static int receive(struct incoming *in, struct gw_error *err)
 	struct migration *mig = in->mig;
 	struct gw_migrate_params params = migration_params(mig);
 	int r = transport_accept(mig->listen_fd, mig->cancel_fd, params.network_timeout_ms,
-				 &in->channel, err);
+	                         &in->channel, err);
 
 	/* One source: another one is refused at once, and does not wait with its guest stopped. */
 	migration_stop_listening(mig);

@@ -56,10 +56,10 @@ static int count_frame(struct inspect *in, struct gw_error *err)
 
 	if (h->type != FRAME_RECORD && h->type != FRAME_PAGES && h->type != FRAME_ZERO)
 		return error_set(err, -EPROTO, "frame %u (%s) is out of place", h->sequence,
-				 frame_type_name(h->type));
+		                 frame_type_name(h->type));
 	if (h->participant >= in->reader.table_count)
 		return error_set(err, -EPROTO, "frame %u (%s): there is no participant %u",
-				 h->sequence, frame_type_name(h->type), h->participant);
+		                 h->sequence, frame_type_name(h->type), h->participant);
 	t = &in->tallies[h->participant];
 	t->frames++;
 	t->bytes += h->length;
@@ -188,7 +188,8 @@ static int inspect_snapshot(struct inspect *in, int dir_fd, struct gw_error *err
 	keep_first(&first, memory_fd, &found, err);
 	describe_memory(in, &m, memory_fd);
 	if (memory_fd >= 0)
-		keep_first(&first, snapshot_verify_memory(dir_fd, memory_fd, &m, &found), &found, err);
+		keep_first(&first, snapshot_verify_memory(dir_fd, memory_fd, &m, &found), &found,
+		           err);
 	in->fd = snapshot_open(dir_fd, "state", m.state_size, &found);
 	keep_first(&first, in->fd, &found, err);
 	if (in->fd < 0)

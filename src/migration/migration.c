@@ -27,7 +27,7 @@ const char *migration_status_name(enum migration_status status)
 }
 
 int migration_create(const struct migration_host *host, struct migration **out,
-		     struct gw_error *err)
+                     struct gw_error *err)
 {
 	struct migration *mig = calloc(1, sizeof(*mig));
 
@@ -74,7 +74,7 @@ void migration_set_status(struct migration *mig, enum migration_status status)
 	pthread_mutex_lock(&mig->lock);
 	/* Once cancelled it only ends. */
 	changed = mig->status != status &&
-		  !(mig->status == MIGRATION_CANCELLING && status <= MIGRATION_DEVICE);
+	          !(mig->status == MIGRATION_CANCELLING && status <= MIGRATION_DEVICE);
 	if (changed)
 		mig->status = status;
 	pthread_mutex_unlock(&mig->lock);
@@ -119,7 +119,7 @@ int migration_begin(struct migration *mig, bool incoming, struct gw_error *err)
 }
 
 int migration_spawn(struct migration *mig, void *(*run)(void *), const char *name,
-		    struct gw_error *err)
+                    struct gw_error *err)
 {
 	sigset_t all, old;
 	int r;
@@ -166,7 +166,7 @@ void migration_explain_cancel(struct migration *mig, struct gw_error *err)
 	pthread_mutex_lock(&mig->lock);
 	if (mig->cancelled && err->code == -ECANCELED)
 		error_set(err, -ECANCELED, "%s",
-			  mig->cancel_reason[0] ? mig->cancel_reason : "cancelled");
+		          mig->cancel_reason[0] ? mig->cancel_reason : "cancelled");
 	pthread_mutex_unlock(&mig->lock);
 }
 
@@ -180,7 +180,7 @@ void migration_finish(struct migration *mig, const struct gw_error *err)
 	if (err) {
 		mig->error = *err;
 		status = err->code == -ECANCELED && !mig->cancel_reason[0] ? MIGRATION_CANCELLED
-									    : MIGRATION_FAILED;
+		                                                           : MIGRATION_FAILED;
 	}
 	pthread_mutex_unlock(&mig->lock);
 	if (err && status == MIGRATION_FAILED)
@@ -244,7 +244,7 @@ static int set_uri(struct migration *mig, const char *uri, struct gw_error *err)
 {
 	if (strlen(uri) >= sizeof(mig->uri))
 		return error_set(err, -ENAMETOOLONG, "URI: longer than %zu bytes",
-				 sizeof(mig->uri) - 1);
+		                 sizeof(mig->uri) - 1);
 	strcpy(mig->uri, uri);
 	return transport_check_uri(uri, err);
 }
@@ -317,10 +317,11 @@ int migration_listen(struct migration *mig, const char *uri, struct gw_error *er
 	return r;
 }
 
-/* ---- parameters ------------------------------------------------------------------------------- */
+/* ---- parameters -------------------------------------------------------------------------------
+ */
 
 int migration_set_params(struct migration *mig, const struct gw_migrate_params *params,
-			 struct gw_error *err)
+                         struct gw_error *err)
 {
 	const struct {
 		const char *name;
@@ -341,8 +342,8 @@ int migration_set_params(struct migration *mig, const struct gw_migrate_params *
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
 		if (rows[i].value > rows[i].max)
 			return error_set(err, -EINVAL, "%s: %llu is more than %llu", rows[i].name,
-					 (unsigned long long)rows[i].value,
-					 (unsigned long long)rows[i].max);
+			                 (unsigned long long)rows[i].value,
+			                 (unsigned long long)rows[i].max);
 	pthread_mutex_lock(&mig->lock);
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
 		if (rows[i].value)

@@ -25,14 +25,14 @@ struct migration_host {
 	struct participant_list *(*participants)(void *opaque);
 	/* Calls `look` with the participants, if there are any, while none can come or go. */
 	void (*with_participants)(void *opaque,
-				  void (*look)(void *arg, const struct participant_list *list),
-				  void *arg);
+	                          void (*look)(void *arg, const struct participant_list *list),
+	                          void *arg);
 	/* (S) The machine's configuration as JSON; released with free(). NULL: out of memory. */
 	char *(*config)(void *opaque);
 	/* (S) Stops the vCPUs for a switchover or a save; *was_running: they ran. The VM's state
 	 * becomes `state`. Fails if the guest has meanwhile ended. */
 	int (*stop_guest)(void *opaque, enum gw_state state, bool *was_running,
-			  struct gw_error *err);
+	                  struct gw_error *err);
 	/* (S) Undoes stop_guest: runs or stays paused as before. */
 	void (*resume_guest)(void *opaque);
 	/* (S) From here on the guest may be running elsewhere: never resume by yourself. */
@@ -41,7 +41,7 @@ struct migration_host {
 	/* (D) Makes the machine from a configuration that has arrived (the map of host
 	 * resources applied) and gives its participants, in their power-on state. */
 	int (*build)(void *opaque, const char *config, struct participant_list **out,
-		     struct gw_error *err);
+	             struct gw_error *err);
 	/* (D) Everything is loaded and the devices run: vCPUs run, or the VM is paused. */
 	void (*start)(void *opaque, bool run);
 	/* (D) Throws away what build() made. */
@@ -52,7 +52,7 @@ struct migration_host {
 };
 
 int migration_create(const struct migration_host *host, struct migration **out,
-		     struct gw_error *err);
+                     struct gw_error *err);
 /* Cancels and waits. */
 void migration_destroy(struct migration *mig);
 
@@ -71,7 +71,7 @@ void migration_wait(struct migration *mig);
 bool migration_active(struct migration *mig);
 int migration_query(struct migration *mig, char **json, struct gw_error *err);
 int migration_set_params(struct migration *mig, const struct gw_migrate_params *params,
-			 struct gw_error *err);
+                         struct gw_error *err);
 void migration_get_params(struct migration *mig, struct gw_migrate_params *params);
 
 /* Synchronous, on the caller's thread; -EBUSY while a migration is active. */

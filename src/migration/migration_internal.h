@@ -18,12 +18,12 @@ struct migration {
 	pthread_mutex_t lock; /* guards all below */
 	pthread_cond_t ended;
 	bool active;
-	bool incoming;	  /* what is, or last was, active */
-	bool threaded;	  /* `thread` has to be joined */
+	bool incoming; /* what is, or last was, active */
+	bool threaded; /* `thread` has to be joined */
 	pthread_t thread;
-	int cancel_fd;	  /* eventfd: readable once cancelled */
+	int cancel_fd; /* eventfd: readable once cancelled */
 	bool cancelled;
-	bool handed_over; /* GO was said, or has come: nothing can be cancelled */
+	bool handed_over;               /* GO was said, or has come: nothing can be cancelled */
 	char cancel_reason[REASON_MAX]; /* "": the user asked */
 	enum migration_status status;
 	struct stats stats;
@@ -38,7 +38,7 @@ void migration_set_status(struct migration *mig, enum migration_status status);
 /* Becomes active; -EBUSY. `threaded` later by migration_spawn. */
 int migration_begin(struct migration *mig, bool incoming, struct gw_error *err);
 int migration_spawn(struct migration *mig, void *(*run)(void *), const char *name,
-		    struct gw_error *err);
+                    struct gw_error *err);
 /* No longer active. `err` NULL: it completed. Else it failed, or was cancelled by the user. */
 void migration_finish(struct migration *mig, const struct gw_error *err);
 /* No longer active, without a word: it did not even start, or is no migration but a save or

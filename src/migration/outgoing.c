@@ -35,7 +35,7 @@ struct outgoing {
 	struct reader reader; /* the destination's words */
 	struct sequence sequence;
 	struct gw_migrate_params params;
-	enum phase phase;	/* the last begun: what has to be undone */
+	enum phase phase; /* the last begun: what has to be undone */
 	int64_t slice_end;
 	int64_t pass_started;
 	uint64_t pass_bytes;
@@ -68,7 +68,7 @@ static int out_read(struct input *input, void *buf, size_t len, struct gw_error 
 }
 
 static void on_frame(void *opaque, uint16_t type, const struct participant *p, uint64_t bytes,
-		     uint64_t pages)
+                     uint64_t pages)
 {
 	struct outgoing *o = opaque;
 	struct stats *s = &o->mig->stats;
@@ -137,7 +137,7 @@ static void ask_why(struct outgoing *o, struct gw_error *err)
 }
 
 static int await_word(struct outgoing *o, enum frame_type type, uint64_t timeout_ms,
-		      struct gw_error *err)
+                      struct gw_error *err)
 {
 	int r;
 
@@ -145,7 +145,7 @@ static int await_word(struct outgoing *o, enum frame_type type, uint64_t timeout
 	r = heed_destination(o, err);
 	if (!r && o->reader.h.type != type)
 		r = error_set(err, -EPROTO, "destination: it says %s, not %s",
-			      frame_type_name(o->reader.h.type), frame_type_name(type));
+		              frame_type_name(o->reader.h.type), frame_type_name(type));
 	return r < 0 ? error_context(err, "waiting for \"%s\"", frame_type_name(type)) : 0;
 }
 
@@ -161,7 +161,7 @@ static int connect_and_greet(struct outgoing *o, struct gw_error *err)
 	};
 	autofree char *config = NULL;
 	int r = transport_connect(o->mig->uri, o->mig->cancel_fd, o->params.network_timeout_ms,
-				  &o->channel, err);
+	                          &o->channel, err);
 
 	if (!r)
 		r = writer_init(&o->writer, &o->output, o->sequence.list, &watch, err);
@@ -199,7 +199,7 @@ static int send_pass(struct outgoing *o, struct gw_error *err)
 			r = heed_destination(o, err);
 			if (!r)
 				r = error_set(err, -EPROTO, "destination: it says %s too early",
-					      frame_type_name(o->reader.h.type));
+				              frame_type_name(o->reader.h.type));
 		}
 	} while (!r && o->sequence.paused);
 	return r ? r : writer_flush(&o->writer, err);
@@ -214,8 +214,8 @@ static uint64_t downtime_budget(struct outgoing *o)
 	o->params = migration_params(o->mig);
 	pthread_mutex_lock(&o->mig->lock);
 	if (o->sample_bytes >= BANDWIDTH_SAMPLE) {
-		s->bandwidth = (uint64_t)((double)o->sample_bytes * 1e6 /
-					  (double)MAX(o->sample_us, 1));
+		s->bandwidth =
+		        (uint64_t)((double)o->sample_bytes * 1e6 / (double)MAX(o->sample_us, 1));
 		o->sample_bytes = 0;
 		o->sample_us = 0;
 	} else if (!s->bandwidth) {
@@ -229,7 +229,7 @@ static uint64_t downtime_budget(struct outgoing *o)
 }
 
 static void note_pending(struct outgoing *o, const struct participant_pending *pending,
-			 int64_t since)
+                         int64_t since)
 {
 	struct stats *s = &o->mig->stats;
 	uint64_t left = pending->precopy + pending->stop;
@@ -324,9 +324,10 @@ static int hand_over(struct outgoing *o, struct gw_error *err)
 	if (!r)
 		r = await_word(o, FRAME_RUNNING, o->params.switchover_timeout_ms, err);
 	if (r < 0)
-		error_append(err, "the guest was handed over and may be running at %s; it stays "
-				  "stopped here, for cont with force by whoever knows that it is not",
-			     mig->uri);
+		error_append(err,
+		             "the guest was handed over and may be running at %s; it stays "
+		             "stopped here, for cont with force by whoever knows that it is not",
+		             mig->uri);
 	pthread_mutex_lock(&mig->lock);
 	mig->stats.running = now_ms();
 	pthread_mutex_unlock(&mig->lock);
@@ -363,7 +364,8 @@ static void note_total(struct outgoing *o)
 	}
 }
 
-/* ---- all of it ---------------------------------------------------------------------------------- */
+/* ---- all of it ----------------------------------------------------------------------------------
+ */
 
 static int transfer(struct outgoing *o, struct gw_error *err)
 {
@@ -410,8 +412,7 @@ void *outgoing_thread(void *opaque)
 		.phase = PHASE_PREPARE,
 	};
 	struct gw_error err = { 0 };
-	int r = o.sequence.list ? transfer(&o, &err)
-				: error_set(&err, -ENODATA, "the VM is empty");
+	int r = o.sequence.list ? transfer(&o, &err) : error_set(&err, -ENODATA, "the VM is empty");
 
 	if (r < 0 && !o.handed_over)
 		go_back(&o, &err);

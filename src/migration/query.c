@@ -35,8 +35,7 @@ static bool add_ram(cJSON *root, const struct stats *s, int64_t ms)
 		{ "dirty-pages-rate", s->dirty_pages_rate },
 		{ "dirty-sync-count", s->rounds },
 		{ "page-size", PAGE_SIZE },
-		{ "pages-per-second",
-		  (s->normal_pages + s->zero_pages) * 1000 / seconds_1000 },
+		{ "pages-per-second", (s->normal_pages + s->zero_pages) * 1000 / seconds_1000 },
 		{ "precopy-bytes", s->bytes - in_downtime },
 		{ "downtime-bytes", in_downtime },
 		{ "postcopy-bytes", 0 },
@@ -46,11 +45,10 @@ static bool add_ram(cJSON *root, const struct stats *s, int64_t ms)
 
 	return ram && add_numbers(ram, numbers, ARRAY_SIZE(numbers)) &&
 	       cJSON_AddNumberToObject(ram, "mbps",
-				       (double)s->bytes * 8.0 / 1000.0 / (double)seconds_1000);
+	                               (double)s->bytes * 8.0 / 1000.0 / (double)seconds_1000);
 }
 
-static bool add_times(cJSON *root, const struct stats *s, enum migration_status status,
-		      int64_t now)
+static bool add_times(cJSON *root, const struct stats *s, enum migration_status status, int64_t now)
 {
 	const int64_t end = s->ended ? s->ended : now;
 	struct number numbers[4];
@@ -58,19 +56,20 @@ static bool add_times(cJSON *root, const struct stats *s, enum migration_status 
 
 	numbers[n++] = (struct number){ "total-time", (uint64_t)(end - s->started) };
 	if (s->setup_done)
-		numbers[n++] = (struct number){ "setup-time",
-						(uint64_t)(s->setup_done - s->started) };
+		numbers[n++] =
+		        (struct number){ "setup-time", (uint64_t)(s->setup_done - s->started) };
 	if (status == MIGRATION_COMPLETED && s->stopped)
-		numbers[n++] = (struct number){ "downtime", (uint64_t)((s->running ? s->running : end) -
-							   s->stopped) };
+		numbers[n++] =
+		        (struct number){ "downtime",
+			                 (uint64_t)((s->running ? s->running : end) - s->stopped) };
 	else
-		numbers[n++] = (struct number){ "expected-downtime",
-						(uint64_t)s->expected_downtime };
+		numbers[n++] =
+		        (struct number){ "expected-downtime", (uint64_t)s->expected_downtime };
 	return add_numbers(root, numbers, n);
 }
 
 static bool add_progress(cJSON *root, const struct stats *s, enum migration_status status,
-			 bool incoming)
+                         bool incoming)
 {
 	const int64_t now = now_ms();
 	cJSON *vfio;
@@ -117,8 +116,8 @@ int migration_query(struct migration *mig, char **json, struct gw_error *err)
 	pthread_mutex_unlock(&mig->lock);
 
 	ok = root && (status == MIGRATION_NONE ||
-		      (cJSON_AddStringToObject(root, "status", migration_status_name(status)) &&
-		       add_progress(root, &stats, status, incoming)));
+	              (cJSON_AddStringToObject(root, "status", migration_status_name(status)) &&
+	               add_progress(root, &stats, status, incoming)));
 	if (ok && error.code)
 		ok = cJSON_AddStringToObject(root, "error-desc", error.text);
 	if (ok)

@@ -41,13 +41,14 @@ int reader_next(struct reader *r, struct gw_error *err)
 		ret = r->input->read(r->input, r->payload, r->h.length, err);
 		if (ret < 0)
 			return error_context(err, "frame %u (%s, %s)", r->sequence,
-					     frame_type_name(r->h.type), reader_participant_name(r));
+			                     frame_type_name(r->h.type),
+			                     reader_participant_name(r));
 	}
 	ret = frame_check_payload(&r->h, r->payload, err);
 	if (ret < 0)
 		return r->h.participant < r->table_count
-			       ? error_context(err, "%s", reader_participant_name(r))
-			       : ret;
+		               ? error_context(err, "%s", reader_participant_name(r))
+		               : ret;
 	r->payload[r->h.length] = 0;
 	r->sequence++;
 	r->bytes += FRAME_HEADER_SIZE + r->h.length;
@@ -60,7 +61,7 @@ int reader_expect(struct reader *r, enum frame_type type, struct gw_error *err)
 
 	if (!ret && r->h.type != type)
 		ret = error_set(err, -EPROTO, "frame %u is %s, not %s", r->h.sequence,
-				frame_type_name(r->h.type), frame_type_name(type));
+		                frame_type_name(r->h.type), frame_type_name(type));
 	return ret;
 }
 
@@ -70,7 +71,7 @@ static int check_text(const struct reader *r, struct gw_error *err)
 	if (strlen((const char *)r->payload) == r->h.length)
 		return 0;
 	return error_set(err, -EPROTO, "frame %u (%s): NUL in text", r->h.sequence,
-			 frame_type_name(r->h.type));
+	                 frame_type_name(r->h.type));
 }
 
 int reader_begin(struct reader *r, const char **config, struct gw_error *err)
@@ -124,17 +125,18 @@ int reader_table(struct reader *r, struct gw_error *err)
 	if (!cJSON_IsArray(table) || cJSON_GetArraySize(table) > READER_PARTICIPANTS_MAX) {
 		cJSON_Delete(table);
 		return error_set(err, -EPROTO, "frame %u (table): not a list of participants",
-				 r->h.sequence);
+		                 r->h.sequence);
 	}
 	r->table_count = (uint32_t)cJSON_GetArraySize(table);
 	r->table = calloc(r->table_count + 1, sizeof(r->table[0]));
 	if (!r->table)
 		ret = error_set(err, -ENOMEM, "stream: out of memory");
-	cJSON_ArrayForEach(row, table) {
+	cJSON_ArrayForEach(row, table)
+	{
 		if (ret || read_row(row, &r->table[n++]))
 			continue;
 		ret = error_set(err, -EPROTO, "frame %u (table): row %u is no participant",
-				r->h.sequence, n - 1);
+		                r->h.sequence, n - 1);
 	}
 	cJSON_Delete(table);
 	return ret;
@@ -148,17 +150,18 @@ int reader_match(struct reader *r, struct participant_list *list, struct gw_erro
 
 		for (uint32_t j = 0; j < i; j++)
 			if (!strcmp(r->table[j].name, row->name))
-				return error_set(err, -EPROTO, "%s is in the table twice", row->name);
+				return error_set(err, -EPROTO, "%s is in the table twice",
+				                 row->name);
 		if (!p)
 			return error_set(err, -ENOENT, "%s (%s): this machine has no such thing",
-					 row->name, row->kind);
+			                 row->name, row->kind);
 		if (strcmp(p->ops->kind, row->kind))
 			return error_set(err, -EINVAL, "%s: is %s there and %s here", row->name,
-					 row->kind, p->ops->kind);
+			                 row->kind, p->ops->kind);
 		if (p->ops->version != row->version)
 			return error_set(err, -EPROTONOSUPPORT,
-					 "%s (%s): version %u there, and %u here", row->name,
-					 row->kind, row->version, p->ops->version);
+			                 "%s (%s): version %u there, and %u here", row->name,
+			                 row->kind, row->version, p->ops->version);
 	}
 	for (const struct participant *p = list->first; p; p = p->next) {
 		bool found = false;
@@ -167,7 +170,7 @@ int reader_match(struct reader *r, struct participant_list *list, struct gw_erro
 			found = r->table[i].p == p;
 		if (!found)
 			return error_set(err, -ENOENT, "%s (%s): its state does not come", p->name,
-					 p->ops->kind);
+			                 p->ops->kind);
 	}
 	return 0;
 }
@@ -194,7 +197,7 @@ static int deliver(struct reader *r, const struct table_row *row, struct gw_erro
 		if (!p->ops->load_pages || len < 8 || (len - 8) % PAGE_SIZE)
 			break;
 		return p->ops->load_pages(p, payload_u64(r, 0), r->payload + 8,
-					  (len - 8) / PAGE_SIZE, err);
+		                          (len - 8) / PAGE_SIZE, err);
 	case FRAME_ZERO:
 		if (!p->ops->load_pages || len != 16)
 			break;
@@ -211,11 +214,11 @@ int reader_deliver(struct reader *r, struct gw_error *err)
 
 	if (r->h.participant >= r->table_count)
 		return error_set(err, -EPROTO, "frame %u (%s): there is no participant %u",
-				 r->h.sequence, frame_type_name(r->h.type), r->h.participant);
+		                 r->h.sequence, frame_type_name(r->h.type), r->h.participant);
 	ret = deliver(r, &r->table[r->h.participant], err);
 	return ret < 0 ? error_context(err, "%s: load: frame %u (%s)", reader_participant_name(r),
-				       r->h.sequence, frame_type_name(r->h.type))
-		       : 0;
+	                               r->h.sequence, frame_type_name(r->h.type))
+	               : 0;
 }
 
 int reader_end(const struct reader *r, bool *run, struct gw_error *err)
@@ -223,13 +226,14 @@ int reader_end(const struct reader *r, bool *run, struct gw_error *err)
 	struct frame_end end;
 
 	if (r->h.length != sizeof(end))
-		return error_set(err, -EPROTO, "frame %u (end): %u bytes", r->h.sequence, r->h.length);
+		return error_set(err, -EPROTO, "frame %u (end): %u bytes", r->h.sequence,
+		                 r->h.length);
 	memcpy(&end, r->payload, sizeof(end));
 	if (le64toh(end.frames) != r->h.sequence ||
 	    le64toh(end.bytes) != r->bytes - FRAME_HEADER_SIZE - r->h.length)
 		return error_set(err, -EPROTO, "frame %u (end): counts %llu frames, %llu bytes",
-				 r->h.sequence, (unsigned long long)le64toh(end.frames),
-				 (unsigned long long)le64toh(end.bytes));
+		                 r->h.sequence, (unsigned long long)le64toh(end.frames),
+		                 (unsigned long long)le64toh(end.bytes));
 	*run = le32toh(end.run) == 1;
 	return 0;
 }

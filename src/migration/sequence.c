@@ -14,8 +14,11 @@
  * that it is ready, and the source lets go: nothing after that is undone.
  * Destination: the guest runs after RUN.
  */
-#define ALL(a, b, c, d, e, f, g) { PARTICIPANT_##a, PARTICIPANT_##b, PARTICIPANT_##c, \
-	PARTICIPANT_##d, PARTICIPANT_##e, PARTICIPANT_##f, PARTICIPANT_##g }
+#define ALL(a, b, c, d, e, f, g)                                                                   \
+	{                                                                                          \
+		PARTICIPANT_##a, PARTICIPANT_##b, PARTICIPANT_##c, PARTICIPANT_##d,                \
+		        PARTICIPANT_##e, PARTICIPANT_##f, PARTICIPANT_##g                          \
+	}
 
 static int call_prepare(struct sequence *s, struct participant *p, struct gw_error *err);
 static int call_iterate(struct sequence *s, struct participant *p, struct gw_error *err);
@@ -39,36 +42,36 @@ static const struct phase_row {
 } phases[PHASES] = {
 	/* RAM first: no page that a device dirties while it gets ready is missed. */
 	[PHASE_PREPARE] = { "prepare", call_prepare, PHASE_ROLLBACK,
-			    ALL(RAM, BOOT, CHIP, DEVICE, PASSTHROUGH, VCPU, CLOCK) },
+	                    ALL(RAM, BOOT, CHIP, DEVICE, PASSTHROUGH, VCPU, CLOCK) },
 	[PHASE_ITERATE] = { "iterate", call_iterate, PHASE_ROLLBACK,
-			    ALL(BOOT, RAM, CHIP, DEVICE, PASSTHROUGH, VCPU, CLOCK) },
+	                    ALL(BOOT, RAM, CHIP, DEVICE, PASSTHROUGH, VCPU, CLOCK) },
 	[PHASE_QUIESCE] = { "quiesce", call_quiesce, PHASE_ROLLBACK,
-			    ALL(PASSTHROUGH, DEVICE, CHIP, VCPU, CLOCK, RAM, BOOT) },
+	                    ALL(PASSTHROUGH, DEVICE, CHIP, VCPU, CLOCK, RAM, BOOT) },
 	[PHASE_STOP] = { "stop", call_stop, PHASE_ROLLBACK,
-			 ALL(PASSTHROUGH, DEVICE, CHIP, VCPU, CLOCK, RAM, BOOT) },
+	                 ALL(PASSTHROUGH, DEVICE, CHIP, VCPU, CLOCK, RAM, BOOT) },
 	/* vCPUs behind all that can raise an interrupt in them. */
 	[PHASE_SAVE] = { "save", call_save, PHASE_ROLLBACK,
-			 ALL(BOOT, RAM, CHIP, DEVICE, PASSTHROUGH, VCPU, CLOCK) },
+	                 ALL(BOOT, RAM, CHIP, DEVICE, PASSTHROUGH, VCPU, CLOCK) },
 	[PHASE_FINISH] = { "finish", call_finish, PHASE_FINISH,
-			   ALL(PASSTHROUGH, DEVICE, CHIP, VCPU, CLOCK, RAM, BOOT) },
+	                   ALL(PASSTHROUGH, DEVICE, CHIP, VCPU, CLOCK, RAM, BOOT) },
 	/* RAM last: tracking ends when nobody else needs it. */
 	[PHASE_ROLLBACK] = { "rollback", call_rollback, PHASE_ROLLBACK,
-			     ALL(CLOCK, VCPU, CHIP, DEVICE, PASSTHROUGH, RAM, BOOT) },
+	                     ALL(CLOCK, VCPU, CHIP, DEVICE, PASSTHROUGH, RAM, BOOT) },
 
 	[PHASE_BEGIN_LOAD] = { "begin-load", call_begin_load, PHASE_DISCARD,
-			       ALL(BOOT, RAM, CHIP, DEVICE, PASSTHROUGH, VCPU, CLOCK) },
+	                       ALL(BOOT, RAM, CHIP, DEVICE, PASSTHROUGH, VCPU, CLOCK) },
 	/* Records come in the source's order; this row only names the phase and its undoing. */
 	[PHASE_LOAD] = { "load", call_load, PHASE_DISCARD,
-			 ALL(BOOT, RAM, CHIP, DEVICE, PASSTHROUGH, VCPU, CLOCK) },
+	                 ALL(BOOT, RAM, CHIP, DEVICE, PASSTHROUGH, VCPU, CLOCK) },
 	[PHASE_SETTLE] = { "settle", call_settle, PHASE_DISCARD,
-			   ALL(BOOT, RAM, CHIP, DEVICE, PASSTHROUGH, VCPU, CLOCK) },
+	                   ALL(BOOT, RAM, CHIP, DEVICE, PASSTHROUGH, VCPU, CLOCK) },
 	/* Two passes over all devices: none starts DMA before all answer it. */
 	[PHASE_ANSWER_DMA] = { "answer-dma", call_answer_dma, PHASE_DISCARD,
-			       ALL(BOOT, RAM, CHIP, DEVICE, PASSTHROUGH, VCPU, CLOCK) },
+	                       ALL(BOOT, RAM, CHIP, DEVICE, PASSTHROUGH, VCPU, CLOCK) },
 	[PHASE_RUN] = { "run", call_run, PHASE_DISCARD,
-			ALL(BOOT, RAM, CHIP, DEVICE, PASSTHROUGH, VCPU, CLOCK) },
+	                ALL(BOOT, RAM, CHIP, DEVICE, PASSTHROUGH, VCPU, CLOCK) },
 	[PHASE_DISCARD] = { "discard", call_discard, PHASE_DISCARD,
-			    ALL(CLOCK, VCPU, CHIP, DEVICE, PASSTHROUGH, RAM, BOOT) },
+	                    ALL(CLOCK, VCPU, CHIP, DEVICE, PASSTHROUGH, RAM, BOOT) },
 };
 
 const char *phase_name(enum phase phase)
@@ -168,9 +171,9 @@ static int call_discard(struct sequence *s, struct participant *p, struct gw_err
 
 /* Calls `each` in the phase's order; stops where it does not give 0. */
 static int for_each(struct sequence *s, enum phase phase,
-		    int (*each)(struct sequence *s, enum phase phase, struct participant *p,
-				struct gw_error *err),
-		    struct gw_error *err)
+                    int (*each)(struct sequence *s, enum phase phase, struct participant *p,
+                                struct gw_error *err),
+                    struct gw_error *err)
 {
 	for (size_t c = 0; c < PARTICIPANT_CLASSES; c++) {
 		for (struct participant *p = s->list->first; p; p = p->next) {
@@ -187,7 +190,7 @@ static int for_each(struct sequence *s, enum phase phase,
 }
 
 static int run_one(struct sequence *s, enum phase phase, struct participant *p,
-		   struct gw_error *err)
+                   struct gw_error *err)
 {
 	int r = phases[phase].call(s, p, err);
 
@@ -208,7 +211,7 @@ int sequence_run(struct sequence *s, enum phase phase, struct gw_error *err)
 }
 
 static int run_anyway(struct sequence *s, enum phase phase, struct participant *p,
-		    struct gw_error *err)
+                      struct gw_error *err)
 {
 	struct gw_error own = { 0 };
 
@@ -235,7 +238,7 @@ void sequence_undo(struct sequence *s, enum phase failed, struct gw_error *err)
 }
 
 int sequence_pending(struct sequence *s, enum pending_effort effort,
-		     struct participant_pending *out, struct gw_error *err)
+                     struct participant_pending *out, struct gw_error *err)
 {
 	*out = (struct participant_pending){ 0 };
 	for (struct participant *p = s->list->first; p; p = p->next) {
@@ -252,7 +255,7 @@ int sequence_pending(struct sequence *s, enum pending_effort effort,
 }
 
 const char *sequence_blocker(const struct participant_list *list,
-			     void (*each)(void *opaque, const char *why), void *opaque)
+                             void (*each)(void *opaque, const char *why), void *opaque)
 {
 	const char *first = NULL;
 

@@ -33,10 +33,10 @@ struct sequence {
 	const struct log *log;
 	struct participant_list *list;
 	struct sink *sink; /* source */
-	bool live;	   /* source: the guest runs at first, iterate() is called */
-	bool goes_on;	   /* source: after finish the guest goes on here */
-	bool begun;	   /* there is something to undo */
-	bool paused;	   /* PHASE_ITERATE: the sink stopped it before all were through */
+	bool live;         /* source: the guest runs at first, iterate() is called */
+	bool goes_on;      /* source: after finish the guest goes on here */
+	bool begun;        /* there is something to undo */
+	bool paused;       /* PHASE_ITERATE: the sink stopped it before all were through */
 };
 
 /* Runs one phase over all participants, class by class as the table says. On failure the error
@@ -54,11 +54,11 @@ void sequence_run_all(struct sequence *s, enum phase phase, struct gw_error *err
 
 /* All that is still to be sent; `not_yet` if any says so. */
 int sequence_pending(struct sequence *s, enum pending_effort effort,
-		     struct participant_pending *out, struct gw_error *err);
+                     struct participant_pending *out, struct gw_error *err);
 
 /* The reason why a participant cannot be saved or moved, or NULL. Calls `each` for all of them
  * where it is given. */
 const char *sequence_blocker(const struct participant_list *list,
-			     void (*each)(void *opaque, const char *why), void *opaque);
+                             void (*each)(void *opaque, const char *why), void *opaque);
 
 #endif

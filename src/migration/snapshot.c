@@ -75,15 +75,15 @@ char *manifest_print(const struct snapshot_manifest *m, const char *config)
 	char *text = NULL;
 	uint64_t sum;
 	bool ok = root && cJSON_AddStringToObject(root, "format", FORMAT) &&
-		  cJSON_AddNumberToObject(root, "version", m->version) &&
-		  cJSON_AddStringToObject(root, "architecture", frame_machine_name(m->machine)) &&
-		  cJSON_AddNumberToObject(root, "machine", m->machine) &&
-		  add_file(root, "state", m->state_size, &m->state_sum) &&
-		  add_file(root, "memory.sums", m->sums_size, &m->sums_sum) &&
-		  add_file(root, "memory", m->memory_size, NULL) &&
-		  add_ranges(cJSON_GetObjectItemCaseSensitive(root, "memory"), m) &&
-		  parsed && cJSON_AddItemToObject(root, "config", parsed) &&
-		  sum_manifest(root, &sum) && add_sum(root, "check", sum);
+	          cJSON_AddNumberToObject(root, "version", m->version) &&
+	          cJSON_AddStringToObject(root, "architecture", frame_machine_name(m->machine)) &&
+	          cJSON_AddNumberToObject(root, "machine", m->machine) &&
+	          add_file(root, "state", m->state_size, &m->state_sum) &&
+	          add_file(root, "memory.sums", m->sums_size, &m->sums_sum) &&
+	          add_file(root, "memory", m->memory_size, NULL) &&
+	          add_ranges(cJSON_GetObjectItemCaseSensitive(root, "memory"), m) && parsed &&
+	          cJSON_AddItemToObject(root, "config", parsed) && sum_manifest(root, &sum) &&
+	          add_sum(root, "check", sum);
 
 	if (ok)
 		text = cJSON_Print(root);
@@ -142,11 +142,10 @@ static int read_range(const cJSON *row, struct snapshot_manifest *m, struct gw_e
 	if (m->range_count == SNAPSHOT_RANGES_MAX || !cJSON_IsString(name) ||
 	    strlen(name->valuestring) >= sizeof(r->participant) ||
 	    !get_number(row, "gpa", &r->gpa) || !get_number(row, "size", &r->size) ||
-	    !get_number(row, "offset", &r->offset) ||
-	    (r->gpa | r->size | r->offset) % PAGE_SIZE || !r->size ||
-	    r->size > m->memory_size || r->offset > m->memory_size - r->size)
+	    !get_number(row, "offset", &r->offset) || (r->gpa | r->size | r->offset) % PAGE_SIZE ||
+	    !r->size || r->size > m->memory_size || r->offset > m->memory_size - r->size)
 		return error_set(err, -EBADMSG, "manifest.json: memory.ranges[%u] cannot be",
-				 m->range_count);
+		                 m->range_count);
 	strcpy(r->participant, name->valuestring);
 	m->range_count++;
 	return 0;
@@ -171,11 +170,12 @@ static int read_manifest(const cJSON *root, struct snapshot_manifest *m, struct 
 	m->machine = (uint32_t)machine;
 	if (version != SNAPSHOT_VERSION)
 		return error_set(err, -EPROTONOSUPPORT, "manifest.json: version %llu, not %d",
-				 (unsigned long long)version, SNAPSHOT_VERSION);
+		                 (unsigned long long)version, SNAPSHOT_VERSION);
 	if (m->sums_size != DIV_ROUND_UP(m->memory_size, (uint64_t)SNAPSHOT_BLOCK) * 8)
-		return error_set(err, -EBADMSG, "manifest.json: memory.sums is not as long as memory");
-	cJSON_ArrayForEach(row, cJSON_GetObjectItemCaseSensitive(memory, "ranges"))
-		r = r ? r : read_range(row, m, err);
+		return error_set(err, -EBADMSG,
+		                 "manifest.json: memory.sums is not as long as memory");
+	cJSON_ArrayForEach(row, cJSON_GetObjectItemCaseSensitive(memory, "ranges")) r =
+	        r ? r : read_range(row, m, err);
 	return r;
 }
 
@@ -203,7 +203,8 @@ int manifest_read(int dir_fd, struct snapshot_manifest *m, struct gw_error *err)
 	return r;
 }
 
-/* ---- files and their checksums ---------------------------------------------------------------- */
+/* ---- files and their checksums ----------------------------------------------------------------
+ */
 
 int snapshot_open(int dir_fd, const char *name, uint64_t size, struct gw_error *err)
 {
@@ -215,7 +216,7 @@ int snapshot_open(int dir_fd, const char *name, uint64_t size, struct gw_error *
 	if (fstat(fd, &st) < 0 || (uint64_t)st.st_size != size) {
 		close(fd);
 		return error_set(err, -EBADMSG, "%s: %lld bytes, the manifest says %llu", name,
-				 (long long)st.st_size, (unsigned long long)size);
+		                 (long long)st.st_size, (unsigned long long)size);
 	}
 	return fd;
 }
@@ -269,7 +270,7 @@ static bool is_hole(int fd, uint64_t at, uint64_t len)
 }
 
 static int verify_blocks(int fd, const struct snapshot_manifest *m, const uint64_t *sums,
-			 struct gw_error *err)
+                         struct gw_error *err)
 {
 	autofree uint8_t *buf = malloc(SNAPSHOT_BLOCK);
 	autofree uint8_t *zeros = calloc(1, SNAPSHOT_BLOCK);
@@ -288,19 +289,19 @@ static int verify_blocks(int fd, const struct snapshot_manifest *m, const uint64
 			r = io_pread_full(fd, buf, len, (off_t)at);
 			if (r < 0)
 				return error_set_sys(err, r, "memory: at offset %llu",
-						     (unsigned long long)at);
+				                     (unsigned long long)at);
 			sum = snapshot_sum_block(buf, len);
 		}
 		if (sum != le64toh(sums[i]))
 			return error_set(err, -EBADMSG,
-					 "memory: block at offset %llu damaged (checksum mismatch)",
-					 (unsigned long long)at);
+			                 "memory: block at offset %llu damaged (checksum mismatch)",
+			                 (unsigned long long)at);
 	}
 	return 0;
 }
 
 int snapshot_verify_memory(int dir_fd, int memory_fd, const struct snapshot_manifest *m,
-			   struct gw_error *err)
+                           struct gw_error *err)
 {
 	autoclose int fd = snapshot_open(dir_fd, "memory.sums", m->sums_size, err);
 	autofree uint64_t *sums = malloc(m->sums_size + 8);

@@ -45,7 +45,7 @@ int snapshot_sum_file(int fd, const char *name, uint64_t *sum, struct gw_error *
 /* Checks `state` and each block of `memory`, by `memory.sums`. Holes are not read. */
 int snapshot_verify_state(int fd, const struct snapshot_manifest *m, struct gw_error *err);
 int snapshot_verify_memory(int dir_fd, int memory_fd, const struct snapshot_manifest *m,
-			   struct gw_error *err);
+                           struct gw_error *err);
 /* The sum of a block of zeros, which holes are. */
 uint64_t snapshot_sum_block(const void *block, uint64_t len);
 

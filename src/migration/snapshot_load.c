@@ -46,7 +46,8 @@ static int open_and_verify(struct load *l, const char *dir, struct gw_error *err
 		return r;
 	if (m->machine != frame_machine())
 		return error_set(err, -ENOEXEC, "a snapshot of a guest for %s, and this is %s",
-				 frame_machine_name(m->machine), frame_machine_name(frame_machine()));
+		                 frame_machine_name(m->machine),
+		                 frame_machine_name(frame_machine()));
 	r = l->state_fd = snapshot_open(l->dir_fd, "state", m->state_size, err);
 	if (r >= 0)
 		r = l->memory_fd = snapshot_open(l->dir_fd, "memory", m->memory_size, err);

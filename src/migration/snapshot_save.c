@@ -38,7 +38,7 @@ struct save {
 /* Pages follow each other in `memory` as they come; what touches the range before it, in both
  * address spaces, lengthens that one. */
 static int note_range(struct save *s, const struct participant *p, uint64_t gpa, uint64_t size,
-		      struct gw_error *err)
+                      struct gw_error *err)
 {
 	struct snapshot_manifest *m = &s->manifest;
 	struct snapshot_range *last = m->range_count ? &m->ranges[m->range_count - 1] : NULL;
@@ -48,7 +48,7 @@ static int note_range(struct save *s, const struct participant *p, uint64_t gpa,
 	} else {
 		if (m->range_count == SNAPSHOT_RANGES_MAX)
 			return error_set(err, -ENOSPC, "memory: more than %d ranges",
-					 SNAPSHOT_RANGES_MAX);
+			                 SNAPSHOT_RANGES_MAX);
 		last = &m->ranges[m->range_count++];
 		snprintf(last->participant, sizeof(last->participant), "%s", p->name);
 		last->gpa = gpa;
@@ -60,7 +60,7 @@ static int note_range(struct save *s, const struct participant *p, uint64_t gpa,
 }
 
 static int save_pages(struct sink *sink, struct participant *p, uint64_t gpa, const void *hva,
-		      size_t count, struct gw_error *err)
+                      size_t count, struct gw_error *err)
 {
 	struct save *s = container_of(sink, struct save, sink);
 	const uint8_t *from = hva;
@@ -77,7 +77,7 @@ static int save_pages(struct sink *sink, struct participant *p, uint64_t gpa, co
 		while (i + n < count && n < 256 && !page_is_zero(from + (i + n) * PAGE_SIZE))
 			n++;
 		r = io_pwrite_full(s->memory_fd, from + i * PAGE_SIZE, n * PAGE_SIZE,
-				   (off_t)(offset + i * PAGE_SIZE));
+		                   (off_t)(offset + i * PAGE_SIZE));
 		if (r < 0)
 			error_set_sys(err, r, "%s/memory", s->tmp);
 		i += n;
@@ -86,12 +86,12 @@ static int save_pages(struct sink *sink, struct participant *p, uint64_t gpa, co
 }
 
 static int save_record(struct sink *sink, struct participant *p, uint16_t type, const void *head,
-		       size_t head_len, const void *body, size_t body_len, struct gw_error *err)
+                       size_t head_len, const void *body, size_t body_len, struct gw_error *err)
 {
 	struct save *s = container_of(sink, struct save, sink);
 
 	return s->writer.sink.ops->record(&s->writer.sink, p, type, head, head_len, body, body_len,
-					  err);
+	                                  err);
 }
 
 static const struct sink_ops save_sink_ops = { .record = save_record, .pages = save_pages };
@@ -103,8 +103,8 @@ static int write_sums(struct save *s, struct gw_error *err)
 	uint64_t blocks = DIV_ROUND_UP(m->memory_size, (uint64_t)SNAPSHOT_BLOCK);
 	autofree uint64_t *sums = calloc(blocks + 1, 8);
 	autofree uint8_t *buf = malloc(SNAPSHOT_BLOCK);
-	autoclose int fd = openat(s->dir_fd, "memory.sums", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
-				  0600);
+	autoclose int fd =
+	        openat(s->dir_fd, "memory.sums", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	int r = 0;
 
 	if (!sums || !buf)
@@ -241,7 +241,8 @@ static void remove_files(struct save *s)
 	rmdir(s->tmp);
 }
 
-/* ---- the guest --------------------------------------------------------------------------------- */
+/* ---- the guest ---------------------------------------------------------------------------------
+ */
 
 static int save_guest(struct save *s, const char *config, struct gw_error *err)
 {

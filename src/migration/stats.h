@@ -20,16 +20,16 @@ const char *migration_status_name(enum migration_status status);
 
 /* Guarded by the migration's lock. Bytes and pages; times in ms of the monotonic clock. */
 struct stats {
-	uint64_t bytes;		  /* all that was sent */
-	uint64_t normal_pages;	  /* sent with their data */
+	uint64_t bytes;        /* all that was sent */
+	uint64_t normal_pages; /* sent with their data */
 	uint64_t zero_pages;
-	uint64_t device_bytes;	  /* of passthrough devices' records */
-	uint64_t remaining;	  /* at the last look */
+	uint64_t device_bytes; /* of passthrough devices' records */
+	uint64_t remaining;    /* at the last look */
 	uint64_t total_ram;
-	uint64_t rounds;	  /* dirty syncs */
+	uint64_t rounds;           /* dirty syncs */
 	uint64_t dirty_pages_rate; /* pages/s between the last two syncs */
-	uint64_t bandwidth;	  /* bytes/s, over the last pass that says something */
-	uint64_t bytes_at_stop;	  /* `bytes` when the guest was stopped */
+	uint64_t bandwidth;        /* bytes/s, over the last pass that says something */
+	uint64_t bytes_at_stop;    /* `bytes` when the guest was stopped */
 	int64_t started, setup_done, stopped, ended;
 	int64_t running; /* when the destination said so */
 	int64_t expected_downtime;

@@ -119,7 +119,7 @@ static void tune_tcp(int fd, uint64_t timeout_ms)
 }
 
 static int finish_connect(int fd, const struct sockaddr *sa, socklen_t len, int cancel_fd,
-			  uint64_t timeout_ms)
+                          uint64_t timeout_ms)
 {
 	int code = 0, r;
 	socklen_t size = sizeof(code);
@@ -138,8 +138,8 @@ static int finish_connect(int fd, const struct sockaddr *sa, socklen_t len, int 
 
 /* Tries each address that the name has; `use` connects to or binds it. */
 static int try_addresses(const struct address *address, bool passive,
-			 int (*use)(int fd, const struct sockaddr *sa, socklen_t len, void *opaque),
-			 void *opaque)
+                         int (*use)(int fd, const struct sockaddr *sa, socklen_t len, void *opaque),
+                         void *opaque)
 {
 	struct addrinfo hints = {
 		.ai_socktype = SOCK_STREAM,
@@ -191,7 +191,7 @@ static int use_bind(int fd, const struct sockaddr *sa, socklen_t len, void *opaq
 }
 
 int transport_connect(const char *uri, int cancel_fd, uint64_t timeout_ms, struct channel *out,
-		      struct gw_error *err)
+                      struct gw_error *err)
 {
 	struct connecting c = { cancel_fd, timeout_ms };
 	struct address address;
@@ -202,7 +202,8 @@ int transport_connect(const char *uri, int cancel_fd, uint64_t timeout_ms, struc
 	if (address.is_unix) {
 		fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 		r = fd < 0 ? -errno
-			   : use_connect(fd, (struct sockaddr *)&address.un, sizeof(address.un), &c);
+		           : use_connect(fd, (struct sockaddr *)&address.un, sizeof(address.un),
+		                         &c);
 		if (r < 0 && fd >= 0)
 			close(fd);
 	} else {
@@ -257,7 +258,7 @@ int transport_listen(const char *uri, int *out, struct gw_error *err)
 }
 
 int transport_accept(int listen_fd, int cancel_fd, uint64_t timeout_ms, struct channel *out,
-		     struct gw_error *err)
+                     struct gw_error *err)
 {
 	for (;;) {
 		int r = wait_for(listen_fd, POLLIN, cancel_fd, -1);
@@ -272,8 +273,8 @@ int transport_accept(int listen_fd, int cancel_fd, uint64_t timeout_ms, struct c
 			return error_set_sys(err, -errno, "accept");
 		tune_tcp(fd, timeout_ms);
 		*out = (struct channel){ .fd = fd,
-					 .cancel_fd = cancel_fd,
-					 .stall_ms = (int)timeout_ms };
+			                 .cancel_fd = cancel_fd,
+			                 .stall_ms = (int)timeout_ms };
 		return 0;
 	}
 }
@@ -306,7 +307,8 @@ int channel_write(struct channel *ch, struct iovec *iov, int count, struct gw_er
 		}
 		r = count ? wait_for(ch->fd, POLLOUT, ch->cancel_fd, ch->stall_ms) : 0;
 		if (r == -ETIMEDOUT)
-			return error_set(err, r, "the peer has taken nothing for %d ms", ch->stall_ms);
+			return error_set(err, r, "the peer has taken nothing for %d ms",
+			                 ch->stall_ms);
 		if (r < 0)
 			return error_set_sys(err, r, "send");
 	}
@@ -332,7 +334,7 @@ int channel_read(struct channel *ch, void *buf, size_t len, int timeout_ms, stru
 			return error_set_sys(err, -errno, "connection lost: receive");
 		if (n == 0)
 			return error_set(err, done ? -EPIPE : -ENODATA,
-					 "connection lost: the peer has closed it");
+			                 "connection lost: the peer has closed it");
 		done += (size_t)n;
 	}
 	return 0;

@@ -15,19 +15,19 @@
 
 struct channel {
 	int fd;
-	int cancel_fd;	 /* readable: -ECANCELED; -1: cannot be cancelled any more */
-	int stall_ms;	 /* a write without progress for this long: -ETIMEDOUT */
+	int cancel_fd; /* readable: -ECANCELED; -1: cannot be cancelled any more */
+	int stall_ms;  /* a write without progress for this long: -ETIMEDOUT */
 };
 
 /* Checks a URI without doing anything. -EINVAL. */
 int transport_check_uri(const char *uri, struct gw_error *err);
 
 int transport_connect(const char *uri, int cancel_fd, uint64_t timeout_ms, struct channel *out,
-		      struct gw_error *err);
+                      struct gw_error *err);
 /* A listening socket; and one connection from it. */
 int transport_listen(const char *uri, int *fd, struct gw_error *err);
 int transport_accept(int listen_fd, int cancel_fd, uint64_t timeout_ms, struct channel *out,
-		     struct gw_error *err);
+                     struct gw_error *err);
 
 /* All of iov, which is changed meanwhile. */
 int channel_write(struct channel *ch, struct iovec *iov, int count, struct gw_error *err);

@@ -30,7 +30,7 @@ int writer_flush(struct writer *w, struct gw_error *err)
 }
 
 static int put(struct writer *w, const uint8_t *header, const void *head, size_t head_len,
-	       const void *body, size_t body_len, struct gw_error *err)
+               const void *body, size_t body_len, struct gw_error *err)
 {
 	struct iovec iov[4] = {
 		{ w->buffer, w->buffered },
@@ -52,8 +52,8 @@ static int put(struct writer *w, const uint8_t *header, const void *head, size_t
 }
 
 int writer_frame(struct writer *w, enum frame_type type, uint16_t record,
-		 const struct participant *p, const void *head, size_t head_len, const void *body,
-		 size_t body_len, struct gw_error *err)
+                 const struct participant *p, const void *head, size_t head_len, const void *body,
+                 size_t body_len, struct gw_error *err)
 {
 	struct frame_header h = {
 		.type = (uint16_t)type,
@@ -68,7 +68,7 @@ int writer_frame(struct writer *w, enum frame_type type, uint16_t record,
 
 	if (head_len + body_len > FRAME_PAYLOAD_MAX)
 		return error_set(err, -EMSGSIZE, "frame %u (%s): %zu bytes", w->sequence,
-				 frame_type_name(type), head_len + body_len);
+		                 frame_type_name(type), head_len + body_len);
 	h.sum = frame_sum(head, head_len, body, body_len);
 	frame_encode(&h, header);
 	r = put(w, header, head, head_len, body, body_len, err);
@@ -92,14 +92,15 @@ static struct writer *writer_of(struct sink *sink)
 	return container_of(sink, struct writer, sink);
 }
 
-static int sink_put_record(struct sink *sink, struct participant *p, uint16_t type, const void *head,
-			   size_t head_len, const void *body, size_t body_len, struct gw_error *err)
+static int sink_put_record(struct sink *sink, struct participant *p, uint16_t type,
+                           const void *head, size_t head_len, const void *body, size_t body_len,
+                           struct gw_error *err)
 {
 	if (head_len + body_len > RECORD_MAX)
 		return error_set(err, -EMSGSIZE, "record of %zu bytes, more than %u",
-				 head_len + body_len, RECORD_MAX);
+		                 head_len + body_len, RECORD_MAX);
 	return writer_frame(writer_of(sink), FRAME_RECORD, type, p, head, head_len, body, body_len,
-			    err);
+	                    err);
 }
 
 bool page_is_zero(const void *page)
@@ -114,7 +115,7 @@ bool page_is_zero(const void *page)
 }
 
 static int put_zero(struct writer *w, struct participant *p, uint64_t gpa, size_t count,
-		    struct gw_error *err)
+                    struct gw_error *err)
 {
 	uint64_t head[2] = { htole64(gpa), htole64(count) };
 
@@ -123,7 +124,7 @@ static int put_zero(struct writer *w, struct participant *p, uint64_t gpa, size_
 
 /* `count` pages that lie in w->pages. */
 static int put_pages(struct writer *w, struct participant *p, uint64_t gpa, size_t count,
-		     struct gw_error *err)
+                     struct gw_error *err)
 {
 	uint64_t head = htole64(gpa);
 	int r;
@@ -134,14 +135,14 @@ static int put_pages(struct writer *w, struct participant *p, uint64_t gpa, size
 	if (r < 0)
 		return r;
 	return writer_frame(w, FRAME_PAGES, 0, p, &head, sizeof(head), w->pages, count * PAGE_SIZE,
-			    err);
+	                    err);
 }
 
 /* Pages are copied: checksum and data must be of one instant, and a running guest may be
  * writing. What it writes after the copy, or after the look for zeros, is dirty again and comes
  * later. */
 static int sink_put_pages(struct sink *sink, struct participant *p, uint64_t gpa, const void *hva,
-			  size_t count, struct gw_error *err)
+                          size_t count, struct gw_error *err)
 {
 	struct writer *w = writer_of(sink);
 	const uint8_t *from = hva;
@@ -190,7 +191,7 @@ static const struct sink_ops writer_sink_ops = {
 /* ---- beginning and end ----------------------------------------------------------------- */
 
 int writer_init(struct writer *w, struct output *output, const struct participant_list *list,
-		const struct writer_watch *watch, struct gw_error *err)
+                const struct writer_watch *watch, struct gw_error *err)
 {
 	*w = (struct writer){
 		.sink.ops = &writer_sink_ops,

@@ -19,7 +19,7 @@ struct output {
 struct writer_watch {
 	void *opaque;
 	void (*frame)(void *opaque, uint16_t type, const struct participant *p, uint64_t bytes,
-		      uint64_t pages);
+	              uint64_t pages);
 	/* Before each frame of pages: waits for the bandwidth limit; -ECANCELED. */
 	int (*throttle)(void *opaque, struct gw_error *err);
 	bool (*pause_wanted)(void *opaque);
@@ -38,13 +38,13 @@ struct writer {
 };
 
 int writer_init(struct writer *w, struct output *output, const struct participant_list *list,
-		const struct writer_watch *watch, struct gw_error *err);
+                const struct writer_watch *watch, struct gw_error *err);
 void writer_fini(struct writer *w);
 
 /* A frame of `head` and `body` one after the other. p may be NULL. */
 int writer_frame(struct writer *w, enum frame_type type, uint16_t record,
-		 const struct participant *p, const void *head, size_t head_len, const void *body,
-		 size_t body_len, struct gw_error *err);
+                 const struct participant *p, const void *head, size_t head_len, const void *body,
+                 size_t body_len, struct gw_error *err);
 int writer_flush(struct writer *w, struct gw_error *err);
 
 /* HELLO, CONFIG and TABLE; and END. */

@@ -19,8 +19,8 @@ static int read_kind(struct vfio_pci *d, unsigned bar, struct gw_error *err)
 	struct pci_bar *b = &d->function.bars[bar];
 	uint8_t bytes[4];
 	uint32_t value;
-	int r = vfio_region_read(&d->dev, VFIO_PCI_CONFIG_REGION_INDEX, PCI_BASE_ADDRESS_0 + bar * 4,
-				 bytes, 4);
+	int r = vfio_region_read(&d->dev, VFIO_PCI_CONFIG_REGION_INDEX,
+	                         PCI_BASE_ADDRESS_0 + bar * 4, bytes, 4);
 
 	if (r < 0)
 		return error_set_sys(err, r, "%s: reading BAR %u", d->sysfs.name, bar);
@@ -44,7 +44,7 @@ static void map_areas(struct vfio_pci *d, unsigned bar)
 
 		if (hva == MAP_FAILED) {
 			log_warn(d->device.machine->log, "device %s: BAR %u is trapped: mmap: %s",
-				 d->device.id, bar, strerror(errno));
+			         d->device.id, bar, strerror(errno));
 			continue;
 		}
 		*w = (struct vfio_window){ .bar = bar, .area = r->areas[i], .hva = hva };
@@ -93,14 +93,15 @@ static void show(struct vfio_pci *d, struct vfio_window *w, uint64_t gpa)
 		return; /* smaller than a page: trapped */
 	if (memory_map_device(m->memory, gpa, w->hva, w->area.size, !r->writable, &w->slot, &err) <
 	    0) {
-		log_warn(m->log, "device %s: BAR %u is trapped: %s", d->device.id, w->bar, err.text);
+		log_warn(m->log, "device %s: BAR %u is trapped: %s", d->device.id, w->bar,
+		         err.text);
 		return;
 	}
 	w->shown = true;
 	/* For DMA from another device; not every kernel and IOMMU can do that. */
 	if (vfio_container_map(vfio_group_container(d->group), gpa, w->area.size, w->hva, &err) < 0)
-		log_debug(m->log, "device %s: BAR %u: no peer-to-peer DMA: %s", d->device.id, w->bar,
-			  err.text);
+		log_debug(m->log, "device %s: BAR %u: no peer-to-peer DMA: %s", d->device.id,
+		          w->bar, err.text);
 	else
 		w->dma = gpa;
 }
@@ -131,7 +132,8 @@ void vfio_bar_changed(struct pci_function *f, unsigned bar)
 	}
 }
 
-/* ---- trapped accesses ------------------------------------------------------------------------- */
+/* ---- trapped accesses -------------------------------------------------------------------------
+ */
 
 static bool inside(uint64_t offset, unsigned size, uint64_t from, uint64_t len)
 {
@@ -170,7 +172,7 @@ uint64_t vfio_bar_read(struct pci_function *f, unsigned bar, uint64_t offset, un
 }
 
 void vfio_bar_write(struct pci_function *f, unsigned bar, uint64_t offset, unsigned size,
-		    uint64_t value)
+                    uint64_t value)
 {
 	struct vfio_pci *d = vfio_pci_of(f);
 	int r;
@@ -186,5 +188,5 @@ void vfio_bar_write(struct pci_function *f, unsigned bar, uint64_t offset, unsig
 	vfio_intx_after_access(d);
 	if (r < 0)
 		log_debug(d->device.machine->log, "device %s: BAR %u: write at 0x%llx: %s",
-			  d->device.id, bar, (unsigned long long)offset, strerror(-r));
+		          d->device.id, bar, (unsigned long long)offset, strerror(-r));
 }

@@ -36,7 +36,7 @@ static bool show_pm(struct pci_function *f, struct vfio_pci *d, unsigned at)
 {
 	(void)d;
 	pci_set(f->config, at + PCI_PM_PMC, 2,
-		pci_get(f->config, at + PCI_PM_PMC, 2) & ~(uint32_t)PCI_PM_CAP_PME_MASK);
+	        pci_get(f->config, at + PCI_PM_PMC, 2) & ~(uint32_t)PCI_PM_CAP_PME_MASK);
 	pci_set(f->config, at + PCI_PM_CTRL, 2, PCI_PM_CTRL_NO_SOFT_RESET);
 	pci_set(f->wmask, at + PCI_PM_CTRL, 2, PCI_PM_CTRL_STATE_MASK);
 	return true;
@@ -49,8 +49,8 @@ static bool show_msi(struct pci_function *f, struct vfio_pci *d, unsigned at)
 		return false;
 	d->msi_cap = at;
 	pci_set(f->config, at + PCI_MSI_FLAGS, 2,
-		pci_get(f->config, at + PCI_MSI_FLAGS, 2) &
-			~(uint32_t)(PCI_MSI_FLAGS_ENABLE | PCI_MSI_FLAGS_QSIZE));
+	        pci_get(f->config, at + PCI_MSI_FLAGS, 2) &
+	                ~(uint32_t)(PCI_MSI_FLAGS_ENABLE | PCI_MSI_FLAGS_QSIZE));
 	msi_wmask(&d->msi_layout, f->wmask + at);
 	return true;
 }
@@ -62,7 +62,7 @@ static bool show_msix(struct pci_function *f, struct vfio_pci *d, unsigned at)
 		return false;
 	d->msix_cap = at;
 	pci_set(f->config, at + PCI_MSIX_FLAGS, 2,
-		pci_get(f->config, at + PCI_MSIX_FLAGS, 2) & PCI_MSIX_FLAGS_QSIZE);
+	        pci_get(f->config, at + PCI_MSIX_FLAGS, 2) & PCI_MSIX_FLAGS_QSIZE);
 	msix_wmask(f->wmask + at);
 	return true;
 }
@@ -74,7 +74,7 @@ static bool show_pcie(struct pci_function *f, struct vfio_pci *d, unsigned at)
 
 	d->pcie_cap = at;
 	pci_set(f->config, at + PCI_EXP_FLAGS, 2,
-		(flags & ~(uint32_t)PCI_EXP_FLAGS_TYPE) | EXP_TYPE_RC_END);
+	        (flags & ~(uint32_t)PCI_EXP_FLAGS_TYPE) | EXP_TYPE_RC_END);
 	pci_set(f->wmask, at + PCI_EXP_DEVCTL, 2, 0xffff & ~(uint32_t)PCI_EXP_DEVCTL_BCR_FLR);
 	pci_set(f->config, at + PCI_EXP_DEVSTA, 2, 0);
 	return true;
@@ -97,8 +97,8 @@ static const struct {
 	uint8_t id;
 	bool (*show)(struct pci_function *f, struct vfio_pci *d, unsigned at);
 } shown_caps[] = {
-	{ PCI_CAP_ID_PM, show_pm },	{ PCI_CAP_ID_MSI, show_msi },
-	{ PCI_CAP_ID_MSIX, show_msix }, { PCI_CAP_ID_EXP, show_pcie },
+	{ PCI_CAP_ID_PM, show_pm },       { PCI_CAP_ID_MSI, show_msi },
+	{ PCI_CAP_ID_MSIX, show_msix },   { PCI_CAP_ID_EXP, show_pcie },
 	{ PCI_CAP_ID_VNDR, show_vendor },
 };
 
@@ -129,7 +129,7 @@ static void virtualise_caps(struct pci_function *f, struct vfio_pci *d)
 	f->config[link] = 0;
 	if (link == PCI_CAPABILITY_LIST)
 		pci_set(f->config, PCI_STATUS, 2,
-			pci_get(f->config, PCI_STATUS, 2) & ~(uint32_t)PCI_STATUS_CAP_LIST);
+		        pci_get(f->config, PCI_STATUS, 2) & ~(uint32_t)PCI_STATUS_CAP_LIST);
 }
 
 /* Of the extended capabilities only the serial number is shown. Hidden among others: SR-IOV,
@@ -139,8 +139,8 @@ static void virtualise_extended(struct pci_function *f)
 	uint8_t kept[PCI_EXT_CAP_DSN_SIZEOF];
 	unsigned at = PCI_CFG_SPACE_SIZE, found = 0;
 
-	for (int hops = 0; at >= PCI_CFG_SPACE_SIZE && at <= PCI_CONFIG_SIZE - sizeof(kept) &&
-			   hops < 1024;
+	for (int hops = 0;
+	     at >= PCI_CFG_SPACE_SIZE && at <= PCI_CONFIG_SIZE - sizeof(kept) && hops < 1024;
 	     hops++) {
 		uint32_t header = pci_get(f->config, at, 4);
 
@@ -167,12 +167,12 @@ void vfio_config_virtualise(struct pci_function *f, struct vfio_pci *d, size_t s
 		memset(f->config + size, 0, PCI_CONFIG_SIZE - size);
 	for (size_t i = 0; i < ARRAY_SIZE(header_masks); i++)
 		pci_set(f->wmask, header_masks[i].offset, header_masks[i].size,
-			header_masks[i].wmask);
+		        header_masks[i].wmask);
 	pci_set(f->config, PCI_COMMAND, 2, 0);
 	pci_set(f->config, PCI_STATUS, 2,
-		pci_get(f->config, PCI_STATUS, 2) &
-			(PCI_STATUS_CAP_LIST | PCI_STATUS_66MHZ | PCI_STATUS_FAST_BACK |
-			 PCI_STATUS_DEVSEL_MASK));
+	        pci_get(f->config, PCI_STATUS, 2) &
+	                (PCI_STATUS_CAP_LIST | PCI_STATUS_66MHZ | PCI_STATUS_FAST_BACK |
+	                 PCI_STATUS_DEVSEL_MASK));
 	f->config[PCI_HEADER_TYPE] &= 0x7f; /* one function */
 	f->config[PCI_INTERRUPT_LINE] = 0;
 	pci_set(f->config, PCI_ROM_ADDRESS, 4, 0);
@@ -188,8 +188,8 @@ int vfio_config_init(struct vfio_pci *d, struct gw_error *err)
 	int ret;
 
 	if (size < HEADER_END)
-		return error_set(err, -ENOTSUP, "%s: configuration space of %zu bytes", d->sysfs.name,
-				 size);
+		return error_set(err, -ENOTSUP, "%s: configuration space of %zu bytes",
+		                 d->sysfs.name, size);
 	ret = vfio_region_read(&d->dev, VFIO_PCI_CONFIG_REGION_INDEX, 0, d->function.config, size);
 	if (ret < 0)
 		return error_set_sys(err, ret, "%s: reading configuration space", d->sysfs.name);
@@ -255,7 +255,7 @@ void vfio_config_push_command(struct vfio_pci *d)
 	uint8_t bytes[2];
 
 	pci_set(bytes, 0, 2,
-		pci_get(d->function.config, PCI_COMMAND, 2) | PCI_COMMAND_MEMORY | PCI_COMMAND_IO);
+	        pci_get(d->function.config, PCI_COMMAND, 2) | PCI_COMMAND_MEMORY | PCI_COMMAND_IO);
 	vfio_region_write(&d->dev, VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND, bytes, 2);
 }
 

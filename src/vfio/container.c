@@ -35,7 +35,7 @@ struct vfio_container {
 /* ---- DMA mappings ---------------------------------------------------------------------- */
 
 int vfio_container_map(struct vfio_container *c, uint64_t iova, uint64_t size, void *hva,
-		       struct gw_error *err)
+                       struct gw_error *err)
 {
 	struct vfio_iommu_type1_dma_map map = {
 		.argsz = sizeof(map),
@@ -49,9 +49,10 @@ int vfio_container_map(struct vfio_container *c, uint64_t iova, uint64_t size, v
 	if (r >= 0)
 		return 0;
 	error_set_sys(err, r, "/dev/vfio/vfio: VFIO_IOMMU_MAP_DMA of 0x%llx bytes at 0x%llx",
-		      (unsigned long long)size, (unsigned long long)iova);
+	              (unsigned long long)size, (unsigned long long)iova);
 	if (r == -ENOMEM)
-		error_append(err, "is the limit on locked memory (ulimit -l) as large as the guest?");
+		error_append(err,
+		             "is the limit on locked memory (ulimit -l) as large as the guest?");
 	return r;
 }
 
@@ -83,7 +84,7 @@ static int map_ram(struct vfio_container *c, struct gw_error *err)
 /* What is behind a piece of RAM has been replaced: the IOMMU still leads to what was there
  * before. A type1v2 mapping can only be taken away whole, so the region is mapped anew. */
 static int ram_remapped(struct memory_listener *l, uint64_t gpa, uint64_t size, void *hva,
-			struct gw_error *err)
+                        struct gw_error *err)
 {
 	struct vfio_container *c = container_of(l, struct vfio_container, listener);
 	struct memory *mem = c->machine->memory;
@@ -128,7 +129,7 @@ static void dirty_stop(struct dirty_source *s)
 
 /* The bits of [iova, iova + size), which is no more than bitmap_max can tell. */
 static int fetch_bitmap(struct vfio_container *c, uint64_t iova, uint64_t size, uint64_t *bits,
-			size_t bytes)
+                        size_t bytes)
 {
 	struct {
 		struct vfio_iommu_type1_dirty_bitmap head;
@@ -157,7 +158,7 @@ static void mark_bits(struct memory *mem, uint64_t gpa, const uint64_t *bits, ui
 }
 
 static int sync_region(struct vfio_container *c, struct memory *mem, const struct ram_region *r,
-		       struct gw_error *err)
+                       struct gw_error *err)
 {
 	uint64_t chunk = MIN(r->size, c->bitmap_max * 8 * PAGE_SIZE);
 	size_t bytes = ALIGN_UP(DIV_ROUND_UP(chunk / PAGE_SIZE, 8ull), 8ull);
@@ -173,9 +174,9 @@ static int sync_region(struct vfio_container *c, struct memory *mem, const struc
 		memset(bits, 0, bytes);
 		ret = fetch_bitmap(c, r->gpa + at, len, bits, n);
 		if (ret < 0)
-			return error_set_sys(err, ret,
-					     "/dev/vfio/vfio: VFIO_IOMMU_DIRTY_PAGES (get) at 0x%llx",
-					     (unsigned long long)(r->gpa + at));
+			return error_set_sys(
+			        err, ret, "/dev/vfio/vfio: VFIO_IOMMU_DIRTY_PAGES (get) at 0x%llx",
+			        (unsigned long long)(r->gpa + at));
 		mark_bits(mem, r->gpa + at, bits, len / PAGE_SIZE);
 	}
 	return 0;
@@ -229,7 +230,7 @@ static int read_info(struct vfio_container *c, struct gw_error *err)
 	info = calloc(1, len);
 	if (!info || len > MIB)
 		return error_set(err, -ENOMEM, "/dev/vfio/vfio: VFIO_IOMMU_GET_INFO wants %u bytes",
-				 len);
+		                 len);
 	((struct vfio_iommu_type1_info *)info)->argsz = len;
 	r = io_ioctl(c->fd, VFIO_IOMMU_GET_INFO, info);
 	if (r < 0)
@@ -266,9 +267,9 @@ static int container_create(struct machine *m, struct gw_error *err)
 	c->machine = m;
 	c->kvm_fd = -1;
 	c->dirty = (struct dirty_source){ .name = "VFIO container",
-					  .start = dirty_start,
-					  .sync = dirty_sync,
-					  .stop = dirty_stop };
+		                          .start = dirty_start,
+		                          .sync = dirty_sync,
+		                          .stop = dirty_stop };
 	c->listener.remapped = ram_remapped;
 	c->fd = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
 	if (c->fd < 0)
@@ -276,8 +277,9 @@ static int container_create(struct machine *m, struct gw_error *err)
 	else if ((r = io_ioctl(c->fd, VFIO_GET_API_VERSION, NULL)) != VFIO_API_VERSION)
 		r = error_set(err, -ENOTSUP, "/dev/vfio/vfio: API version %d", r);
 	else if (io_ioctl(c->fd, VFIO_CHECK_EXTENSION, (void *)VFIO_TYPE1v2_IOMMU) <= 0)
-		r = error_set(err, -ENOTSUP,
-			      "/dev/vfio/vfio: no type1v2 (is the module vfio_iommu_type1 loaded?)");
+		r = error_set(
+		        err, -ENOTSUP,
+		        "/dev/vfio/vfio: no type1v2 (is the module vfio_iommu_type1 loaded?)");
 	else if ((r = io_ioctl(m->vm_fd, KVM_CREATE_DEVICE, &device)) < 0)
 		r = error_set_sys(err, r, "KVM_CREATE_DEVICE (VFIO)");
 	else
@@ -337,7 +339,8 @@ static int join_container(struct vfio_group *group, const char *path, struct gw_
 		return error_set_sys(err, r, "%s: VFIO_GROUP_GET_STATUS", path);
 	if (!(status.flags & VFIO_GROUP_FLAGS_VIABLE))
 		return error_set(err, -EBUSY,
-				 "%s: not all devices of the IOMMU group are bound to vfio-pci", path);
+		                 "%s: not all devices of the IOMMU group are bound to vfio-pci",
+		                 path);
 	r = io_ioctl(group->fd, VFIO_GROUP_SET_CONTAINER, &c->fd);
 	if (r < 0)
 		return error_set_sys(err, r, "%s: VFIO_GROUP_SET_CONTAINER", path);
@@ -370,7 +373,7 @@ static void group_close(struct vfio_group *group)
 }
 
 static int group_open(struct vfio_container *c, unsigned number, struct vfio_group **out,
-		      struct gw_error *err)
+                      struct gw_error *err)
 {
 	struct vfio_group *group = calloc(1, sizeof(*group));
 	char path[32];
@@ -388,7 +391,8 @@ static int group_open(struct vfio_container *c, unsigned number, struct vfio_gro
 	group->next = c->groups;
 	c->groups = group;
 	group->fd = open(path, O_RDWR | O_CLOEXEC);
-	r = group->fd < 0 ? error_set_sys(err, -errno, "%s", path) : join_container(group, path, err);
+	r = group->fd < 0 ? error_set_sys(err, -errno, "%s", path)
+	                  : join_container(group, path, err);
 	if (r < 0) {
 		group_close(group);
 		return r;
@@ -398,7 +402,7 @@ static int group_open(struct vfio_container *c, unsigned number, struct vfio_gro
 }
 
 int vfio_group_get(struct machine *m, unsigned number, struct vfio_group **out,
-		   struct gw_error *err)
+                   struct gw_error *err)
 {
 	int r = m->vfio ? 0 : container_create(m, err);
 
@@ -421,13 +425,13 @@ void vfio_group_put(struct vfio_group *group)
 }
 
 int vfio_group_open_device(struct vfio_group *group, const char *name, int *fd,
-			   struct gw_error *err)
+                           struct gw_error *err)
 {
 	int r = io_ioctl(group->fd, VFIO_GROUP_GET_DEVICE_FD, (void *)(uintptr_t)name);
 
 	if (r < 0)
 		return error_set_sys(err, r, "/dev/vfio/%u: VFIO_GROUP_GET_DEVICE_FD (%s)",
-				     group->number, name);
+		                     group->number, name);
 	*fd = r;
 	return 0;
 }

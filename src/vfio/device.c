@@ -105,23 +105,25 @@ static int read_region(struct vfio_dev *d, unsigned index, struct gw_error *err)
 	if (r == -EINVAL || r == -ENODEV) /* the device has no such region (VGA, ROM) */
 		return 0;
 	if (r < 0)
-		return error_set_sys(err, r, "%s: VFIO_DEVICE_GET_REGION_INFO (%u)", d->name, index);
+		return error_set_sys(err, r, "%s: VFIO_DEVICE_GET_REGION_INFO (%u)", d->name,
+		                     index);
 	len = MAX(probe.argsz, (uint32_t)sizeof(probe));
 	info = len <= INFO_MAX ? calloc(1, len) : NULL;
 	if (!info)
 		return error_set(err, -ENOMEM, "%s: region %u: info of %u bytes", d->name, index,
-				 len);
+		                 len);
 	info->argsz = len;
 	info->index = index;
 	r = io_ioctl(d->fd, VFIO_DEVICE_GET_REGION_INFO, info);
 	if (r < 0)
-		return error_set_sys(err, r, "%s: VFIO_DEVICE_GET_REGION_INFO (%u)", d->name, index);
+		return error_set_sys(err, r, "%s: VFIO_DEVICE_GET_REGION_INFO (%u)", d->name,
+		                     index);
 	vfio_parse_region(info, len, &d->regions[index]);
 	return 0;
 }
 
 static int region_io(const struct vfio_dev *d, unsigned region, uint64_t offset, size_t len,
-		     off_t *at)
+                     off_t *at)
 {
 	const struct vfio_region *r = &d->regions[region];
 
@@ -132,7 +134,7 @@ static int region_io(const struct vfio_dev *d, unsigned region, uint64_t offset,
 }
 
 int vfio_region_read(const struct vfio_dev *d, unsigned region, uint64_t offset, void *buf,
-		     size_t len)
+                     size_t len)
 {
 	off_t at;
 	int r = region_io(d, region, offset, len, &at);
@@ -141,7 +143,7 @@ int vfio_region_read(const struct vfio_dev *d, unsigned region, uint64_t offset,
 }
 
 int vfio_region_write(const struct vfio_dev *d, unsigned region, uint64_t offset, const void *buf,
-		      size_t len)
+                      size_t len)
 {
 	off_t at;
 	int r = region_io(d, region, offset, len, &at);
@@ -168,7 +170,7 @@ int vfio_dev_init(struct vfio_dev *d, int fd, const char *name, struct gw_error 
 	if (r < 0)
 		r = error_set_sys(err, r, "%s: VFIO_DEVICE_GET_INFO", name);
 	else if (!(info.flags & VFIO_DEVICE_FLAGS_PCI) ||
-		 info.num_regions <= VFIO_PCI_CONFIG_REGION_INDEX)
+	         info.num_regions <= VFIO_PCI_CONFIG_REGION_INDEX)
 		r = error_set(err, -ENOTSUP, "%s: not a PCI device", name);
 	d->can_reset = info.flags & VFIO_DEVICE_FLAGS_RESET;
 	d->region_count = MIN(info.num_regions, VFIO_REGIONS);
@@ -208,7 +210,7 @@ unsigned vfio_irq_count(const struct vfio_dev *d, unsigned index, uint32_t *flag
 }
 
 int vfio_irq_set(const struct vfio_dev *d, unsigned index, const int *fds, unsigned count,
-		 struct gw_error *err)
+                 struct gw_error *err)
 {
 	size_t size = sizeof(struct vfio_irq_set) + count * sizeof(int32_t);
 	autofree struct vfio_irq_set *set = calloc(1, size);
@@ -223,8 +225,8 @@ int vfio_irq_set(const struct vfio_dev *d, unsigned index, const int *fds, unsig
 	memcpy(set->data, fds, count * sizeof(int32_t));
 	r = io_ioctl(d->fd, VFIO_DEVICE_SET_IRQS, set);
 	return r < 0 ? error_set_sys(err, r, "%s: VFIO_DEVICE_SET_IRQS (index %u, %u vectors)",
-				     d->name, index, count)
-		     : 0;
+	                             d->name, index, count)
+	             : 0;
 }
 
 static int set_plain(const struct vfio_dev *d, unsigned index, uint32_t flags, unsigned count)

@@ -44,9 +44,9 @@ void vfio_dev_fini(struct vfio_dev *d);
 
 /* Exactly len bytes at offset of a region. */
 int vfio_region_read(const struct vfio_dev *d, unsigned region, uint64_t offset, void *buf,
-		     size_t len);
+                     size_t len);
 int vfio_region_write(const struct vfio_dev *d, unsigned region, uint64_t offset, const void *buf,
-		      size_t len);
+                      size_t len);
 /* An area mapped into this process; MAP_FAILED and errno. */
 void *vfio_area_map(const struct vfio_dev *d, unsigned region, const struct vfio_area *area);
 
@@ -57,7 +57,7 @@ int vfio_dev_reset(const struct vfio_dev *d, struct gw_error *err);
 unsigned vfio_irq_count(const struct vfio_dev *d, unsigned index, uint32_t *flags);
 /* Each of `count` interrupts from 0 on is to signal fds[i] (-1: none). */
 int vfio_irq_set(const struct vfio_dev *d, unsigned index, const int *fds, unsigned count,
-		 struct gw_error *err);
+                 struct gw_error *err);
 /* Interrupts of an index off. */
 void vfio_irq_disable(const struct vfio_dev *d, unsigned index);
 /* INTx: unmasked whenever fd is signalled. -ENOTTY: the device does not know how. */

@@ -20,7 +20,7 @@ static unsigned vectors_to_arm(unsigned index, const int *fds, unsigned count)
 }
 
 static int arm_vectors(struct vfio_pci *d, unsigned index, const int *fds, unsigned count,
-		       struct gw_error *err)
+                       struct gw_error *err)
 {
 	unsigned armed = vectors_to_arm(index, fds, count);
 	int r = 0;
@@ -50,7 +50,8 @@ static int set_msix_vectors(void *opaque, const int *fds, unsigned count, struct
 static const struct msi_irqfds_source msi_source = { .set_vectors = set_msi_vectors };
 static const struct msi_irqfds_source msix_source = { .set_vectors = set_msix_vectors };
 
-/* ---- life ------------------------------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------------------------------
+ */
 
 static int init_msi(struct vfio_pci *d, struct gw_error *err)
 {
@@ -59,15 +60,15 @@ static int init_msi(struct vfio_pci *d, struct gw_error *err)
 
 	if (d->msi_cap)
 		r = msi_irqfds_create(m, d->device.id, d->msi_layout.vectors, &msi_source, d,
-				      &d->msi_irqfds, err);
+		                      &d->msi_irqfds, err);
 	if (d->msi_cap && !r)
 		r = msi_create(&d->msi_layout, &msi_irqfds_ops, d->msi_irqfds, &d->msi, err);
 	if (d->msix_cap && !r)
 		r = msi_irqfds_create(m, d->device.id, d->msix_layout.vectors, &msix_source, d,
-				      &d->msix_irqfds, err);
+		                      &d->msix_irqfds, err);
 	if (d->msix_cap && !r)
 		r = msix_create(d->msix_layout.vectors, &msi_irqfds_ops, d->msix_irqfds, &d->msix,
-				err);
+		                err);
 	return r;
 }
 
@@ -100,7 +101,7 @@ void vfio_intr_reset(struct vfio_pci *d)
 }
 
 static void rearm_vectors(struct vfio_pci *d, unsigned index, const struct msi_irqfds *irqfds,
-			  unsigned count)
+                          unsigned count)
 {
 	autofree int *fds = malloc(count * sizeof(*fds));
 	struct gw_error err;

@@ -104,7 +104,8 @@ static int watch_by_hand(struct vfio_pci *d, struct gw_error *err)
 	int r = loop_watch(loop, x->fd, EPOLLIN, on_raised, d, &x->watch, err);
 
 	return r ? r
-		 : loop_watch(loop, x->resample_fd, EPOLLIN, on_resample, d, &x->resample_watch, err);
+	         : loop_watch(loop, x->resample_fd, EPOLLIN, on_resample, d, &x->resample_watch,
+	                      err);
 }
 
 /* ---- on and off ------------------------------------------------------------------------- */
@@ -119,7 +120,7 @@ static int arm(struct vfio_pci *d, struct gw_error *err)
 	x->by_hand = vfio_intx_unmask_by_fd(&d->dev, x->resample_fd) < 0;
 	x->asserted = x->again = false;
 	r = irq_attach_fd(d->device.machine->irqs, gsi_of(d), x->by_hand ? x->line_fd : x->fd,
-			  x->resample_fd, err);
+	                  x->resample_fd, err);
 	return r || !x->by_hand ? r : watch_by_hand(d, err);
 }
 
@@ -150,8 +151,8 @@ void vfio_intx_off(struct vfio_pci *d)
 void vfio_intx_update(struct vfio_pci *d)
 {
 	bool wanted = d->plugged && d->intx.count &&
-		      !(pci_get(d->function.config, PCI_COMMAND, 2) & PCI_COMMAND_INTX_DISABLE) &&
-		      !(d->msi && msi_enabled(d->msi)) && !(d->msix && msix_enabled(d->msix));
+	              !(pci_get(d->function.config, PCI_COMMAND, 2) & PCI_COMMAND_INTX_DISABLE) &&
+	              !(d->msi && msi_enabled(d->msi)) && !(d->msix && msix_enabled(d->msix));
 	struct gw_error err;
 
 	if (!wanted) {

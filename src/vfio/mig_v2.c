@@ -16,7 +16,7 @@
 static const struct {
 	const char *name;
 	uint64_t needs; /* flags; a state that needs more than the device has is not there */
-	bool saving;	/* never passed on the way to another state */
+	bool saving;    /* never passed on the way to another state */
 } states[MIG_STATES] = {
 	[MIG_ERROR] = { "error", 0, false },
 	[MIG_STOP] = { "stop", STOP_COPY, false },
@@ -92,8 +92,8 @@ enum mig_state mig_v2_next(uint64_t flags, enum mig_state from, enum mig_state t
 		for (size_t i = 0; i < ARRAY_SIZE(arcs); i++) {
 			enum mig_state next = arcs[i].to;
 			bool through = next != to && states[next].saving &&
-				       !(from == MIG_PRE_COPY && next == MIG_PRE_COPY_P2P &&
-					 to == MIG_STOP_COPY);
+			               !(from == MIG_PRE_COPY && next == MIG_PRE_COPY_P2P &&
+			                 to == MIG_STOP_COPY);
 
 			if (arcs[i].from != at || seen[next] || !is_arc(i, flags) || through)
 				continue;
@@ -140,7 +140,7 @@ int mig_v2_init(struct mig_v2 *m, struct vfio_io *io, int fd, struct gw_error *e
 	m->state = MIG_RUNNING;
 	m->data_fd = -1;
 	r = feature(m, VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_MIGRATION, &migration,
-		    sizeof(migration));
+	            sizeof(migration));
 	if (r == -ENOTTY)
 		return 0;
 	if (r < 0)
@@ -179,13 +179,13 @@ int mig_v2_refresh(struct mig_v2 *m, struct gw_error *err)
 {
 	struct vfio_device_feature_mig_state state = { .data_fd = -1 };
 	int r = feature(m, VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE, &state,
-			sizeof(state));
+	                sizeof(state));
 
 	if (r < 0)
 		return error_set_sys(err, r, "VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE (get)");
 	if (state.device_state >= MIG_STATES)
 		return error_set(err, -EPROTO, "the device is in state %u, which is none",
-				 state.device_state);
+		                 state.device_state);
 	now_in(m, (enum mig_state)state.device_state);
 	return 0;
 }
@@ -204,7 +204,7 @@ static int request(struct mig_v2 *m, enum mig_state to)
 	struct vfio_device_feature_mig_state state = { .device_state = to, .data_fd = -1 };
 	enum mig_state from = m->state;
 	int r = feature(m, VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE, &state,
-			sizeof(state));
+	                sizeof(state));
 
 	if (r < 0)
 		return r;
@@ -265,12 +265,11 @@ static void recover(struct mig_v2 *m, enum mig_state to, struct gw_error *err)
 		return;
 	}
 	error_append(err, "it does not go from %s to %s: %s", mig_state_name(m->state),
-		     mig_state_name(to), strerror(-r));
+	             mig_state_name(to), strerror(-r));
 	recover_by_reset(m, err);
 }
 
-int mig_v2_set(struct mig_v2 *m, enum mig_state to, enum mig_state recover_to,
-	       struct gw_error *err)
+int mig_v2_set(struct mig_v2 *m, enum mig_state to, enum mig_state recover_to, struct gw_error *err)
 {
 	enum mig_state from = m->state;
 	struct gw_error own;
@@ -278,14 +277,14 @@ int mig_v2_set(struct mig_v2 *m, enum mig_state to, enum mig_state recover_to,
 
 	if (!mig_v2_may(m->flags, from, to))
 		return error_set(err, -EINVAL, "there is no way from state %s to %s",
-				 mig_state_name(from), mig_state_name(to));
+		                 mig_state_name(from), mig_state_name(to));
 	if (from == to)
 		return 0;
 	r = request_patiently(m, to);
 	if (!r)
 		return 0;
 	error_set_sys(&own, r, "VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE: from %s to %s",
-		      mig_state_name(from), mig_state_name(to));
+	              mig_state_name(from), mig_state_name(to));
 	recover(m, recover_to, &own);
 	if (err)
 		*err = own;
@@ -297,9 +296,9 @@ int mig_v2_set(struct mig_v2 *m, enum mig_state to, enum mig_state recover_to,
 int mig_v2_precopy_info(struct mig_v2 *m, uint64_t *initial, uint64_t *dirty, struct gw_error *err)
 {
 	struct vfio_precopy_info info = { .argsz = sizeof(info) };
-	int r = m->data_fd < 0 ? -EBADF
-			       : m->io->ops->ioctl(m->io, m->data_fd, VFIO_MIG_GET_PRECOPY_INFO,
-						   &info);
+	int r = m->data_fd < 0
+	                ? -EBADF
+	                : m->io->ops->ioctl(m->io, m->data_fd, VFIO_MIG_GET_PRECOPY_INFO, &info);
 
 	if (r < 0)
 		return error_set_sys(err, r, "VFIO_MIG_GET_PRECOPY_INFO");
@@ -312,7 +311,7 @@ uint64_t mig_v2_stop_copy_size(struct mig_v2 *m)
 {
 	struct vfio_device_feature_mig_data_size size = { 0 };
 	int r = feature(m, VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_MIG_DATA_SIZE, &size,
-			sizeof(size));
+	                sizeof(size));
 
 	return r < 0 ? 0 : size.stop_copy_length;
 }
@@ -324,8 +323,8 @@ ssize_t mig_v2_read(struct mig_v2 *m, void *buf, size_t len, struct gw_error *er
 	if (n == -ENOMSG) /* PRE_COPY: nothing at the moment */
 		return 0;
 	return n < 0 ? error_set_sys(err, (int)n, "reading device data in state %s",
-				     mig_state_name(m->state))
-		     : n;
+	                             mig_state_name(m->state))
+	             : n;
 }
 
 int mig_v2_write(struct mig_v2 *m, const void *buf, size_t len, struct gw_error *err)
@@ -333,14 +332,15 @@ int mig_v2_write(struct mig_v2 *m, const void *buf, size_t len, struct gw_error 
 	size_t done = 0;
 
 	while (done < len) {
-		ssize_t n = m->data_fd < 0 ? -EBADF
-					   : m->io->ops->write(m->io, m->data_fd,
-							       (const char *)buf + done, len - done);
+		ssize_t n = m->data_fd < 0
+		                    ? -EBADF
+		                    : m->io->ops->write(m->io, m->data_fd, (const char *)buf + done,
+		                                        len - done);
 
 		if (n <= 0)
 			return error_set_sys(err, n ? (int)n : -EIO,
-					     "writing %zu bytes of device data in state %s", len - done,
-					     mig_state_name(m->state));
+			                     "writing %zu bytes of device data in state %s",
+			                     len - done, mig_state_name(m->state));
 		done += (size_t)n;
 	}
 	return 0;

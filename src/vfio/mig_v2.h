@@ -29,10 +29,10 @@ enum mig_state {
 
 struct mig_v2 {
 	struct vfio_io *io;
-	int fd;		    /* the device's; stays the owner's */
-	uint64_t flags;	    /* VFIO_MIGRATION_*; 0: the device offers none */
+	int fd;         /* the device's; stays the owner's */
+	uint64_t flags; /* VFIO_MIGRATION_*; 0: the device offers none */
 	enum mig_state state;
-	int data_fd;	    /* of the saving or resuming session, or -1 */
+	int data_fd; /* of the saving or resuming session, or -1 */
 	/* The owner's part. changed: the device is in `state` now. reset: VFIO_DEVICE_RESET and
 	 * all that has to be pushed to the device again after it; the device is RUNNING then. */
 	void *opaque;
@@ -70,8 +70,7 @@ int mig_v2_refresh(struct mig_v2 *m, struct gw_error *err);
 int mig_v2_set(struct mig_v2 *m, enum mig_state to, enum mig_state recover, struct gw_error *err);
 
 /* In PRE_COPY[_P2P]: what is left of the initial data, and what has changed since. */
-int mig_v2_precopy_info(struct mig_v2 *m, uint64_t *initial, uint64_t *dirty,
-			struct gw_error *err);
+int mig_v2_precopy_info(struct mig_v2 *m, uint64_t *initial, uint64_t *dirty, struct gw_error *err);
 /* The size of the STOP_COPY data, as far as the device can tell; 0 where it cannot. */
 uint64_t mig_v2_stop_copy_size(struct mig_v2 *m);
 

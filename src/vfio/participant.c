@@ -62,8 +62,8 @@ static const char *blocker(struct participant *p)
 	if (!why)
 		return NULL;
 	snprintf(d->blocker, sizeof(d->blocker),
-		 "device %s: %s %s; unplug it first (device_del id=%s)", d->device.id,
-		 d->sysfs.name, why, d->device.id);
+	         "device %s: %s %s; unplug it first (device_del id=%s)", d->device.id,
+	         d->sysfs.name, why, d->device.id);
 	return d->blocker;
 }
 
@@ -79,7 +79,7 @@ static int prepare(struct participant *p, bool live, struct gw_error *err)
 }
 
 static int pending(struct participant *p, enum pending_effort effort,
-		   struct participant_pending *out, struct gw_error *err)
+                   struct participant_pending *out, struct gw_error *err)
 {
 	struct vfio_pci *d = of(p);
 	uint64_t initial = 0, dirty = 0;
@@ -142,7 +142,7 @@ static int send_data(struct vfio_pci *d, struct sink *sink, bool may_pause, stru
 		if (n <= 0)
 			return (int)n;
 		r = sink->ops->record(sink, &d->participant, RECORD_DATA, &offset, sizeof(offset),
-				      buf, (size_t)n, err);
+		                      buf, (size_t)n, err);
 		if (r < 0)
 			return r;
 		d->data_sent += (uint64_t)n;
@@ -168,8 +168,8 @@ static int quiesce(struct participant *p, struct gw_error *err)
 	if (!mig_v2_has(&d->mig, VFIO_MIGRATION_P2P))
 		return 0;
 	return mig_v2_set(&d->mig,
-			  d->mig.state == MIG_PRE_COPY ? MIG_PRE_COPY_P2P : MIG_RUNNING_P2P,
-			  MIG_RUNNING, err);
+	                  d->mig.state == MIG_PRE_COPY ? MIG_PRE_COPY_P2P : MIG_RUNNING_P2P,
+	                  MIG_RUNNING, err);
 }
 
 static int stop(struct participant *p, struct gw_error *err)
@@ -231,12 +231,11 @@ static void finish(struct participant *p, bool goes_on)
 {
 	struct vfio_pci *d = of(p);
 	struct gw_error err;
-	int r = goes_on ? back_to_running(d, &err)
-			: mig_v2_set(&d->mig, MIG_STOP, MIG_STOP, &err);
+	int r = goes_on ? back_to_running(d, &err) : mig_v2_set(&d->mig, MIG_STOP, MIG_STOP, &err);
 
 	if (r < 0)
 		log_error(d->device.machine->log, "device %s: after saving: %s", d->device.id,
-			  err.text);
+		          err.text);
 }
 
 static int rollback(struct participant *p, struct gw_error *err)
@@ -259,7 +258,7 @@ static int begin_load(struct participant *p, struct gw_error *err)
 static int differs(const char *what, uint64_t theirs, uint64_t ours, struct gw_error *err)
 {
 	return error_set(err, -EINVAL, "another device: %s 0x%llx there, 0x%llx here", what,
-			 (unsigned long long)theirs, (unsigned long long)ours);
+	                 (unsigned long long)theirs, (unsigned long long)ours);
 }
 
 static int check_identity(struct vfio_pci *d, const void *buf, size_t len, struct gw_error *err)
@@ -270,9 +269,9 @@ static int check_identity(struct vfio_pci *d, const void *buf, size_t len, struc
 		return error_set(err, -EINVAL, "identity of %zu bytes", len);
 	memcpy(&theirs, buf, len);
 	fill_identity(d, &ours);
-#define CHECK(field, what) \
-	if (theirs.field != ours.field) \
-		return differs(what, theirs.field, ours.field, err)
+#define CHECK(field, what)                                                                         \
+	if (theirs.field != ours.field)                                                            \
+	return differs(what, theirs.field, ours.field, err)
 	CHECK(vendor, "vendor");
 	CHECK(device, "device");
 	CHECK(subsystem_vendor, "subsystem vendor");
@@ -297,12 +296,12 @@ static int load_data(struct vfio_pci *d, const uint8_t *buf, size_t len, struct 
 
 	if (len < sizeof(offset) || d->data_ended)
 		return error_set(err, -EINVAL, "device data of %zu bytes%s", len,
-				 d->data_ended ? " after their end" : "");
+		                 d->data_ended ? " after their end" : "");
 	memcpy(&offset, buf, sizeof(offset));
 	if (le64toh(offset) != d->data_loaded)
 		return error_set(err, -EINVAL, "device data at %llu, not at %llu",
-				 (unsigned long long)le64toh(offset),
-				 (unsigned long long)d->data_loaded);
+		                 (unsigned long long)le64toh(offset),
+		                 (unsigned long long)d->data_loaded);
 	len -= sizeof(offset);
 	r = mig_v2_write(&d->mig, buf + sizeof(offset), len, err);
 	d->data_loaded += len;
@@ -318,8 +317,8 @@ static int load_end(struct vfio_pci *d, const uint8_t *buf, size_t len, struct g
 	memcpy(&total, buf, sizeof(total));
 	if (le64toh(total) != d->data_loaded)
 		return error_set(err, -EINVAL, "%llu bytes of device data came, not %llu",
-				 (unsigned long long)d->data_loaded,
-				 (unsigned long long)le64toh(total));
+		                 (unsigned long long)d->data_loaded,
+		                 (unsigned long long)le64toh(total));
 	d->data_ended = true;
 	return 0;
 }
@@ -335,8 +334,8 @@ static int keep_pci(struct vfio_pci *d, const void *buf, size_t len, struct gw_e
 	return 0;
 }
 
-static int load(struct participant *p, uint32_t version, uint16_t type, const void *buf,
-		size_t len, struct gw_error *err)
+static int load(struct participant *p, uint32_t version, uint16_t type, const void *buf, size_t len,
+                struct gw_error *err)
 {
 	struct vfio_pci *d = of(p);
 
@@ -446,7 +445,8 @@ static const struct participant_ops participant_ops = {
 	.discard = discard,
 };
 
-/* ---- life --------------------------------------------------------------------------------------- */
+/* ---- life ---------------------------------------------------------------------------------------
+ */
 
 static void on_changed(void *opaque, enum mig_state state)
 {
@@ -455,7 +455,7 @@ static void on_changed(void *opaque, enum mig_state state)
 	char data[128];
 
 	snprintf(data, sizeof(data), "{\"device-id\":\"%s\",\"device-state\":\"%s\"}", d->device.id,
-		 mig_state_name(state));
+	         mig_state_name(state));
 	if (m->notify.event)
 		m->notify.event(m->notify.opaque, "VFIO_MIGRATION", data);
 }

@@ -16,7 +16,7 @@ static void forget_migration(struct vfio_pci *d)
 	/* A reset takes the device to RUNNING and ends its session (Linux uAPI, RESET). */
 	if (d->mig.flags && mig_v2_refresh(&d->mig, NULL) < 0)
 		log_warn(d->device.machine->log, "device %s: its migration state cannot be read",
-			 d->device.id);
+		         d->device.id);
 }
 
 int vfio_pci_reset_keeping(void *opaque, struct gw_error *err)
@@ -113,7 +113,7 @@ static int init_parts(struct vfio_pci *d, struct gw_error *err)
 	/* What the last user left must not reach this guest. */
 	if (!d->dev.can_reset)
 		log_warn(m->log, "device %s: %s cannot be reset; it starts as it was left",
-			 d->device.id, d->sysfs.name);
+		         d->device.id, d->sysfs.name);
 	else if ((r = vfio_dev_reset(&d->dev, err)) < 0)
 		return r;
 	r = mig_v2_init(&d->mig, &vfio_kernel_io, d->dev.fd, err);
@@ -146,7 +146,7 @@ static int plug(struct vfio_pci *d, unsigned slot, bool hot, struct gw_error *er
 }
 
 static int create(struct machine *m, const struct config_device *config, bool hot,
-		  struct device **out, struct gw_error *err)
+                  struct device **out, struct gw_error *err)
 {
 	struct vfio_pci *d = calloc(1, sizeof(*d));
 	int r;

@@ -10,8 +10,8 @@
 
 /* Drivers that leave the group's devices to user space. A bridge's driver does no DMA of its
  * own (Linux, drivers/vfio/pci: pcieport is allowed in a group). */
-static const char *const harmless_drivers[] = { "vfio-pci", "pcieport", "pci-stub", "vfio_mdev",
-						"mtty", "vfio-pci-core" };
+static const char *const harmless_drivers[] = { "vfio-pci",  "pcieport", "pci-stub",
+	                                        "vfio_mdev", "mtty",     "vfio-pci-core" };
 
 /* The last part of where the link dir/name points; "" if there is none. */
 static void link_name(const char *dir, const char *name, char *out, size_t size)
@@ -44,15 +44,15 @@ static bool may_stay(const char *driver)
 }
 
 static int say_bound(const struct sysfs_device *device, const char *who, const char *driver,
-		     struct gw_error *err)
+                     struct gw_error *err)
 {
 	bool other = strcmp(who, device->name);
 
 	return error_set(err, -EBUSY,
-			 "%s%s%s is driven by %s and has to be bound to vfio-pci too: "
-			 "driverctl --nosave set-override %s vfio-pci",
-			 other ? device->name : "", other ? ": in its IOMMU group " : "", who, driver,
-			 who);
+	                 "%s%s%s is driven by %s and has to be bound to vfio-pci too: "
+	                 "driverctl --nosave set-override %s vfio-pci",
+	                 other ? device->name : "", other ? ": in its IOMMU group " : "", who,
+	                 driver, who);
 }
 
 static int check_group(const char *root, const struct sysfs_device *device, struct gw_error *err)
@@ -86,9 +86,9 @@ static int check_driver(const struct sysfs_device *device, struct gw_error *err)
 	if (driver[0])
 		return 0;
 	return error_set(err, -EBUSY,
-			 "%s has no driver and has to be bound to vfio-pci: "
-			 "driverctl --nosave set-override %s vfio-pci",
-			 device->name, device->name);
+	                 "%s has no driver and has to be bound to vfio-pci: "
+	                 "driverctl --nosave set-override %s vfio-pci",
+	                 device->name, device->name);
 }
 
 int sysfs_find(const char *root, const char *host, struct sysfs_device *out, struct gw_error *err)
@@ -104,7 +104,7 @@ int sysfs_find(const char *root, const char *host, struct sysfs_device *out, str
 		snprintf(path, sizeof(path), "%s/bus/pci/devices/%s", root, host);
 	if (!realpath(path, out->path))
 		return error_set(err, -ENODEV, "host: no such device %s (%s: %s)", host, path,
-				 strerror(errno));
+		                 strerror(errno));
 	last = strrchr(out->path, '/') + 1;
 	if (strlen(last) >= sizeof(out->name))
 		return error_set(err, -ENODEV, "host: %s is no device", host);
@@ -112,9 +112,10 @@ int sysfs_find(const char *root, const char *host, struct sysfs_device *out, str
 	link_name(out->path, "iommu_group", group, sizeof(group));
 	out->group = (unsigned)strtoul(group, &end, 10);
 	if (!group[0] || *end)
-		return error_set(err, -ENOTSUP,
-				 "%s is in no IOMMU group: is the host's IOMMU on (intel_iommu=on)?",
-				 out->name);
+		return error_set(
+		        err, -ENOTSUP,
+		        "%s is in no IOMMU group: is the host's IOMMU on (intel_iommu=on)?",
+		        out->name);
 	r = check_group(root, out, err);
 	return r ? r : check_driver(out, err);
 }

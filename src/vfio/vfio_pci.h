@@ -26,8 +26,8 @@ struct vfio_window {
 #define VFIO_WINDOWS (PCI_BARS * VFIO_AREAS_MAX)
 
 struct vfio_intx {
-	unsigned count;	 /* 0: the device has none */
-	int fd;		 /* the device raises it */
+	unsigned count;  /* 0: the device has none */
+	int fd;          /* the device raises it */
 	int resample_fd; /* KVM: the guest has dealt with it */
 	bool on;
 	/* For a device that the kernel cannot unmask by eventfd (intx.c): */
@@ -35,8 +35,8 @@ struct vfio_intx {
 	int line_fd; /* we raise it */
 	struct loop_watch *watch, *resample_watch;
 	pthread_mutex_t lock; /* guards the two below */
-	bool asserted;	      /* raised, and the guest has not dealt with it yet */
-	bool again;	      /* the device raised it once more meanwhile */
+	bool asserted;        /* raised, and the guest has not dealt with it yet */
+	bool again;           /* the device raised it once more meanwhile */
 };
 
 struct vfio_pci {
@@ -92,7 +92,7 @@ int vfio_bars_init(struct vfio_pci *d, struct gw_error *err);
 void vfio_bars_fini(struct vfio_pci *d);
 uint64_t vfio_bar_read(struct pci_function *f, unsigned bar, uint64_t offset, unsigned size);
 void vfio_bar_write(struct pci_function *f, unsigned bar, uint64_t offset, unsigned size,
-		    uint64_t value);
+                    uint64_t value);
 void vfio_bar_changed(struct pci_function *f, unsigned bar);
 
 /* ---- intr.c ---- */

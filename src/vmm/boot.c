@@ -25,7 +25,7 @@ static const struct {
 /* A record: the image's number is the record's type, this precedes the bytes. */
 struct boot_record {
 	uint64_t offset; /* of these bytes */
-	uint64_t size;	 /* of the whole image */
+	uint64_t size;   /* of the whole image */
 };
 
 struct boot {
@@ -44,7 +44,7 @@ static const char *image_path(const struct config *config, unsigned i)
 }
 
 static int open_image(struct boot_image *image, const char *path, const char *key,
-		      struct gw_error *err)
+                      struct gw_error *err)
 {
 	struct stat st;
 
@@ -54,7 +54,8 @@ static int open_image(struct boot_image *image, const char *path, const char *ke
 	if (fstat(image->fd, &st) < 0)
 		return error_set_sys(err, -errno, "%s: %s", key, path);
 	if (!S_ISREG(st.st_mode) || !st.st_size)
-		return error_set(err, -EINVAL, "%s: %s is not a file with anything in it", key, path);
+		return error_set(err, -EINVAL, "%s: %s is not a file with anything in it", key,
+		                 path);
 	image->size = (uint64_t)st.st_size;
 	return 0;
 }
@@ -85,7 +86,7 @@ static int boot_prepare(struct participant *p, bool live, struct gw_error *err)
 }
 
 static int boot_pending(struct participant *p, enum pending_effort effort,
-			struct participant_pending *out, struct gw_error *err)
+                        struct participant_pending *out, struct gw_error *err)
 {
 	(void)effort;
 	(void)err;
@@ -94,7 +95,7 @@ static int boot_pending(struct participant *p, enum pending_effort effort,
 }
 
 static int send_chunk(struct boot *boot, struct sink *sink, void *buf, size_t size,
-		      struct gw_error *err)
+                      struct gw_error *err)
 {
 	unsigned i = boot->cursor.image;
 	const struct boot_image *image = &boot->images[i];
@@ -104,9 +105,9 @@ static int send_chunk(struct boot *boot, struct sink *sink, void *buf, size_t si
 
 	if (r < 0)
 		return error_set_sys(err, r, "%s image at offset %llu", image_names[i].name,
-				     (unsigned long long)head.offset);
+		                     (unsigned long long)head.offset);
 	r = sink->ops->record(sink, &boot->participant, (uint16_t)(i + 1), &head, sizeof(head), buf,
-			      len, err);
+	                      len, err);
 	if (r < 0)
 		return r;
 	boot->cursor.offset += len;
@@ -151,13 +152,13 @@ static int boot_begin_load(struct participant *p, struct gw_error *err)
 		boot->images[i].fd = memfd_create(image_names[i].name, MFD_CLOEXEC);
 		if (boot->images[i].fd < 0)
 			return error_set_sys(err, -errno, "%s image: memfd_create",
-					     image_names[i].name);
+			                     image_names[i].name);
 	}
 	return 0;
 }
 
 static int boot_load(struct participant *p, uint32_t version, uint16_t type, const void *buf,
-		     size_t len, struct gw_error *err)
+                     size_t len, struct gw_error *err)
 {
 	struct boot *boot = boot_of(p);
 	struct boot_record head;
@@ -166,16 +167,16 @@ static int boot_load(struct participant *p, uint32_t version, uint16_t type, con
 
 	(void)version;
 	if (i >= IMAGES || len < sizeof(head))
-		return error_set(err, -EINVAL, "record of type %u, %zu bytes, is no boot image", type,
-				 len);
+		return error_set(err, -EINVAL, "record of type %u, %zu bytes, is no boot image",
+		                 type, len);
 	memcpy(&head, buf, sizeof(head));
 	len -= sizeof(head);
 	if (head.offset != boot->loaded[i] || len > head.size - head.offset)
 		return error_set(err, -EINVAL, "%s image: %zu bytes at %llu of %llu do not follow",
-				 image_names[i].name, len, (unsigned long long)head.offset,
-				 (unsigned long long)head.size);
+		                 image_names[i].name, len, (unsigned long long)head.offset,
+		                 (unsigned long long)head.size);
 	r = io_pwrite_full(boot->images[i].fd, (const char *)buf + sizeof(head), len,
-			   (off_t)head.offset);
+	                   (off_t)head.offset);
 	if (r < 0)
 		return error_set_sys(err, r, "%s image", image_names[i].name);
 	boot->loaded[i] += len;
@@ -190,8 +191,8 @@ static int boot_settle(struct participant *p, struct gw_error *err)
 	for (unsigned i = 0; i < IMAGES; i++) {
 		if (boot->loaded[i] != boot->images[i].size)
 			return error_set(err, -EINVAL, "%s image: %llu of %llu bytes came",
-					 image_names[i].name, (unsigned long long)boot->loaded[i],
-					 (unsigned long long)boot->images[i].size);
+			                 image_names[i].name, (unsigned long long)boot->loaded[i],
+			                 (unsigned long long)boot->images[i].size);
 	}
 	return 0;
 }
@@ -225,7 +226,7 @@ int boot_create(struct machine *m, struct boot **out, struct gw_error *err)
 	for (unsigned i = 0; i < IMAGES && !m->incoming && !r; i++)
 		if (image_path(&m->config, i)[0])
 			r = open_image(&boot->images[i], image_path(&m->config, i),
-				       image_names[i].key, err);
+			               image_names[i].key, err);
 	if (!r)
 		r = participant_add(&m->participants, &boot->participant, err);
 	if (r < 0) {
@@ -261,19 +262,18 @@ const struct boot_image *boot_initrd(const struct boot *boot)
 }
 
 int boot_copy(struct machine *m, const struct boot_image *image, const char *what, uint64_t offset,
-	      uint64_t len, uint64_t gpa, struct gw_error *err)
+              uint64_t len, uint64_t gpa, struct gw_error *err)
 {
 	void *to = memory_hva(m->memory, gpa, len);
 	int r;
 
 	if (!to)
-		return error_set(err, -EINVAL,
-				 "%s: %llu bytes at 0x%llx do not fit into guest RAM", what,
-				 (unsigned long long)len, (unsigned long long)gpa);
+		return error_set(err, -EINVAL, "%s: %llu bytes at 0x%llx do not fit into guest RAM",
+		                 what, (unsigned long long)len, (unsigned long long)gpa);
 	r = io_pread_full(image->fd, to, len, (off_t)offset);
 	if (r < 0)
 		return error_set_sys(err, r, "%s: reading %llu bytes at offset %llu", what,
-				     (unsigned long long)len, (unsigned long long)offset);
+		                     (unsigned long long)len, (unsigned long long)offset);
 	memory_mark_dirty(m->memory, gpa, len);
 	return 0;
 }

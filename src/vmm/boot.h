@@ -25,6 +25,6 @@ const struct boot_image *boot_initrd(const struct boot *boot);
 
 /* Copies [offset, offset+len) of an image into guest memory. `what` names it in errors. */
 int boot_copy(struct machine *m, const struct boot_image *image, const char *what, uint64_t offset,
-	      uint64_t len, uint64_t gpa, struct gw_error *err);
+              uint64_t len, uint64_t gpa, struct gw_error *err);
 
 #endif

@@ -26,11 +26,15 @@ struct key {
 	uint64_t max;
 };
 
-#define TEXT(section, name, required, type, member) \
-	{ section, name, KIND_TEXT, required, offsetof(type, member), \
-	  sizeof(((type *)0)->member), 0 }
-#define NUMBER(kind, section, name, required, member, min, max) \
-	{ section, name, kind, required, offsetof(struct config, member), min, max }
+#define TEXT(section, name, required, type, member)                                                \
+	{                                                                                          \
+		section, name, KIND_TEXT, required, offsetof(type, member),                        \
+		        sizeof(((type *)0)->member), 0                                             \
+	}
+#define NUMBER(kind, section, name, required, member, min, max)                                    \
+	{                                                                                          \
+		section, name, kind, required, offsetof(struct config, member), min, max           \
+	}
 
 static const struct key machine_keys[] = {
 	TEXT(NULL, "name", false, struct config, name),
@@ -65,7 +69,7 @@ struct faults {
 };
 
 static void fault(struct faults *faults, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
+        __attribute__((format(printf, 2, 3)));
 
 static void fault(struct faults *faults, const char *format, ...)
 {
@@ -116,7 +120,7 @@ static bool parse_size(const cJSON *item, uint64_t *out)
 }
 
 static void read_text(const cJSON *item, const struct key *key, const char *path, char *to,
-		      struct faults *faults)
+                      struct faults *faults)
 {
 	if (!cJSON_IsString(item))
 		fault(faults, "%s: must be a string", path);
@@ -130,7 +134,7 @@ static void read_text(const cJSON *item, const struct key *key, const char *path
 }
 
 static void read_number(const cJSON *item, const struct key *key, const char *path, void *to,
-			struct faults *faults)
+                        struct faults *faults)
 {
 	uint64_t value;
 
@@ -138,7 +142,8 @@ static void read_number(const cJSON *item, const struct key *key, const char *pa
 		fault(faults, "%s: must be a number", path);
 	} else if (!parse_size(item, &value)) {
 		fault(faults, "%s: must be a whole number%s", path,
-		      key->kind == KIND_SIZE ? " of bytes, or one with K, M or G, as \"512M\"" : "");
+		      key->kind == KIND_SIZE ? " of bytes, or one with K, M or G, as \"512M\""
+		                             : "");
 	} else if (value < key->size_or_min || value > key->max) {
 		fault(faults, "%s: %llu is not within %llu and %llu", path,
 		      (unsigned long long)value, (unsigned long long)key->size_or_min,
@@ -151,7 +156,7 @@ static void read_number(const cJSON *item, const struct key *key, const char *pa
 }
 
 static void read_value(const cJSON *item, const struct key *key, const char *path, void *base,
-		       struct faults *faults)
+                       struct faults *faults)
 {
 	void *to = (char *)base + key->offset;
 
@@ -197,11 +202,12 @@ static bool is_section(const struct table *table, const char *name)
 }
 
 static void read_object(const cJSON *object, const struct table *table, const char *section,
-			const char *prefix, void *base, struct faults *faults)
+                        const char *prefix, void *base, struct faults *faults)
 {
 	const cJSON *item;
 
-	cJSON_ArrayForEach(item, object) {
+	cJSON_ArrayForEach(item, object)
+	{
 		const struct key *key = find_key(table, section, item->string);
 		char path[160];
 
@@ -215,14 +221,14 @@ static void read_object(const cJSON *object, const struct table *table, const ch
 			else
 				fault(faults, "%s%s: must be an object", prefix, item->string);
 		} else if (!(table == &machine_table && !section &&
-			     !strcmp(item->string, "devices"))) {
+		             !strcmp(item->string, "devices"))) {
 			fault(faults, "%s: no such key", path);
 		}
 	}
 }
 
 static void check_required(const cJSON *object, const struct table *table, const char *prefix,
-			   struct faults *faults)
+                           struct faults *faults)
 {
 	for (size_t i = 0; i < table->count; i++) {
 		const struct key *key = &table->keys[i];
@@ -239,7 +245,7 @@ static void check_required(const cJSON *object, const struct table *table, const
 }
 
 static void read_device(const cJSON *item, const char *prefix, struct config_device *out,
-			struct faults *faults)
+                        struct faults *faults)
 {
 	memset(out, 0, sizeof(*out));
 	if (!cJSON_IsObject(item)) {
@@ -267,7 +273,8 @@ static void read_devices(const cJSON *list, struct config *out, struct faults *f
 		fault(faults, "devices: must be a list");
 		return;
 	}
-	cJSON_ArrayForEach(item, list) {
+	cJSON_ArrayForEach(item, list)
+	{
 		unsigned n = out->device_count;
 		char prefix[32];
 
@@ -372,14 +379,14 @@ static int apply_one(struct config *config, const struct gw_map *map, struct gw_
 		base = find_device(config, map->path + 8, (size_t)(dot - map->path - 8));
 		if (!base)
 			return error_set(err, -ENOENT, "map %s: the machine has no such device",
-					 map->path);
+			                 map->path);
 		key = find_key(&device_table, NULL, "host");
 	}
 	if (!key)
 		return error_set(err, -EINVAL,
-				 "map %s: no such path; there are devices.ID.host, serial.socket, "
-				 "serial.log, serial.stdio",
-				 map->path);
+		                 "map %s: no such path; there are devices.ID.host, serial.socket, "
+		                 "serial.log, serial.stdio",
+		                 map->path);
 	value = key->kind == KIND_BOOL ? cJSON_Parse(map->value) : cJSON_CreateString(map->value);
 	if (value)
 		read_value(value, key, map->path, base, &faults);
@@ -390,7 +397,7 @@ static int apply_one(struct config *config, const struct gw_map *map, struct gw_
 }
 
 int config_apply_map(struct config *config, const struct gw_map *map, size_t count,
-		     struct gw_error *err)
+                     struct gw_error *err)
 {
 	struct gw_error local;
 

@@ -17,15 +17,15 @@
 
 struct config_device {
 	char id[32];
-	char type[16];		    /* "vfio-pci" */
+	char type[16];              /* "vfio-pci" */
 	char host[CONFIG_PATH_MAX]; /* "0000:00:10.0", or a sysfs path */
-	uint32_t slot;		    /* PCI slot; 0: any */
+	uint32_t slot;              /* PCI slot; 0: any */
 };
 
 struct config_serial {
 	char socket[CONFIG_PATH_MAX]; /* UNIX stream socket to listen on; "" none */
 	char log[CONFIG_PATH_MAX];    /* file that output is appended to; "" none */
-	bool stdio;		      /* the process's stdin and stdout */
+	bool stdio;                   /* the process's stdin and stdout */
 };
 
 struct config {
@@ -48,7 +48,7 @@ int config_parse(const char *json, const char *name, struct config *out, struct 
 int config_parse_device(const char *json, struct config_device *out, struct gw_error *err);
 /* Overrides by path: "serial.socket", "devices.ID.host". */
 int config_apply_map(struct config *config, const struct gw_map *map, size_t count,
-		     struct gw_error *err);
+                     struct gw_error *err);
 /* As JSON text, released with free(). NULL: out of memory. */
 char *config_print(const struct config *config);
 

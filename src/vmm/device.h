@@ -19,7 +19,7 @@ struct device_driver {
 	/* Makes the device and plugs it in (and registers its participant); whole or not at all.
 	 * `hot`: the machine exists already and the guest is to be told. */
 	int (*create)(struct machine *m, const struct config_device *config, bool hot,
-		      struct device **out, struct gw_error *err);
+	              struct device **out, struct gw_error *err);
 	/* Asks the guest to let go of it; `machine.device_gone` follows. */
 	int (*request_unplug)(struct device *d, struct gw_error *err);
 	/* Takes it away and frees it, whatever the guest thinks. No callback. */

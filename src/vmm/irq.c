@@ -38,8 +38,8 @@ static struct kvm_irq_routing_entry msi_entry(uint32_t gsi, const struct msi_mes
 /* KVM takes the whole table at once (KVM API, 4.52). */
 static int commit(struct irqs *irqs, struct gw_error *err)
 {
-	autofree struct kvm_irq_routing *table =
-		calloc(1, sizeof(*table) + (ARCH_IRQ_ROUTES + IRQ_MSIS) * sizeof(table->entries[0]));
+	autofree struct kvm_irq_routing *table = calloc(
+	        1, sizeof(*table) + (ARCH_IRQ_ROUTES + IRQ_MSIS) * sizeof(table->entries[0]));
 	int r;
 
 	if (!table)
@@ -122,7 +122,7 @@ static bool is_msi(uint32_t gsi)
 
 /* Puts the messages into the table; true if that changed anything. */
 static bool enter_msis(struct irqs *irqs, const uint32_t *gsis, const struct msi_message *msgs,
-		       unsigned count)
+                       unsigned count)
 {
 	bool changed = false;
 
@@ -140,7 +140,7 @@ static bool enter_msis(struct irqs *irqs, const uint32_t *gsis, const struct msi
 }
 
 int irq_route_msis(struct irqs *irqs, const uint32_t *gsis, const struct msi_message *msgs,
-		   unsigned count, struct gw_error *err)
+                   unsigned count, struct gw_error *err)
 {
 	int r = 0;
 
@@ -159,7 +159,7 @@ int irq_route_msis(struct irqs *irqs, const uint32_t *gsis, const struct msi_mes
 }
 
 int irq_route_msi(struct irqs *irqs, uint32_t gsi, const struct msi_message *msg,
-		  struct gw_error *err)
+                  struct gw_error *err)
 {
 	return irq_route_msis(irqs, &gsi, msg, 1, err);
 }

@@ -32,10 +32,10 @@ int irq_send_msi(struct irqs *irqs, const struct msi_message *msg);
 /* A GSI for an MSI vector; routed nowhere until irq_route_msi. -ENOSPC. */
 int irq_alloc_msi(struct irqs *irqs, uint32_t *gsi, struct gw_error *err);
 int irq_route_msi(struct irqs *irqs, uint32_t gsi, const struct msi_message *msg,
-		  struct gw_error *err);
+                  struct gw_error *err);
 /* Several at once, with one update of KVM's table. */
 int irq_route_msis(struct irqs *irqs, const uint32_t *gsis, const struct msi_message *msgs,
-		   unsigned count, struct gw_error *err);
+                   unsigned count, struct gw_error *err);
 void irq_free_msi(struct irqs *irqs, uint32_t gsi);
 
 /* A write to `fd` raises `gsi`. With resample_fd >= 0 the pin is level-triggered: KVM lowers

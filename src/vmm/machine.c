@@ -41,12 +41,13 @@ static int open_kvm(struct machine *m, struct gw_error *err)
 	version = io_ioctl(m->kvm_fd, KVM_GET_API_VERSION, NULL);
 	if (version != KVM_API_VERSION)
 		return error_set_class(err, -ENOTSUP, GW_ERROR_KVM_MISSING_CAP,
-				       "/dev/kvm: API version %d, not %d", version, KVM_API_VERSION);
+		                       "/dev/kvm: API version %d, not %d", version,
+		                       KVM_API_VERSION);
 	for (size_t i = 0; i < ARRAY_SIZE(needed_caps); i++) {
 		if (io_ioctl(m->kvm_fd, KVM_CHECK_EXTENSION,
-			     (void *)(uintptr_t)needed_caps[i].cap) <= 0)
+		             (void *)(uintptr_t)needed_caps[i].cap) <= 0)
 			return error_set_class(err, -ENOTSUP, GW_ERROR_KVM_MISSING_CAP,
-					       "/dev/kvm: %s is missing", needed_caps[i].name);
+			                       "/dev/kvm: %s is missing", needed_caps[i].name);
 	}
 	return arch_check_kvm(m->kvm_fd, err);
 }
@@ -104,13 +105,13 @@ static int create_serial(struct machine *m, struct gw_error *err)
 
 /* Made in this order, taken apart in the reverse one (machine_destroy). */
 static int (*const create_steps[])(struct machine *m, struct gw_error *err) = {
-	open_kvm,   create_vm,	 create_boot,	create_memory, arch_create,
+	open_kvm,    create_vm,  create_boot,   create_memory, arch_create,
 	create_irqs, create_pci, create_serial, create_vcpus,
 };
 
 int machine_create(const struct config *config, struct loop *loop, const struct log *log,
-		   const struct machine_notify *notify, bool incoming, struct machine **out,
-		   struct gw_error *err)
+                   const struct machine_notify *notify, bool incoming, struct machine **out,
+                   struct gw_error *err)
 {
 	struct machine *m = calloc(1, sizeof(*m));
 

@@ -40,7 +40,8 @@ struct machine_notify {
 	/* The guest lets go of what is in a PCI slot: the owner calls pci_unplug_now() soon, from
 	 * a thread that may wait. */
 	void (*eject)(void *opaque, unsigned slot);
-	/* A device that was ejected has been handed back; it is gone, `id` is what is left of it. */
+	/* A device that was ejected has been handed back; it is gone, `id` is what is left of it.
+	 */
 	void (*device_gone)(void *opaque, const char *id);
 	/* A device has something for the event stream (JSON object as text). */
 	void (*event)(void *opaque, const char *name, const char *data);
@@ -76,8 +77,8 @@ struct machine {
 /* Makes a machine from a configuration, without devices of the list (the caller adds them
  * by their drivers). With `incoming` no boot image is opened and nothing is put into memory. */
 int machine_create(const struct config *config, struct loop *loop, const struct log *log,
-		   const struct machine_notify *notify, bool incoming, struct machine **out,
-		   struct gw_error *err);
+                   const struct machine_notify *notify, bool incoming, struct machine **out,
+                   struct gw_error *err);
 /* Devices are destroyed first, by their drivers. vCPUs must be paused or never have run. */
 void machine_destroy(struct machine *m);
 

@@ -16,7 +16,7 @@
 #define HUGE_PAGE (2 * MIB)
 
 static int set_memslot(struct memory *mem, uint32_t slot, uint32_t flags, uint64_t gpa,
-		       uint64_t size, void *hva)
+                       uint64_t size, void *hva)
 {
 	struct kvm_userspace_memory_region region = {
 		.slot = slot,
@@ -38,7 +38,7 @@ int memory_set_region_flags(struct memory *mem, const struct ram_region *r, uint
 static uint8_t *map_aligned(int fd, uint64_t size)
 {
 	uint8_t *room = mmap(NULL, size + HUGE_PAGE, PROT_NONE,
-			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	uint8_t *hva;
 	size_t before;
 
@@ -46,8 +46,8 @@ static uint8_t *map_aligned(int fd, uint64_t size)
 		return NULL;
 	hva = (uint8_t *)ALIGN_UP((uintptr_t)room, HUGE_PAGE);
 	before = (size_t)(hva - room);
-	if (mmap(hva, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fd, 0) ==
-	    MAP_FAILED) {
+	if (mmap(hva, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fd,
+	         0) == MAP_FAILED) {
 		munmap(room, size + HUGE_PAGE);
 		return NULL;
 	}
@@ -58,7 +58,7 @@ static uint8_t *map_aligned(int fd, uint64_t size)
 }
 
 static int region_create(struct memory *mem, const struct arch_range *range, unsigned index,
-			 struct gw_error *err)
+                         struct gw_error *err)
 {
 	struct ram_region *r = &mem->regions[index];
 	char name[32];
@@ -71,11 +71,11 @@ static int region_create(struct memory *mem, const struct arch_range *range, uns
 		return error_set_sys(err, -errno, "guest RAM: memfd_create");
 	if (ftruncate(r->fd, (off_t)r->size) < 0)
 		return error_set_sys(err, -errno, "guest RAM: %llu bytes",
-				     (unsigned long long)r->size);
+		                     (unsigned long long)r->size);
 	r->hva = map_aligned(r->fd, r->size);
 	if (!r->hva)
 		return error_set_sys(err, -errno, "guest RAM: mmap of %llu bytes",
-				     (unsigned long long)r->size);
+		                     (unsigned long long)r->size);
 	/* Huge pages where the host gives them for shared memory; and guest memory is the guest's,
 	 * not a crash dump's. */
 	madvise(r->hva, r->size, MADV_HUGEPAGE);
@@ -83,7 +83,7 @@ static int region_create(struct memory *mem, const struct arch_range *range, uns
 	ret = memory_set_region_flags(mem, r, 0);
 	if (ret < 0)
 		return error_set_sys(err, ret, "guest RAM at 0x%llx: KVM_SET_USER_MEMORY_REGION",
-				     (unsigned long long)r->gpa);
+		                     (unsigned long long)r->gpa);
 	return 0;
 }
 
@@ -186,7 +186,7 @@ int memory_write(struct memory *mem, uint64_t gpa, const void *buf, size_t len)
 /* ---- device memory ------------------------------------------------------ */
 
 int memory_map_device(struct memory *mem, uint64_t gpa, void *hva, uint64_t size, bool readonly,
-		      uint32_t *slot, struct gw_error *err)
+                      uint32_t *slot, struct gw_error *err)
 {
 	unsigned i;
 	int r;
@@ -199,15 +199,15 @@ int memory_map_device(struct memory *mem, uint64_t gpa, void *hva, uint64_t size
 	pthread_mutex_unlock(&mem->lock);
 	if (i == ARRAY_SIZE(mem->device_slot_used))
 		return error_set(err, -ENOSPC, "device memory at 0x%llx: all %u memslots are taken",
-				 (unsigned long long)gpa, i);
+		                 (unsigned long long)gpa, i);
 
 	*slot = mem->device_slots + i;
 	r = set_memslot(mem, *slot, readonly ? KVM_MEM_READONLY : 0, gpa, size, hva);
 	if (r < 0) {
 		mem->device_slot_used[i] = false;
-		return error_set_sys(err, r,
-				     "device memory at 0x%llx: KVM_SET_USER_MEMORY_REGION (%llu bytes)",
-				     (unsigned long long)gpa, (unsigned long long)size);
+		return error_set_sys(
+		        err, r, "device memory at 0x%llx: KVM_SET_USER_MEMORY_REGION (%llu bytes)",
+		        (unsigned long long)gpa, (unsigned long long)size);
 	}
 	return 0;
 }
@@ -244,17 +244,18 @@ void memory_remove_listener(struct memory *mem, struct memory_listener *l)
 }
 
 int memory_map_file(struct memory *mem, uint64_t gpa, uint64_t size, int fd, uint64_t offset,
-		    struct gw_error *err)
+                    struct gw_error *err)
 {
 	uint8_t *hva = memory_hva(mem, gpa, size);
 
 	if (!hva || !size || (gpa | size | offset) % PAGE_SIZE)
-		return error_set(err, -EINVAL, "range 0x%llx+0x%llx is not whole pages of guest RAM",
-				 (unsigned long long)gpa, (unsigned long long)size);
+		return error_set(err, -EINVAL,
+		                 "range 0x%llx+0x%llx is not whole pages of guest RAM",
+		                 (unsigned long long)gpa, (unsigned long long)size);
 	if (mmap(hva, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd,
-		 (off_t)offset) == MAP_FAILED)
+	         (off_t)offset) == MAP_FAILED)
 		return error_set_sys(err, -errno, "mapping file offset 0x%llx at 0x%llx",
-				     (unsigned long long)offset, (unsigned long long)gpa);
+		                     (unsigned long long)offset, (unsigned long long)gpa);
 	madvise(hva, size, MADV_DONTDUMP);
 	for (struct memory_listener *l = mem->listeners; l; l = l->next) {
 		int r = l->remapped(l, gpa, size, hva, err);

@@ -22,8 +22,8 @@ struct ram_region {
 	uint64_t gpa;
 	uint64_t size;
 	uint8_t *hva;
-	int fd;		 /* memfd; not all of it is mapped after memory_map_file */
-	uint32_t slot;	 /* KVM memslot */
+	int fd;          /* memfd; not all of it is mapped after memory_map_file */
+	uint32_t slot;   /* KVM memslot */
 	uint64_t *dirty; /* one bit a page; once tracking was on */
 };
 
@@ -44,7 +44,7 @@ int memory_write(struct memory *mem, uint64_t gpa, const void *buf, size_t len);
 /* Device memory (a BAR that the host lets us map) shown to the guest at gpa as a KVM memslot.
  * *slot is a handle for memory_unmap_device. Page-aligned all. */
 int memory_map_device(struct memory *mem, uint64_t gpa, void *hva, uint64_t size, bool readonly,
-		      uint32_t *slot, struct gw_error *err);
+                      uint32_t *slot, struct gw_error *err);
 void memory_unmap_device(struct memory *mem, uint32_t slot);
 
 /* Who else writes to guest memory. Calls come while tracking is started, synced, stopped.
@@ -64,7 +64,7 @@ void memory_remove_dirty_source(struct memory *mem, struct dirty_source *s);
  * behind a guest-physical range has been replaced. */
 struct memory_listener {
 	int (*remapped)(struct memory_listener *l, uint64_t gpa, uint64_t size, void *hva,
-			struct gw_error *err);
+	                struct gw_error *err);
 	struct memory_listener *next;
 };
 void memory_add_listener(struct memory *mem, struct memory_listener *l);
@@ -86,11 +86,11 @@ uint64_t memory_dirty_pages(const struct memory *mem);
  * pages may now be read. Returns the number of words taken. */
 #define MEMORY_CHUNK_WORDS 32
 int memory_dirty_take(struct memory *mem, size_t i, uint64_t word,
-		      uint64_t bits[MEMORY_CHUNK_WORDS], struct gw_error *err);
+                      uint64_t bits[MEMORY_CHUNK_WORDS], struct gw_error *err);
 
 /* Replaces RAM in [gpa, gpa+size) by a private mapping of fd at offset. */
 int memory_map_file(struct memory *mem, uint64_t gpa, uint64_t size, int fd, uint64_t offset,
-		    struct gw_error *err);
+                    struct gw_error *err);
 
 /* RAM as a participant, "ram" (src/vmm/ram.c). */
 struct participant *memory_participant(struct memory *mem);

@@ -27,7 +27,7 @@ void memory_dirty_probe(struct memory *mem)
 	if (offered <= 0)
 		return;
 	cap.args[0] = (uint64_t)offered &
-		      (KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET);
+	              (KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET);
 	mem->manual_protect = io_ioctl(vm, KVM_ENABLE_CAP, &cap) == 0;
 }
 
@@ -131,7 +131,8 @@ void memory_mark_dirty(struct memory *mem, uint64_t gpa, uint64_t len)
 	for (size_t i = 0; i < mem->region_count; i++) {
 		struct ram_region *r = &mem->regions[i];
 		uint64_t from = MAX(gpa, r->gpa);
-		uint64_t to = MIN(len > UINT64_MAX - gpa ? UINT64_MAX : gpa + len, r->gpa + r->size);
+		uint64_t to =
+		        MIN(len > UINT64_MAX - gpa ? UINT64_MAX : gpa + len, r->gpa + r->size);
 
 		if (from >= to)
 			continue;
@@ -149,7 +150,7 @@ static int fetch_kvm_log(struct memory *mem, size_t i, struct gw_error *err)
 
 	if (ret < 0)
 		return error_set_sys(err, ret, "RAM at 0x%llx: KVM_GET_DIRTY_LOG",
-				     (unsigned long long)r->gpa);
+		                     (unsigned long long)r->gpa);
 	for (uint64_t w = 0; w < region_words(r); w++)
 		if (mem->log[i][w])
 			__atomic_fetch_or(&r->dirty[w], mem->log[i][w], __ATOMIC_RELAXED);
@@ -186,7 +187,7 @@ int64_t memory_dirty_sync(struct memory *mem, struct gw_error *err)
 }
 
 int memory_dirty_take(struct memory *mem, size_t i, uint64_t word,
-		      uint64_t bits[MEMORY_CHUNK_WORDS], struct gw_error *err)
+                      uint64_t bits[MEMORY_CHUNK_WORDS], struct gw_error *err)
 {
 	struct ram_region *r = &mem->regions[i];
 	uint64_t words = MIN((uint64_t)MEMORY_CHUNK_WORDS, region_words(r) - word);
@@ -209,6 +210,6 @@ int memory_dirty_take(struct memory *mem, size_t i, uint64_t word,
 	ret = io_ioctl(mem->machine->vm_fd, KVM_CLEAR_DIRTY_LOG, &clear);
 	if (ret < 0)
 		return error_set_sys(err, ret, "RAM at 0x%llx: KVM_CLEAR_DIRTY_LOG",
-				     (unsigned long long)(r->gpa + word * 64 * PAGE_SIZE));
+		                     (unsigned long long)(r->gpa + word * 64 * PAGE_SIZE));
 	return (int)words;
 }

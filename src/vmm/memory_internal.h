@@ -17,7 +17,7 @@ struct memory {
 	size_t region_count;
 	struct memory_listener *listeners;
 
-	pthread_mutex_t lock; /* guards device_slot_used */
+	pthread_mutex_t lock;  /* guards device_slot_used */
 	uint32_t device_slots; /* number of the first memslot for device memory */
 	bool device_slot_used[MEMORY_DEVICE_SLOTS];
 
@@ -32,7 +32,7 @@ struct memory {
 	struct {
 		size_t region;
 		uint64_t word;
-	} cursor;		     /* where iterate() goes on */
+	} cursor;                         /* where iterate() goes on */
 	uint8_t *loaded[ARCH_RAM_RANGES]; /* one bit a page: holds data that were loaded */
 };
 

@@ -23,21 +23,21 @@ struct participant;
 
 /* What kind of thing it is: the sequencer orders by this and by nothing else. */
 enum participant_class {
-	PARTICIPANT_BOOT,	 /* boot images: constant, needed for a reset only */
-	PARTICIPANT_RAM,	 /* guest memory */
-	PARTICIPANT_CHIP,	 /* interrupt chips, timers in KVM */
-	PARTICIPANT_DEVICE,	 /* emulated devices and buses */
+	PARTICIPANT_BOOT,        /* boot images: constant, needed for a reset only */
+	PARTICIPANT_RAM,         /* guest memory */
+	PARTICIPANT_CHIP,        /* interrupt chips, timers in KVM */
+	PARTICIPANT_DEVICE,      /* emulated devices and buses */
 	PARTICIPANT_PASSTHROUGH, /* devices that another driver or process runs */
 	PARTICIPANT_VCPU,
-	PARTICIPANT_CLOCK,	 /* guest time: last, so that it stands still longest */
+	PARTICIPANT_CLOCK, /* guest time: last, so that it stands still longest */
 	PARTICIPANT_CLASSES
 };
 
 /* What a participant still has to send, in bytes. */
 struct participant_pending {
-	uint64_t precopy;    /* iterate() could send this much while the guest runs */
-	uint64_t stop;	     /* save() will send about this much, on top of precopy */
-	bool not_yet;	     /* a switchover now would be too early (initial data left) */
+	uint64_t precopy; /* iterate() could send this much while the guest runs */
+	uint64_t stop;    /* save() will send about this much, on top of precopy */
+	bool not_yet;     /* a switchover now would be too early (initial data left) */
 };
 
 /*
@@ -52,10 +52,10 @@ struct participant_pending {
 struct sink;
 struct sink_ops {
 	int (*record)(struct sink *sink, struct participant *p, uint16_t type, const void *head,
-		      size_t head_len, const void *body, size_t body_len, struct gw_error *err);
+	              size_t head_len, const void *body, size_t body_len, struct gw_error *err);
 	/* `count` pages of guest memory at gpa, to be found at hva. Zero pages are noticed. */
 	int (*pages)(struct sink *sink, struct participant *p, uint64_t gpa, const void *hva,
-		     size_t count, struct gw_error *err);
+	             size_t count, struct gw_error *err);
 	/* True when iterate() should return, so that others get their turn. */
 	bool (*pause_wanted)(struct sink *sink);
 };
@@ -63,8 +63,8 @@ struct sink {
 	const struct sink_ops *ops;
 };
 
-static inline int sink_record(struct sink *s, struct participant *p, uint16_t type,
-			      const void *buf, size_t len, struct gw_error *err)
+static inline int sink_record(struct sink *s, struct participant *p, uint16_t type, const void *buf,
+                              size_t len, struct gw_error *err)
 {
 	return s->ops->record(s, p, type, buf, len, NULL, 0, err);
 }
@@ -72,12 +72,12 @@ static inline int sink_record(struct sink *s, struct participant *p, uint16_t ty
 /* How much of the remaining state pending() should find out. */
 enum pending_effort {
 	PENDING_ESTIMATE, /* cheap: no ioctl that takes long, no dirty sync */
-	PENDING_EXACT,	  /* dirty logs fetched, devices asked */
+	PENDING_EXACT,    /* dirty logs fetched, devices asked */
 };
 
 struct participant_ops {
-	const char *kind;   /* "ram", "vcpu", "vfio-pci", ...: in the stream */
-	uint32_t version;   /* of the records' format */
+	const char *kind; /* "ram", "vcpu", "vfio-pci", ...: in the stream */
+	uint32_t version; /* of the records' format */
 	enum participant_class class;
 
 	/* (S) NULL, or why it cannot be saved or moved now: text valid until the next call. */
@@ -87,8 +87,9 @@ struct participant_ops {
 	int (*prepare)(struct participant *p, bool live, struct gw_error *err);
 	/* (S) the guest runs, or is stopped already (last estimate). */
 	int (*pending)(struct participant *p, enum pending_effort effort,
-		       struct participant_pending *out, struct gw_error *err);
-	/* (S) the guest runs: sends what there is. 0: nothing more for now; 1: paused by the sink. */
+	               struct participant_pending *out, struct gw_error *err);
+	/* (S) the guest runs: sends what there is. 0: nothing more for now; 1: paused by the sink.
+	 */
 	int (*iterate)(struct participant *p, struct sink *sink, struct gw_error *err);
 	/* (S) vCPUs stopped: starts no DMA of its own any more, still answers others'. */
 	int (*quiesce)(struct participant *p, struct gw_error *err);
@@ -107,13 +108,13 @@ struct participant_ops {
 	int (*begin_load)(struct participant *p, struct gw_error *err);
 	/* (D) one record, its checksum verified already. */
 	int (*load)(struct participant *p, uint32_t version, uint16_t type, const void *buf,
-		    size_t len, struct gw_error *err);
+	            size_t len, struct gw_error *err);
 	/* (D) RAM only: `count` verified pages; data NULL: they are zero. */
 	int (*load_pages)(struct participant *p, uint64_t gpa, const void *data, size_t count,
-			  struct gw_error *err);
+	                  struct gw_error *err);
 	/* (D) RAM only: [gpa, gpa+size) is to be a private mapping of fd at offset. */
 	int (*map_file)(struct participant *p, uint64_t gpa, uint64_t size, int fd, uint64_t offset,
-			struct gw_error *err);
+	                struct gw_error *err);
 	/* (D) everything has been loaded: take the state, or refuse it. */
 	int (*settle)(struct participant *p, struct gw_error *err);
 	/* (D) pass 1 and 2 of starting, over all participants, before vCPUs run: devices answer
@@ -125,7 +126,7 @@ struct participant_ops {
 
 struct participant {
 	const struct participant_ops *ops;
-	char name[40];		  /* unique in the machine: "ram", "vcpu0", "net0" */
+	char name[40];            /* unique in the machine: "ram", "vcpu0", "net0" */
 	struct participant *next; /* in the machine's list, in order of registration */
 };
 

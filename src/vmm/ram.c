@@ -23,11 +23,11 @@ static int ram_prepare(struct participant *p, bool live, struct gw_error *err)
 }
 
 static int ram_pending(struct participant *p, enum pending_effort effort,
-		       struct participant_pending *out, struct gw_error *err)
+                       struct participant_pending *out, struct gw_error *err)
 {
 	struct memory *mem = memory_of(p);
 	int64_t pages = effort == PENDING_EXACT ? memory_dirty_sync(mem, err)
-						: (int64_t)memory_dirty_pages(mem);
+	                                        : (int64_t)memory_dirty_pages(mem);
 
 	if (pages < 0)
 		return (int)pages;
@@ -37,7 +37,7 @@ static int ram_pending(struct participant *p, enum pending_effort effort,
 
 /* Sends the runs of set bits; `first` is the page number of bits[0]'s lowest bit. */
 static int send_runs(struct memory *mem, const struct ram_region *r, uint64_t first,
-		     const uint64_t *bits, unsigned words, struct sink *sink, struct gw_error *err)
+                     const uint64_t *bits, unsigned words, struct sink *sink, struct gw_error *err)
 {
 	unsigned end = words * 64;
 
@@ -58,7 +58,7 @@ static int send_runs(struct memory *mem, const struct ram_region *r, uint64_t fi
 			;
 		offset = (first + from) * PAGE_SIZE;
 		ret = sink->ops->pages(sink, &mem->participant, r->gpa + offset, r->hva + offset,
-				       b - from, err);
+		                       b - from, err);
 		if (ret < 0)
 			return ret;
 	}
@@ -106,7 +106,8 @@ static int ram_save(struct participant *p, struct sink *sink, struct gw_error *e
 	if (!mem->tracking) {
 		for (size_t i = 0; i < mem->region_count; i++) {
 			const struct ram_region *r = &mem->regions[i];
-			int ret = sink->ops->pages(sink, p, r->gpa, r->hva, r->size / PAGE_SIZE, err);
+			int ret =
+			        sink->ops->pages(sink, p, r->gpa, r->hva, r->size / PAGE_SIZE, err);
 
 			if (ret < 0)
 				return ret;
@@ -167,7 +168,7 @@ static void load_page(struct memory *mem, size_t i, uint64_t page, const uint8_t
 }
 
 static int ram_load_pages(struct participant *p, uint64_t gpa, const void *data, size_t count,
-			  struct gw_error *err)
+                          struct gw_error *err)
 {
 	struct memory *mem = memory_of(p);
 
@@ -183,16 +184,16 @@ static int ram_load_pages(struct participant *p, uint64_t gpa, const void *data,
 			break;
 		for (size_t n = 0; n < count; n++)
 			load_page(mem, i, first + n,
-				  data ? (const uint8_t *)data + n * PAGE_SIZE : NULL);
+			          data ? (const uint8_t *)data + n * PAGE_SIZE : NULL);
 		return 0;
 	}
 outside:
 	return error_set(err, -EINVAL, "%zu pages at 0x%llx are not guest RAM", count,
-			 (unsigned long long)gpa);
+	                 (unsigned long long)gpa);
 }
 
 static int ram_map_file(struct participant *p, uint64_t gpa, uint64_t size, int fd, uint64_t offset,
-			struct gw_error *err)
+                        struct gw_error *err)
 {
 	return memory_map_file(memory_of(p), gpa, size, fd, offset, err);
 }

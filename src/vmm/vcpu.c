@@ -123,7 +123,7 @@ static void exit_internal(struct vcpu *v)
 	uint64_t data0 = v->run->internal.ndata > 0 ? v->run->internal.data[0] : 0;
 
 	error_set(&err, -EIO, "vcpu%u: KVM internal error %u (data 0x%llx)", v->index, suberror,
-		  (unsigned long long)data0);
+	          (unsigned long long)data0);
 	vcpu_fail(v, &err);
 }
 
@@ -149,8 +149,8 @@ static void handle_exit(struct vcpu *v)
 		return;
 	case KVM_EXIT_FAIL_ENTRY:
 		error_set(&err, -EIO, "vcpu%u: KVM cannot enter the guest (hardware reason 0x%llx)",
-			  v->index,
-			  (unsigned long long)v->run->fail_entry.hardware_entry_failure_reason);
+		          v->index,
+		          (unsigned long long)v->run->fail_entry.hardware_entry_failure_reason);
 		vcpu_fail(v, &err);
 		return;
 	default:

@@ -62,9 +62,10 @@ struct guest *guest_boot(const char *name, unsigned cpus, unsigned memory_mib)
 	char json[1024];
 
 	snprintf(json, sizeof(json),
-		 "{\"name\":\"%s\",\"cpus\":%u,\"memory\":\"%uM\",\"boot\":{\"kernel\":\"%s/%s.elf\"},"
-		 "\"serial\":{\"log\":\"%s/out\"}}",
-		 name, cpus, memory_mib, guests ? guests : "build/tests/guests", name, g->dir);
+	         "{\"name\":\"%s\",\"cpus\":%u,\"memory\":\"%uM\",\"boot\":{\"kernel\":\"%s/"
+	         "%s.elf\"},"
+	         "\"serial\":{\"log\":\"%s/out\"}}",
+	         name, cpus, memory_mib, guests ? guests : "build/tests/guests", name, g->dir);
 	cr_assert(gw_vm_configure(g->vm, json, name, &err_) == 0, "%s", err_.text);
 	return g;
 }
@@ -105,7 +106,7 @@ void guest_await(struct guest *g, const char *text)
 
 	while (!strstr(guest_output(g), text)) {
 		cr_assert(now_ms() < end, "the guest has not printed \"%s\" but \"%s\"", text,
-			  guest_output(g));
+		          guest_output(g));
 		pause_us(1000);
 	}
 }
@@ -129,9 +130,9 @@ void guest_await_end(struct guest *g)
 	struct gw_error err_;
 
 	cr_assert(gw_vm_wait(g->vm, 2 * LIMIT_MS, &err_) == 0, "%s; output \"%s\"", err_.text,
-		  guest_output(g));
+	          guest_output(g));
 	cr_assert_eq(gw_vm_state(g->vm), GW_STATE_SHUTDOWN, "state %s",
-		     gw_state_name(gw_vm_state(g->vm)));
+	             gw_state_name(gw_vm_state(g->vm)));
 }
 
 void guest_run_us(struct guest *g, unsigned us)
@@ -174,11 +175,11 @@ static void compare_vcpus(struct machine *a, struct machine *b)
 		mask_time(&sa);
 		mask_time(&sb);
 		for (size_t i = 0; i < VCPU_STATE_ROWS; i++) {
-			cr_assert_eq(sa.len[i], sb.len[i], "vcpu%u, row %zu: %zu and %zu bytes", v, i,
-				     sa.len[i], sb.len[i]);
+			cr_assert_eq(sa.len[i], sb.len[i], "vcpu%u, row %zu: %zu and %zu bytes", v,
+			             i, sa.len[i], sb.len[i]);
 			for (size_t n = 0; n < sa.len[i]; n++)
 				cr_assert_eq(((uint8_t *)sa.blob[i])[n], ((uint8_t *)sb.blob[i])[n],
-					     "vcpu%u, row %zu differs at byte %zu", v, i, n);
+				             "vcpu%u, row %zu differs at byte %zu", v, i, n);
 		}
 		vcpu_state_free(&sa);
 		vcpu_state_free(&sb);
@@ -195,7 +196,7 @@ static void compare_memory(struct machine *a, struct machine *b)
 		cr_assert_eq(ra->size, rb->size);
 		for (uint64_t at = 0; at < ra->size; at += PAGE_SIZE)
 			cr_assert(!memcmp(ra->hva + at, rb->hva + at, PAGE_SIZE),
-				  "page at 0x%llx differs", (unsigned long long)(ra->gpa + at));
+			          "page at 0x%llx differs", (unsigned long long)(ra->gpa + at));
 	}
 }
 

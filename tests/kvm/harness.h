@@ -19,7 +19,6 @@ struct guest {
 	char events[16384]; /* names, each with a space behind it */
 };
 
-
 /* An empty VM. */
 struct guest *guest_new(void);
 /* One with this guest ("mixer"), `cpus` vCPUs and `memory_mib` of RAM; not running yet. */

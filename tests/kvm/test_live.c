@@ -30,11 +30,11 @@ static uint64_t check_memory(struct guest *g)
 
 		memcpy(&value, base + i * 4096, 8);
 		cr_assert(value == generation || value == generation + 1,
-			  "page %llu holds generation %llu, the counter says %llu",
-			  (unsigned long long)i, (unsigned long long)value,
-			  (unsigned long long)generation);
+		          "page %llu holds generation %llu, the counter says %llu",
+		          (unsigned long long)i, (unsigned long long)value,
+		          (unsigned long long)generation);
 		cr_assert(value <= last, "page %llu is newer than the one before it",
-			  (unsigned long long)i);
+		          (unsigned long long)i);
 		last = value;
 	}
 	return generation;

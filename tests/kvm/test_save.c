@@ -90,7 +90,7 @@ Test(save, running_guest_goes_on)
 	guest_await_end(g);
 	guest_await_end(h);
 	cr_assert(strstr(guest_output(g), guest_output(h)), "\"%s\" and \"%s\"", guest_output(g),
-		  guest_output(h));
+	          guest_output(h));
 	guest_free(g);
 	guest_free(h);
 }

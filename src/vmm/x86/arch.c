@@ -39,9 +39,10 @@ static const struct {
 int arch_check_kvm(int kvm_fd, struct gw_error *err)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(needed_caps); i++) {
-		if (io_ioctl(kvm_fd, KVM_CHECK_EXTENSION, (void *)(uintptr_t)needed_caps[i].cap) <= 0)
+		if (io_ioctl(kvm_fd, KVM_CHECK_EXTENSION, (void *)(uintptr_t)needed_caps[i].cap) <=
+		    0)
 			return error_set_class(err, -ENOTSUP, GW_ERROR_KVM_MISSING_CAP,
-					       "/dev/kvm: %s is missing", needed_caps[i].name);
+			                       "/dev/kvm: %s is missing", needed_caps[i].name);
 	}
 	return 0;
 }
@@ -74,7 +75,7 @@ unsigned arch_irq_routes(struct kvm_irq_routing_entry out[ARCH_IRQ_ROUTES])
 			.gsi = pin,
 			.type = KVM_IRQ_ROUTING_IRQCHIP,
 			.u.irqchip = { pin < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE,
-				       pin % 8 },
+			               pin % 8 },
 		};
 	}
 	return n;
@@ -132,8 +133,8 @@ int arch_create(struct machine *m, struct gw_error *err)
 		r = read_msr_list(m, arch, err);
 	if (!r)
 		r = pm_create(m, &m->pm, err);
-	arch->has_tsc_deadline = io_ioctl(m->kvm_fd, KVM_CHECK_EXTENSION,
-					  (void *)KVM_CAP_TSC_DEADLINE_TIMER) > 0;
+	arch->has_tsc_deadline =
+	        io_ioctl(m->kvm_fd, KVM_CHECK_EXTENSION, (void *)KVM_CAP_TSC_DEADLINE_TIMER) > 0;
 	return r;
 }
 
@@ -166,13 +167,13 @@ static int set_cpuid(struct vcpu *v, struct gw_error *err)
 {
 	struct machine *m = v->machine;
 	autofree struct kvm_cpuid2 *cpuid =
-		calloc(1, sizeof(*cpuid) + CPUID_ENTRIES_MAX * sizeof(cpuid->entries[0]));
+	        calloc(1, sizeof(*cpuid) + CPUID_ENTRIES_MAX * sizeof(cpuid->entries[0]));
 	int r;
 
 	if (!cpuid)
 		return error_set(err, -ENOMEM, "vcpu%u: out of memory", v->index);
 	cpuid_for_vcpu(m->arch->supported, v->index, m->config.cpus, m->arch->has_tsc_deadline,
-		       cpuid);
+	               cpuid);
 	r = io_ioctl(v->fd, KVM_SET_CPUID2, cpuid);
 	return r < 0 ? error_set_sys(err, r, "vcpu%u: KVM_SET_CPUID2", v->index) : 0;
 }
@@ -188,8 +189,8 @@ int arch_vcpu_create(struct vcpu *v, struct gw_error *err)
 	if (!v->arch)
 		return error_set(err, -ENOMEM, "vcpu%u: out of memory", v->index);
 	/* KVM API, 4.134: the extension's value is the buffer's size; 0 where it is absent. */
-	v->arch->xsave_size = size > (int)sizeof(struct kvm_xsave) ? (size_t)size
-								     : sizeof(struct kvm_xsave);
+	v->arch->xsave_size =
+	        size > (int)sizeof(struct kvm_xsave) ? (size_t)size : sizeof(struct kvm_xsave);
 	r = set_cpuid(v, err);
 	if (!r)
 		r = msr_set_firmware_state(v, err);

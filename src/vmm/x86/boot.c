@@ -47,7 +47,7 @@ unsigned boot_memory_map(struct machine *m, struct memory_map_entry out[MEMORY_M
 
 	out[n++] = (struct memory_map_entry){ 0, LAYOUT_EBDA, E820_RAM };
 	out[n++] = (struct memory_map_entry){ LAYOUT_EBDA, LAYOUT_HIGH_RAM - LAYOUT_EBDA,
-					      E820_RESERVED };
+		                              E820_RESERVED };
 	out[n++] = (struct memory_map_entry){ LAYOUT_HIGH_RAM, low - LAYOUT_HIGH_RAM, E820_RAM };
 	out[n++] = (struct memory_map_entry){ LAYOUT_ECAM, LAYOUT_ECAM_SIZE, E820_RESERVED };
 	if (size > low)
@@ -56,7 +56,7 @@ unsigned boot_memory_map(struct machine *m, struct memory_map_entry out[MEMORY_M
 }
 
 int boot_place_initrd(struct machine *m, uint64_t limit, uint64_t above, uint64_t *gpa,
-		      struct gw_error *err)
+                      struct gw_error *err)
 {
 	const struct boot_image *initrd = boot_initrd(m->boot);
 	uint64_t top = MIN(MIN(memory_size(m->memory), (uint64_t)LAYOUT_HOLE), limit);
@@ -65,11 +65,12 @@ int boot_place_initrd(struct machine *m, uint64_t limit, uint64_t above, uint64_
 	if (!initrd->size)
 		return 0;
 	if (initrd->size > top || ALIGN_DOWN(top - initrd->size, PAGE_SIZE) < above)
-		return error_set(err, -ENOSPC,
-				 "boot.initrd: %llu bytes do not fit between 0x%llx and 0x%llx; the "
-				 "machine needs more memory",
-				 (unsigned long long)initrd->size, (unsigned long long)above,
-				 (unsigned long long)top);
+		return error_set(
+		        err, -ENOSPC,
+		        "boot.initrd: %llu bytes do not fit between 0x%llx and 0x%llx; the "
+		        "machine needs more memory",
+		        (unsigned long long)initrd->size, (unsigned long long)above,
+		        (unsigned long long)top);
 	*gpa = ALIGN_DOWN(top - initrd->size, PAGE_SIZE);
 	return boot_copy(m, initrd, "boot.initrd", 0, initrd->size, *gpa, err);
 }
@@ -175,11 +176,15 @@ static int set_entry(struct vcpu *v, const struct boot_entry *entry, struct gw_e
 static void write_reset_vector(struct machine *m)
 {
 	static const uint8_t code[] = {
-		0xba, (PM_PORT + PM_RESET) & 0xff, (PM_PORT + PM_RESET) >> 8, /* mov dx, port */
-		0xb0, PM_RESET_VALUE, /* mov al, value */
-		0xee,		      /* out dx, al */
-		0xf4,		      /* hlt */
-		0xeb, 0xfd,	      /* jmp to the hlt */
+		0xba,
+		(PM_PORT + PM_RESET) & 0xff,
+		(PM_PORT + PM_RESET) >> 8, /* mov dx, port */
+		0xb0,
+		PM_RESET_VALUE, /* mov al, value */
+		0xee,           /* out dx, al */
+		0xf4,           /* hlt */
+		0xeb,
+		0xfd, /* jmp to the hlt */
 	};
 
 	put(m, LAYOUT_RESET_VECTOR, code, sizeof(code));

@@ -36,10 +36,10 @@ struct pvh_memory {
 };
 
 static int read_headers(const struct boot_image *kernel, Elf64_Ehdr *ehdr,
-			Elf64_Phdr phdrs[PHDRS_MAX], struct gw_error *err)
+                        Elf64_Phdr phdrs[PHDRS_MAX], struct gw_error *err)
 {
 	int r = kernel->size < sizeof(*ehdr) ? -EPIPE
-					     : io_pread_full(kernel->fd, ehdr, sizeof(*ehdr), 0);
+	                                     : io_pread_full(kernel->fd, ehdr, sizeof(*ehdr), 0);
 
 	if (r < 0)
 		return error_set_sys(err, r, "boot.kernel: ELF header");
@@ -48,8 +48,9 @@ static int read_headers(const struct boot_image *kernel, Elf64_Ehdr *ehdr,
 		return error_set(err, -ENOEXEC, "boot.kernel: an ELF file, but not for x86-64");
 	if (ehdr->e_phentsize != sizeof(phdrs[0]) || ehdr->e_phnum > PHDRS_MAX)
 		return error_set(err, -ENOEXEC, "boot.kernel: %u program headers of %u bytes",
-				 ehdr->e_phnum, ehdr->e_phentsize);
-	r = io_pread_full(kernel->fd, phdrs, ehdr->e_phnum * sizeof(phdrs[0]), (off_t)ehdr->e_phoff);
+		                 ehdr->e_phnum, ehdr->e_phentsize);
+	r = io_pread_full(kernel->fd, phdrs, ehdr->e_phnum * sizeof(phdrs[0]),
+	                  (off_t)ehdr->e_phoff);
 	return r < 0 ? error_set_sys(err, r, "boot.kernel: program headers") : 0;
 }
 
@@ -79,7 +80,7 @@ static bool find_entry(const uint8_t *notes, size_t len, uint32_t *entry)
 }
 
 static int scan_notes(const struct boot_image *kernel, const Elf64_Phdr *ph, uint32_t *entry,
-		      bool *found, struct gw_error *err)
+                      bool *found, struct gw_error *err)
 {
 	uint64_t len = MIN(ph->p_filesz, NOTE_SIZE_MAX);
 	autofree uint8_t *notes = malloc(len + 1);
@@ -95,17 +96,17 @@ static int scan_notes(const struct boot_image *kernel, const Elf64_Phdr *ph, uin
 }
 
 static int load_segment(struct machine *m, const Elf64_Phdr *ph, uint64_t *end,
-			struct gw_error *err)
+                        struct gw_error *err)
 {
 	uint8_t *to = memory_hva(m->memory, ph->p_paddr, ph->p_memsz);
 	int r;
 
 	if (ph->p_filesz > ph->p_memsz || ph->p_paddr < LAYOUT_HIGH_RAM || !to)
 		return error_set(err, -ENOSPC,
-				 "boot.kernel: segment of 0x%llx bytes at 0x%llx does not fit",
-				 (unsigned long long)ph->p_memsz, (unsigned long long)ph->p_paddr);
+		                 "boot.kernel: segment of 0x%llx bytes at 0x%llx does not fit",
+		                 (unsigned long long)ph->p_memsz, (unsigned long long)ph->p_paddr);
 	r = boot_copy(m, boot_kernel(m->boot), "boot.kernel", ph->p_offset, ph->p_filesz,
-		      ph->p_paddr, err);
+	              ph->p_paddr, err);
 	if (r < 0)
 		return r;
 	memset(to + ph->p_filesz, 0, ph->p_memsz - ph->p_filesz);
@@ -163,8 +164,8 @@ int boot_load_elf(struct machine *m, struct boot_entry *entry, struct gw_error *
 		return r;
 	if (!found)
 		return error_set(err, -ENOEXEC,
-				 "boot.kernel: an ELF file without a PVH entry (Xen note %u)",
-				 NOTE_PHYS32_ENTRY);
+		                 "boot.kernel: an ELF file without a PVH entry (Xen note %u)",
+		                 NOTE_PHYS32_ENTRY);
 	r = boot_place_initrd(m, LAYOUT_4G, ALIGN_UP(end, PAGE_SIZE), &initrd, err);
 	if (r < 0)
 		return r;

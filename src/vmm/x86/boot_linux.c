@@ -15,10 +15,10 @@
 #include <string.h>
 
 #define HEADER_OFFSET 0x1f1
-#define HEADER_JUMP 0x201 /* the byte here plus 0x202 is the header's end */
+#define HEADER_JUMP 0x201       /* the byte here plus 0x202 is the header's end */
 #define HEADER_MAGIC 0x53726448 /* "HdrS" */
-#define MIN_VERSION 0x020c	/* the first with xloadflags */
-#define ENTRY_64 0x200		/* from the protected-mode kernel's start */
+#define MIN_VERSION 0x020c      /* the first with xloadflags */
+#define ENTRY_64 0x200          /* from the protected-mode kernel's start */
 #define LOADER_UNDEFINED 0xff
 #define SECTOR 512
 
@@ -31,7 +31,7 @@ static int read_header(struct machine *m, struct setup_header *out, struct gw_er
 
 	if (kernel->size < sizeof(first))
 		return error_set(err, -ENOEXEC, "boot.kernel: %llu bytes are no kernel",
-				 (unsigned long long)kernel->size);
+		                 (unsigned long long)kernel->size);
 	r = io_pread_full(kernel->fd, first, sizeof(first), 0);
 	if (r < 0)
 		return error_set_sys(err, r, "boot.kernel");
@@ -43,8 +43,8 @@ static int read_header(struct machine *m, struct setup_header *out, struct gw_er
 	if (out->version < MIN_VERSION || !(out->xloadflags & XLF_KERNEL_64) ||
 	    !(out->loadflags & LOADED_HIGH))
 		return error_set(err, -ENOEXEC,
-				 "boot.kernel: boot protocol %u.%u without a 64-bit entry",
-				 out->version >> 8, out->version & 0xff);
+		                 "boot.kernel: boot protocol %u.%u without a 64-bit entry",
+		                 out->version >> 8, out->version & 0xff);
 	return 0;
 }
 
@@ -55,7 +55,7 @@ static void fill_e820(struct machine *m, struct boot_params *zero_page)
 
 	for (unsigned i = 0; i < n; i++)
 		zero_page->e820_table[i] =
-			(struct boot_e820_entry){ map[i].gpa, map[i].size, map[i].type };
+		        (struct boot_e820_entry){ map[i].gpa, map[i].size, map[i].type };
 	zero_page->e820_entries = (uint8_t)n;
 }
 
@@ -72,20 +72,21 @@ int boot_load_linux(struct machine *m, struct boot_entry *entry, struct gw_error
 	setup = ((header->setup_sects ? header->setup_sects : 4) + 1ull) * SECTOR;
 	if (setup >= kernel->size)
 		return error_set(err, -ENOEXEC, "boot.kernel: %llu bytes end within the setup code",
-				 (unsigned long long)kernel->size);
+		                 (unsigned long long)kernel->size);
 	load = header->pref_address;
 	if (load < LAYOUT_HIGH_RAM || !memory_hva(m->memory, load, header->init_size))
-		return error_set(err, -ENOSPC,
-				 "boot.kernel: it needs 0x%x bytes at 0x%llx; the machine needs more "
-				 "memory",
-				 header->init_size, (unsigned long long)load);
+		return error_set(
+		        err, -ENOSPC,
+		        "boot.kernel: it needs 0x%x bytes at 0x%llx; the machine needs more "
+		        "memory",
+		        header->init_size, (unsigned long long)load);
 	if (strlen(m->config.boot.cmdline) > header->cmdline_size)
 		return error_set(err, -EINVAL, "boot.cmdline: longer than the kernel's %u bytes",
-				 header->cmdline_size);
+		                 header->cmdline_size);
 	r = boot_copy(m, kernel, "boot.kernel", setup, kernel->size - setup, load, err);
 	if (!r)
 		r = boot_place_initrd(m, header->initrd_addr_max + 1ull, load + header->init_size,
-				      &initrd, err);
+		                      &initrd, err);
 	if (r < 0)
 		return r;
 
@@ -97,7 +98,7 @@ int boot_load_linux(struct machine *m, struct boot_entry *entry, struct gw_error
 	fill_e820(m, &zero_page);
 	memory_write(m->memory, LAYOUT_ZERO_PAGE, &zero_page, sizeof(zero_page));
 	*entry = (struct boot_entry){ .rip = load + ENTRY_64,
-				      .rsi = LAYOUT_ZERO_PAGE,
-				      .long_mode = true };
+		                      .rsi = LAYOUT_ZERO_PAGE,
+		                      .long_mode = true };
 	return 0;
 }

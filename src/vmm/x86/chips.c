@@ -45,7 +45,7 @@ static int set_irqchip(struct chips *c, const struct kvm_irqchip *chip, struct g
 	int r = io_ioctl(c->machine->vm_fd, KVM_SET_IRQCHIP, (void *)(uintptr_t)chip);
 
 	return r < 0 ? error_set_sys(err, r, "KVM_SET_IRQCHIP (%s)", irqchip_names[chip->chip_id])
-		     : 0;
+	             : 0;
 }
 
 static int get_pit(struct chips *c, struct kvm_pit_state2 *out, struct gw_error *err)
@@ -84,17 +84,18 @@ static int irqchip_save(struct participant *p, struct sink *sink, struct gw_erro
 }
 
 static int irqchip_load(struct participant *p, uint32_t version, uint16_t type, const void *buf,
-			size_t len, struct gw_error *err)
+                        size_t len, struct gw_error *err)
 {
 	struct kvm_irqchip chip;
 
 	(void)version;
 	if (len != sizeof(chip) || !type || type > IRQCHIPS)
 		return error_set(err, -EINVAL, "record of type %u, %zu bytes, is no irqchip", type,
-				 len);
+		                 len);
 	memcpy(&chip, buf, sizeof(chip));
 	if (chip.chip_id != type - 1u)
-		return error_set(err, -EINVAL, "record of type %u holds chip %u", type, chip.chip_id);
+		return error_set(err, -EINVAL, "record of type %u holds chip %u", type,
+		                 chip.chip_id);
 	from_irqchip(p)->irqchips_loaded |= 1u << chip.chip_id;
 	return set_irqchip(from_irqchip(p), &chip, err);
 }
@@ -105,7 +106,7 @@ static int irqchip_settle(struct participant *p, struct gw_error *err)
 
 	if (missing)
 		return error_set(err, -EINVAL, "%s did not come",
-				 irqchip_names[__builtin_ctz(missing)]);
+		                 irqchip_names[__builtin_ctz(missing)]);
 	return 0;
 }
 
@@ -134,18 +135,20 @@ static int pit_save(struct participant *p, struct sink *sink, struct gw_error *e
 }
 
 static int pit_load(struct participant *p, uint32_t version, uint16_t type, const void *buf,
-		    size_t len, struct gw_error *err)
+                    size_t len, struct gw_error *err)
 {
 	(void)version;
 	if (type != 1 || len != sizeof(struct kvm_pit_state2))
-		return error_set(err, -EINVAL, "record of type %u, %zu bytes, is no PIT", type, len);
+		return error_set(err, -EINVAL, "record of type %u, %zu bytes, is no PIT", type,
+		                 len);
 	from_pit(p)->pits_loaded++;
 	return set_pit(from_pit(p), buf, err);
 }
 
 static int pit_settle(struct participant *p, struct gw_error *err)
 {
-	return from_pit(p)->pits_loaded == 1 ? 0 : error_set(err, -EINVAL, "its state did not come");
+	return from_pit(p)->pits_loaded == 1 ? 0
+	                                     : error_set(err, -EINVAL, "its state did not come");
 }
 
 static const struct participant_ops pit_ops = {

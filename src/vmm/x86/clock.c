@@ -108,14 +108,14 @@ static int clock_save(struct participant *p, struct sink *sink, struct gw_error 
 }
 
 static int clock_load(struct participant *p, uint32_t version, uint16_t type, const void *buf,
-		      size_t len, struct gw_error *err)
+                      size_t len, struct gw_error *err)
 {
 	struct guest_clock *c = clock_of(p);
 
 	(void)version;
 	if (type != 1 || len != sizeof(c->ns))
 		return error_set(err, -EINVAL, "record of type %u, %zu bytes, is no clock", type,
-				 len);
+		                 len);
 	memcpy(&c->ns, buf, len);
 	c->held = true;
 	c->loaded = true;

@@ -15,7 +15,7 @@
 int cpuid_supported(struct machine *m, struct kvm_cpuid2 **out, struct gw_error *err)
 {
 	struct kvm_cpuid2 *cpuid =
-		calloc(1, sizeof(*cpuid) + CPUID_ENTRIES_MAX * sizeof(cpuid->entries[0]));
+	        calloc(1, sizeof(*cpuid) + CPUID_ENTRIES_MAX * sizeof(cpuid->entries[0]));
 	int r;
 
 	if (!cpuid)
@@ -57,15 +57,15 @@ static const struct {
 	enum reg reg;
 	uint32_t mask;
 } hidden[] = {
-	{ 0x1, ECX, 1u << 5 },		/* VMX: no nested guests */
-	{ 0x1, ECX, 1u << 15 },		/* PDCM: no performance counters */
-	{ 0x80000001, ECX, 1u << 2 },	/* SVM: no nested guests */
-	{ 0x80000001, ECX, 3u << 23 },	/* PerfCtrExtCore, PerfCtrExtNB */
-	{ 0x80000007, EDX, 1u << 8 },	/* invariant TSC: the rate may change with the host */
-	{ 0xa, EAX, ~0u },		/* performance counters */
+	{ 0x1, ECX, 1u << 5 },         /* VMX: no nested guests */
+	{ 0x1, ECX, 1u << 15 },        /* PDCM: no performance counters */
+	{ 0x80000001, ECX, 1u << 2 },  /* SVM: no nested guests */
+	{ 0x80000001, ECX, 3u << 23 }, /* PerfCtrExtCore, PerfCtrExtNB */
+	{ 0x80000007, EDX, 1u << 8 },  /* invariant TSC: the rate may change with the host */
+	{ 0xa, EAX, ~0u },             /* performance counters */
 	{ 0xa, EBX, ~0u },
 	{ 0xa, EDX, ~0u },
-	{ 0x80000022, EAX, ~0u },	/* the same, AMD's */
+	{ 0x80000022, EAX, ~0u }, /* the same, AMD's */
 	{ 0x80000022, EBX, ~0u },
 };
 
@@ -90,7 +90,7 @@ static unsigned id_bits(unsigned vcpus)
 }
 
 static void set_leaf_1(struct kvm_cpuid_entry2 *e, unsigned index, unsigned vcpus,
-		       bool tsc_deadline)
+                       bool tsc_deadline)
 {
 	e->ebx = (e->ebx & 0x0000ffff) | (index << 24) | ((vcpus & 0xff) << 16);
 	e->ecx |= 1u << 31; /* runs under a hypervisor */
@@ -159,7 +159,7 @@ static void set_vcpu(struct kvm_cpuid_entry2 *e, unsigned index, unsigned vcpus,
 }
 
 void cpuid_for_vcpu(const struct kvm_cpuid2 *supported, unsigned index, unsigned vcpus,
-		    bool tsc_deadline, struct kvm_cpuid2 *out)
+                    bool tsc_deadline, struct kvm_cpuid2 *out)
 {
 	memcpy(out, supported,
 	       sizeof(*supported) + supported->nent * sizeof(supported->entries[0]));

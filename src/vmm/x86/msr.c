@@ -75,7 +75,7 @@ int msr_set_firmware_state(struct vcpu *v, struct gw_error *err)
 	*e++ = (struct kvm_msr_entry){ .index = MSR_MISC_ENABLE, .data = MISC_ENABLE_FAST_STRING };
 	/* All is write-back, but the hole below 4 GiB. */
 	*e++ = (struct kvm_msr_entry){ .index = MSR_MTRR_PHYS_BASE0,
-				       .data = LAYOUT_HOLE | MTRR_UNCACHEABLE };
+		                       .data = LAYOUT_HOLE | MTRR_UNCACHEABLE };
 	*e++ = (struct kvm_msr_entry){
 		.index = MSR_MTRR_PHYS_MASK0,
 		.data = (~(LAYOUT_4G - LAYOUT_HOLE - 1ull) & phys_mask) | MTRR_VALID,
@@ -85,7 +85,7 @@ int msr_set_firmware_state(struct vcpu *v, struct gw_error *err)
 	*e++ = (struct kvm_msr_entry){ .index = MSR_MTRR_FIX16K_A0000, .data = 0 };
 	for (uint32_t i = 0; i < 8; i++)
 		*e++ = (struct kvm_msr_entry){ .index = MSR_MTRR_FIX4K_C0000 + i,
-					       .data = FIXED_WRITE_BACK };
+			                       .data = FIXED_WRITE_BACK };
 	*e++ = (struct kvm_msr_entry){
 		.index = MSR_MTRR_DEF_TYPE,
 		.data = MTRR_ENABLE | MTRR_FIXED_ENABLE | MTRR_WRITE_BACK,
@@ -97,6 +97,6 @@ int msr_set_firmware_state(struct vcpu *v, struct gw_error *err)
 		return error_set_sys(err, r, "vcpu%u: KVM_SET_MSRS", v->index);
 	if ((uint32_t)r != msrs.head.nmsrs)
 		return error_set(err, -EIO, "vcpu%u: KVM_SET_MSRS: KVM refuses MSR 0x%x", v->index,
-				 msrs.entries[r].index);
+		                 msrs.entries[r].index);
 	return 0;
 }

@@ -21,10 +21,10 @@
 #define MSR_BATCH 128
 
 struct state_row {
-	const char *name;  /* for messages: the ioctl that reads it */
+	const char *name; /* for messages: the ioctl that reads it */
 	unsigned long get, set;
-	size_t size;	   /* 0: varies */
-	bool optional;	   /* may be absent */
+	size_t size;        /* 0: varies */
+	bool optional;      /* may be absent */
 	bool keep_on_reset; /* fixed once the vCPU has run */
 	/* For rows that are more than one ioctl. *len 0: nothing to save. */
 	int (*get_fn)(struct vcpu *v, void **blob, size_t *len, struct gw_error *err);
@@ -75,10 +75,11 @@ static int set_tsc_khz(struct vcpu *v, const void *blob, size_t len, struct gw_e
 		return 0;
 	if (has_cap(v, KVM_CAP_TSC_CONTROL) <= 0) {
 		if (!v->index)
-			log_info(v->machine->log,
-				 "TSC: %u kHz where the guest was, %d kHz here, no TSC scaling: the "
-				 "guest's clock is kept right by kvmclock",
-				 khz, host);
+			log_info(
+			        v->machine->log,
+			        "TSC: %u kHz where the guest was, %d kHz here, no TSC scaling: the "
+			        "guest's clock is kept right by kvmclock",
+			        khz, host);
 		return 0;
 	}
 	r = io_ioctl(v->fd, KVM_SET_TSC_KHZ, (void *)(uintptr_t)khz);
@@ -125,7 +126,7 @@ static int set_cpuid(struct vcpu *v, const void *blob, size_t len, struct gw_err
 /* ---- special registers ---------------------------------------------------------- */
 
 static int get_simple(struct vcpu *v, unsigned long request, const char *name, size_t size,
-		      void **blob, size_t *len, struct gw_error *err)
+                      void **blob, size_t *len, struct gw_error *err)
 {
 	void *buf = calloc(1, size);
 	int r;
@@ -143,13 +144,13 @@ static int get_simple(struct vcpu *v, unsigned long request, const char *name, s
 }
 
 static int set_simple(struct vcpu *v, unsigned long request, const char *name, size_t size,
-		      const void *blob, size_t len, struct gw_error *err)
+                      const void *blob, size_t len, struct gw_error *err)
 {
 	int r;
 
 	if (len != size)
-		return error_set(err, -EINVAL, "vcpu%u: %s: %zu bytes, not %zu", v->index, name, len,
-				 size);
+		return error_set(err, -EINVAL, "vcpu%u: %s: %zu bytes, not %zu", v->index, name,
+		                 len, size);
 	r = io_ioctl(v->fd, request, (void *)(uintptr_t)blob);
 	return r < 0 ? error_set_sys(err, r, "vcpu%u: set what %s gave", v->index, name) : 0;
 }
@@ -159,9 +160,9 @@ static int get_sregs(struct vcpu *v, void **blob, size_t *len, struct gw_error *
 {
 	if (has_cap(v, KVM_CAP_SREGS2) > 0)
 		return get_simple(v, KVM_GET_SREGS2, "KVM_GET_SREGS2", sizeof(struct kvm_sregs2),
-				  blob, len, err);
+		                  blob, len, err);
 	return get_simple(v, KVM_GET_SREGS, "KVM_GET_SREGS", sizeof(struct kvm_sregs), blob, len,
-			  err);
+	                  err);
 }
 
 static int set_sregs(struct vcpu *v, const void *blob, size_t len, struct gw_error *err)
@@ -169,7 +170,7 @@ static int set_sregs(struct vcpu *v, const void *blob, size_t len, struct gw_err
 	if (len == sizeof(struct kvm_sregs2))
 		return set_simple(v, KVM_SET_SREGS2, "KVM_GET_SREGS2", len, blob, len, err);
 	return set_simple(v, KVM_SET_SREGS, "KVM_GET_SREGS", sizeof(struct kvm_sregs), blob, len,
-			  err);
+	                  err);
 }
 
 /* ---- nested virtualisation -------------------------------------------------------- */
@@ -218,10 +219,10 @@ static int set_nested(struct vcpu *v, const void *blob, size_t len, struct gw_er
 static int get_xsave(struct vcpu *v, void **blob, size_t *len, struct gw_error *err)
 {
 	if (has_cap(v, KVM_CAP_XSAVE2) > 0)
-		return get_simple(v, KVM_GET_XSAVE2, "KVM_GET_XSAVE2", v->arch->xsave_size, blob, len,
-				  err);
+		return get_simple(v, KVM_GET_XSAVE2, "KVM_GET_XSAVE2", v->arch->xsave_size, blob,
+		                  len, err);
 	return get_simple(v, KVM_GET_XSAVE, "KVM_GET_XSAVE", sizeof(struct kvm_xsave), blob, len,
-			  err);
+	                  err);
 }
 
 /* KVM_SET_XSAVE reads as much as this host's KVM_CAP_XSAVE2 says: pad with zeros, which is the
@@ -256,7 +257,8 @@ static int read_batch(struct vcpu *v, struct msr_batch *batch, struct gw_error *
 		struct msr_batch part = { .head.nmsrs = count - done };
 		int r;
 
-		memcpy(part.entries, &batch->entries[done], (count - done) * sizeof(part.entries[0]));
+		memcpy(part.entries, &batch->entries[done],
+		       (count - done) * sizeof(part.entries[0]));
 		r = io_ioctl(v->fd, KVM_GET_MSRS, &part);
 		if (r < 0)
 			return error_set_sys(err, r, "vcpu%u: KVM_GET_MSRS", v->index);
@@ -264,7 +266,7 @@ static int read_batch(struct vcpu *v, struct msr_batch *batch, struct gw_error *
 		done += (uint32_t)r;
 		if (done < count) {
 			memmove(&batch->entries[done], &batch->entries[done + 1],
-				(count - done - 1) * sizeof(batch->entries[0]));
+			        (count - done - 1) * sizeof(batch->entries[0]));
 			count--;
 		}
 	}
@@ -310,7 +312,7 @@ static int check_refused(struct vcpu *v, const struct kvm_msr_entry *e, struct g
 	if (r == 1 && now.entries[0].data == e->data)
 		return 0;
 	return error_set(err, -EINVAL, "vcpu%u: KVM_SET_MSRS: KVM refuses 0x%llx for MSR 0x%x",
-			 v->index, (unsigned long long)e->data, e->index);
+	                 v->index, (unsigned long long)e->data, e->index);
 }
 
 static int set_msrs(struct vcpu *v, const void *blob, size_t len, struct gw_error *err)
@@ -361,9 +363,15 @@ static int get_tsc_deadline(struct vcpu *v, void **blob, size_t *len, struct gw_
 
 /* ---- the table ------------------------------------------------------------------------ */
 
-#define SIMPLE(name, what, type) \
-	{ "KVM_GET_" name, KVM_GET_##what, KVM_SET_##what, sizeof(type), false, false, NULL, NULL }
-#define SPECIAL(name, opt, keep, get, set) { name, 0, 0, 0, opt, keep, get, set }
+#define SIMPLE(name, what, type)                                                                   \
+	{                                                                                          \
+		"KVM_GET_" name, KVM_GET_##what, KVM_SET_##what, sizeof(type), false, false, NULL, \
+		        NULL                                                                       \
+	}
+#define SPECIAL(name, opt, keep, get, set)                                                         \
+	{                                                                                          \
+		name, 0, 0, 0, opt, keep, get, set                                                 \
+	}
 
 /* A record's type is the row's number plus one; a change of the rows is a change of the
  * participant's version. */
@@ -390,8 +398,8 @@ int vcpu_state_get(struct vcpu *v, struct vcpu_state *out, struct gw_error *err)
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		const struct state_row *row = &rows[i];
 		int r = row->get_fn ? row->get_fn(v, &out->blob[i], &out->len[i], err)
-				    : get_simple(v, row->get, row->name, row->size, &out->blob[i],
-						 &out->len[i], err);
+		                    : get_simple(v, row->get, row->name, row->size, &out->blob[i],
+		                                 &out->len[i], err);
 
 		if (r < 0) {
 			vcpu_state_free(out);
@@ -411,7 +419,7 @@ static int set_row(struct vcpu *v, size_t i, const struct vcpu_state *state, str
 }
 
 static int set_rows(struct vcpu *v, const struct vcpu_state *state, bool reset,
-		    struct gw_error *err)
+                    struct gw_error *err)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		int r;
@@ -452,13 +460,14 @@ static int vcpu_save(struct participant *p, struct sink *sink, struct gw_error *
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows) && !r; i++)
 		if (state.blob[i])
-			r = sink_record(sink, p, (uint16_t)(i + 1), state.blob[i], state.len[i], err);
+			r = sink_record(sink, p, (uint16_t)(i + 1), state.blob[i], state.len[i],
+			                err);
 	vcpu_state_free(&state);
 	return r;
 }
 
 static int vcpu_load(struct participant *p, uint32_t version, uint16_t type, const void *buf,
-		     size_t len, struct gw_error *err)
+                     size_t len, struct gw_error *err)
 {
 	struct vcpu *v = vcpu_of(p);
 	size_t i = type - 1u;
@@ -467,7 +476,7 @@ static int vcpu_load(struct participant *p, uint32_t version, uint16_t type, con
 	(void)version;
 	if (i >= ARRAY_SIZE(rows) || !len)
 		return error_set(err, -EINVAL, "record of type %u, %zu bytes, is no vCPU state",
-				 type, len);
+		                 type, len);
 	if (v->arch->loaded.blob[i])
 		return error_set(err, -EINVAL, "%s came twice", rows[i].name);
 	copy = malloc(len);

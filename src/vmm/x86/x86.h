@@ -29,7 +29,7 @@ struct arch {
 	struct chips *chips;
 	struct guest_clock *clock;
 	struct kvm_cpuid2 *supported; /* KVM_GET_SUPPORTED_CPUID */
-	uint32_t *msrs;		      /* KVM_GET_MSR_INDEX_LIST */
+	uint32_t *msrs;               /* KVM_GET_MSR_INDEX_LIST */
 	unsigned msr_count;
 	bool has_tsc_deadline;
 };
@@ -37,7 +37,7 @@ struct arch {
 /* What a vCPU sees as CPUID (cpuid.c): room for CPUID_ENTRIES_MAX entries at out. */
 int cpuid_supported(struct machine *m, struct kvm_cpuid2 **out, struct gw_error *err);
 void cpuid_for_vcpu(const struct kvm_cpuid2 *supported, unsigned index, unsigned vcpus,
-		    bool tsc_deadline, struct kvm_cpuid2 *out);
+                    bool tsc_deadline, struct kvm_cpuid2 *out);
 /* A row of a CPUID table, or NULL. */
 struct kvm_cpuid_entry2 *cpuid_find(struct kvm_cpuid2 *cpuid, uint32_t function, uint32_t index);
 
@@ -88,7 +88,7 @@ struct memory_map_entry {
 unsigned boot_memory_map(struct machine *m, struct memory_map_entry out[MEMORY_MAP_MAX]);
 /* The initrd as high as it may be (below `limit`) in low RAM; *gpa 0 where there is none. */
 int boot_place_initrd(struct machine *m, uint64_t limit, uint64_t above, uint64_t *gpa,
-		      struct gw_error *err);
+                      struct gw_error *err);
 int boot_load_linux(struct machine *m, struct boot_entry *entry, struct gw_error *err);
 int boot_load_elf(struct machine *m, struct boot_entry *entry, struct gw_error *err);
 /* Loads whatever the kernel image is, and sets the boot vCPU to its entry. */
