@@ -4,7 +4,7 @@
 # Installs, with apt, the Debian packages that a part of the project needs. What is there already
 # costs nothing: then neither the network nor root is used.
 #
-# usage: scripts/packages.sh [build|lab|lint|all]...        (default: build)
+# usage: scripts/packages.sh [build|lab|lint|model|all]...        (default: build)
 set -eu
 
 build="gcc libc6-dev make pkg-config libcjson-dev libxxhash-dev acpica-tools libcriterion-dev"
@@ -12,6 +12,7 @@ build="gcc libc6-dev make pkg-config libcjson-dev libxxhash-dev acpica-tools lib
 # are the tools for that. libelf1 is for the kernel's objtool.
 lab="gcc libc6-dev make kmod cpio xz-utils zstd libelf1"
 lint="clang clang-format clang-tidy cppcheck"
+model="gcc libc6-dev spin"
 
 die() {
 	echo "packages.sh: $*" >&2
@@ -25,8 +26,9 @@ for part; do
 	build) wanted="$wanted $build" ;;
 	lab) wanted="$wanted $lab" ;;
 	lint) wanted="$wanted $build $lint" ;;
+	model) wanted="$wanted $model" ;;
 	all) wanted="$wanted $build $lab $lint" ;;
-	*) die "unknown part '$part'; the parts are build, lab, lint, all" ;;
+	*) die "unknown part '$part'; the parts are build, lab, lint, model, all" ;;
 	esac
 done
 

@@ -45,7 +45,7 @@ expect_fail "no such device" godwit restore /tmp/one --control /tmp/x --map devi
 expect_fail "the machine has no such device" godwit restore /tmp/one --control /tmp/x --map devices.tty9.host=/x
 pass "a missing device is named when restoring"
 
-for round in 1 2 3; do
+for _ in 1 2 3; do
 	vm_restore a /tmp/one
 	vm_is a running
 	verify a
