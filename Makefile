@@ -19,6 +19,10 @@ OBJ = $(BUILD)/obj$(VARIANT)
 
 CFLAGS ?= -O2 -g
 WARN = -Wall -Wextra -Werror -Wmissing-prototypes -Wstrict-prototypes -Wvla -Wpointer-arith
+# The kernel's structs that end in a list are put before what the list holds.
+ifneq ($(findstring clang,$(CC)),)
+WARN += -Wno-gnu-variable-sized-type-not-at-end
+endif
 ALL_CFLAGS = -std=gnu17 $(WARN) $(CFLAGS) $(SANITIZE) -fPIC -fvisibility=hidden -pthread \
 	-D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Iinclude -Isrc -I$(BUILD)/gen \
 	$(shell pkg-config --cflags $(PKGS) 2>/dev/null)

@@ -104,8 +104,7 @@ static int bind_and_listen(int fd, const char *bound, struct gw_error *err)
 
 int control_socket_open(const char *path, struct control_socket *out, struct gw_error *err)
 {
-	const struct sockaddr_un any = { 0 };
-	char bound[sizeof(any.sun_path)];
+	char bound[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	autoclose int fd = -1;
 	struct stat st;
 	int r;

@@ -8,6 +8,8 @@ cd "$(dirname "$0")/../.."
 BUILD=${BUILD:-build}
 total=${1:-60}
 scripts/packages.sh build lint
+make -s -j2 BUILD="$BUILD/fuzz/lib" CC=clang CFLAGS="-O1 -g" \
+	SANITIZE="-fsanitize=fuzzer-no-link,address,undefined" "$BUILD/fuzz/lib/libgodwit.a"
 set -- tests/fuzz/fuzz_*.c
 each=$((total / $#))
 [ "$each" -ge 1 ] || each=1
@@ -18,8 +20,7 @@ for source; do
 	# shellcheck disable=SC2046
 	clang -g -O1 -std=gnu17 -D_GNU_SOURCE -fsanitize=fuzzer,address,undefined -Iinclude -Isrc \
 		$(pkg-config --cflags libcjson libxxhash) -o "$work/$name" "$source" \
-		src/base/*.c src/vmm/config.c src/vmm/participant.c src/migration/frame.c \
-		src/migration/reader.c src/control/wire.c $(pkg-config --libs libcjson) -pthread
+		"$BUILD/fuzz/lib/libgodwit.a" $(pkg-config --libs libcjson) -pthread
 	echo "fuzz: $name for $each s"
 	(cd "$work" && "./$name" -max_total_time="$each" -max_len=8192 -timeout=5 -print_final_stats=1 corpus >log 2>&1) || {
 		tail -n 40 "$work/log"
