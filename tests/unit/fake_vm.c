@@ -12,10 +12,9 @@
 #define DEVICE_FINAL 3
 
 static const char *const op_names[FAKE_OPS] = {
-	"none",	  "prepare",	"pending", "iterate",	 "quiesce",  "stop",
-	"save",	  "finish",	"rollback", "begin-load", "load",     "load-pages",
-	"map-file", "settle",	"answer-dma", "run",	 "discard",  "stop-guest",
-	"build",  "handed-over",
+	"none",       "prepare",  "pending",    "iterate",    "quiesce",    "stop",        "save",
+	"finish",     "rollback", "begin-load", "load",       "load-pages", "map-file",    "settle",
+	"answer-dma", "run",      "discard",    "stop-guest", "build",      "handed-over",
 };
 
 const char *fake_op_name(enum fake_op op)
@@ -53,8 +52,7 @@ static struct fake_part *part_of(struct participant *p)
 	return container_of(p, struct fake_part, p);
 }
 
-static int step(struct participant *p, enum fake_op op, enum fake_state state,
-		struct gw_error *err)
+static int step(struct participant *p, enum fake_op op, enum fake_state state, struct gw_error *err)
 {
 	struct fake_part *part = part_of(p);
 	int r = enter(part->vm, p->name, op, err);
@@ -79,7 +77,7 @@ static int part_prepare(struct participant *p, bool live, struct gw_error *err)
 }
 
 static int part_pending(struct participant *p, enum pending_effort effort,
-			struct participant_pending *out, struct gw_error *err)
+                        struct participant_pending *out, struct gw_error *err)
 {
 	(void)effort;
 	*out = (struct participant_pending){ .stop = 8 };
@@ -126,7 +124,7 @@ static int part_begin_load(struct participant *p, struct gw_error *err)
 }
 
 static int part_load(struct participant *p, uint32_t version, uint16_t type, const void *buf,
-		     size_t len, struct gw_error *err)
+                     size_t len, struct gw_error *err)
 {
 	struct fake_part *part = part_of(p);
 	int r = enter(part->vm, p->name, OP_LOAD, err);
@@ -159,7 +157,7 @@ static void part_discard(struct participant *p)
 static uint64_t gpa_of(unsigned page)
 {
 	return page < FAKE_SPLIT ? FAKE_BASE + page * PAGE_SIZE
-				 : FAKE_HIGH + (page - FAKE_SPLIT) * PAGE_SIZE;
+	                         : FAKE_HIGH + (page - FAKE_SPLIT) * PAGE_SIZE;
 }
 
 /* The page at a gpa, if `count` from there on are RAM; -1. */
@@ -205,7 +203,7 @@ static unsigned sync_log(struct fake_vm *vm)
 }
 
 static int ram_pending(struct participant *p, enum pending_effort effort,
-		       struct participant_pending *out, struct gw_error *err)
+                       struct participant_pending *out, struct gw_error *err)
 {
 	struct fake_vm *vm = part_of(p)->vm;
 	unsigned dirty = 0;
@@ -230,15 +228,14 @@ static int ram_pending(struct participant *p, enum pending_effort effort,
 }
 
 static int send_pages(struct participant *p, struct sink *sink, bool may_pause,
-		      struct gw_error *err)
+                      struct gw_error *err)
 {
 	struct fake_vm *vm = part_of(p)->vm;
 
 	for (unsigned i = 0, n; i < FAKE_PAGES; i += n) {
 		int r;
 
-		for (n = 0; i + n < FAKE_PAGES && vm->dirty[i + n] &&
-			    (!n || i + n != FAKE_SPLIT);
+		for (n = 0; i + n < FAKE_PAGES && vm->dirty[i + n] && (!n || i + n != FAKE_SPLIT);
 		     n++)
 			vm->dirty[i + n] = false;
 		if (!n) {
@@ -285,7 +282,7 @@ static int ram_rollback(struct participant *p, struct gw_error *err)
 }
 
 static int ram_load_pages(struct participant *p, uint64_t gpa, const void *data, size_t count,
-			  struct gw_error *err)
+                          struct gw_error *err)
 {
 	struct fake_vm *vm = part_of(p)->vm;
 	int page = page_at(gpa, count);
@@ -303,7 +300,7 @@ static int ram_load_pages(struct participant *p, uint64_t gpa, const void *data,
 }
 
 static int ram_map_file(struct participant *p, uint64_t gpa, uint64_t size, int fd, uint64_t offset,
-			struct gw_error *err)
+                        struct gw_error *err)
 {
 	struct fake_vm *vm = part_of(p)->vm;
 	int page = page_at(gpa, size / PAGE_SIZE);
@@ -348,7 +345,7 @@ static size_t device_record(const struct fake_part *part, unsigned n, uint8_t *b
 }
 
 static int device_send(struct fake_part *part, struct sink *sink, uint16_t type,
-		       struct gw_error *err)
+                       struct gw_error *err)
 {
 	autofree uint8_t *buf = malloc(RECORD_MAX);
 	size_t len = device_record(part, part->sent, buf);
@@ -360,7 +357,7 @@ static int device_send(struct fake_part *part, struct sink *sink, uint16_t type,
 }
 
 static int device_pending(struct participant *p, enum pending_effort effort,
-			  struct participant_pending *out, struct gw_error *err)
+                          struct participant_pending *out, struct gw_error *err)
 {
 	struct fake_part *part = part_of(p);
 
@@ -398,14 +395,15 @@ static int device_save(struct participant *p, struct sink *sink, struct gw_error
 
 	for (size_t i = 0; !r && i < FAKE_PARTS; i++)
 		if (part->vm->parts[i].state != STOPPED)
-			r = error_set(err, -EPROTO, "%s has not stopped", part->vm->parts[i].p.name);
+			r = error_set(err, -EPROTO, "%s has not stopped",
+			              part->vm->parts[i].p.name);
 	while (!r && part->sent < DEVICE_PRECOPY + DEVICE_FINAL)
 		r = device_send(part, sink, 2, err);
 	return r ? r : sink_record(sink, p, 3, &part->value, 8, err);
 }
 
 static int device_load(struct participant *p, uint32_t version, uint16_t type, const void *buf,
-		       size_t len, struct gw_error *err)
+                       size_t len, struct gw_error *err)
 {
 	struct fake_part *part = part_of(p);
 	autofree uint8_t *want = malloc(RECORD_MAX);
@@ -435,7 +433,8 @@ static int device_settle(struct participant *p, struct gw_error *err)
 	return part_settle(p, err);
 }
 
-/* ---- all of them ------------------------------------------------------------------------------- */
+/* ---- all of them -------------------------------------------------------------------------------
+ */
 
 static const struct participant_ops plain = {
 	.kind = "plain",
@@ -462,9 +461,9 @@ static const struct {
 	const char *name;
 	enum participant_class class;
 } rows[FAKE_PARTS] = {
-	{ "clock", PARTICIPANT_CLOCK },	    { "cpu0", PARTICIPANT_VCPU },
+	{ "clock", PARTICIPANT_CLOCK },     { "cpu0", PARTICIPANT_VCPU },
 	{ "tty", PARTICIPANT_PASSTHROUGH }, { "chip", PARTICIPANT_CHIP },
-	{ "cpu1", PARTICIPANT_VCPU },	    { "ram", PARTICIPANT_RAM },
+	{ "cpu1", PARTICIPANT_VCPU },       { "ram", PARTICIPANT_RAM },
 	{ "nic", PARTICIPANT_PASSTHROUGH }, { "disk", PARTICIPANT_DEVICE },
 	{ "boot", PARTICIPANT_BOOT },
 };
@@ -525,7 +524,8 @@ static void make_parts(struct fake_vm *vm)
 	}
 }
 
-/* ---- the host ------------------------------------------------------------------------------------- */
+/* ---- the host
+ * ------------------------------------------------------------------------------------- */
 
 static void set_runs(struct fake_vm *vm, bool runs)
 {
@@ -547,8 +547,8 @@ static struct participant_list *host_participants(void *opaque)
 }
 
 static void host_with_participants(void *opaque,
-				   void (*look)(void *arg, const struct participant_list *list),
-				   void *arg)
+                                   void (*look)(void *arg, const struct participant_list *list),
+                                   void *arg)
 {
 	struct fake_vm *vm = opaque;
 
@@ -563,7 +563,7 @@ static char *host_config(void *opaque)
 }
 
 static int host_stop_guest(void *opaque, enum gw_state state, bool *was_running,
-			   struct gw_error *err)
+                           struct gw_error *err)
 {
 	struct fake_vm *vm = opaque;
 	int r = enter(vm, "host", OP_STOP_GUEST, err);
@@ -592,7 +592,7 @@ static void host_handed_over(void *opaque)
 }
 
 static int host_build(void *opaque, const char *config, struct participant_list **out,
-		      struct gw_error *err)
+                      struct gw_error *err)
 {
 	struct fake_vm *vm = opaque;
 	int r = enter(vm, "host", OP_BUILD, err);
@@ -641,7 +641,8 @@ static void on_log(void *opaque, enum gw_log_level level, const char *text)
 		append(vm, vm->logged_text, sizeof(vm->logged_text), text, "");
 }
 
-/* ---- life -------------------------------------------------------------------------------------------- */
+/* ---- life
+ * -------------------------------------------------------------------------------------------- */
 
 /* Two pages of three hold something. */
 static void fill_memory(struct fake_vm *vm)

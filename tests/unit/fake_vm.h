@@ -73,10 +73,10 @@ struct fake_part {
 	struct participant_ops ops;
 	struct fake_vm *vm;
 	enum fake_state state;
-	uint64_t value;	   /* what the record carries */
-	unsigned sent;	   /* device: records of pre-copy; boot: sent */
+	uint64_t value;    /* what the record carries */
+	unsigned sent;     /* device: records of pre-copy; boot: sent */
 	unsigned received; /* device: records */
-	bool ended;	   /* device: the last record came */
+	bool ended;        /* device: the last record came */
 };
 
 struct fake_vm {

@@ -27,8 +27,8 @@ static void cut(struct wire *w)
 static bool put(struct wire *w, int direction, const uint8_t *buf, size_t len)
 {
 	const size_t left = w->harm == HARM_CUT_AT && w->direction == direction
-				    ? (size_t)MIN(w->offset - w->bytes[direction], (uint64_t)len)
-				    : len;
+	                            ? (size_t)MIN(w->offset - w->bytes[direction], (uint64_t)len)
+	                            : len;
 
 	for (size_t done = 0; done < left;) {
 		ssize_t n = send(w->fds[direction], buf + done, left - done, MSG_NOSIGNAL);
@@ -92,7 +92,7 @@ static void *forward(struct wire *w, int direction)
 		uint32_t len;
 		unsigned type = frame[4] % FRAME_TYPES;
 		bool hit = w->harm && w->harm != HARM_CUT_AT && w->direction == direction &&
-			   w->type == type && w->nth == seen[type]++;
+		           w->type == type && w->nth == seen[type]++;
 
 		memcpy(&len, frame + 24, sizeof(len));
 		if (io_read_full(from, frame + FRAME_HEADER_SIZE, len))
@@ -123,7 +123,7 @@ static void *serve(void *opaque)
 {
 	struct wire *w = opaque;
 	struct pollfd fds[2] = { { .fd = w->listen_fd, .events = POLLIN },
-				 { .fd = w->stop_fd, .events = POLLIN } };
+		                 { .fd = w->stop_fd, .events = POLLIN } };
 	struct sockaddr_un un;
 	pthread_t other;
 

@@ -18,7 +18,7 @@ enum harm {
 	HARM_FLIP_PAYLOAD,
 	HARM_CUT_BEFORE, /* both directions end, as when a host dies */
 	HARM_CUT_AFTER,
-	HARM_CUT_AT, /* after `offset` bytes in this direction */
+	HARM_CUT_AT,      /* after `offset` bytes in this direction */
 	HARM_KILL_BEFORE, /* SIGKILL to `victim`, whose sockets the kernel closes */
 	HARM_KILL_AFTER,
 	HARM_HOLD, /* this frame and all behind it are kept back; the connection stands */
@@ -37,7 +37,7 @@ struct wire {
 	unsigned passed[2][FRAME_TYPES];
 	uint64_t bytes[2];
 
-	char from[108], to[108]; /* where it listens; where it connects to */
+	char from[108], to[108];        /* where it listens; where it connects to */
 	int listen_fd, stop_fd, fds[2]; /* to the destination, to the source */
 	bool connected;
 	pthread_t thread;

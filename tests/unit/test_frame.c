@@ -19,8 +19,8 @@ static const struct frame_header sample = {
 Test(frame, header_is_as_documented)
 {
 	static const uint8_t want[28] = {
-		'G',  'W',  'F',  '1',	4,    0,    0x34, 0x12, 7,    0,    0,	  0,	4,    3,
-		2,    1,    0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, 5,	  0,	0,    0,
+		'G', 'W', 'F',  '1',  4,    0,    0x34, 0x12, 7,    0,    0, 0, 4, 3,
+		2,   1,   0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, 5, 0, 0, 0,
 	};
 	uint8_t out[FRAME_HEADER_SIZE];
 	uint32_t sum;
@@ -110,13 +110,13 @@ Test(frame, sum_of_two_pieces_is_that_of_the_whole)
 		buf[i] = (uint8_t)(i * i);
 	for (size_t cut = 0; cut <= sizeof(buf); cut += 50)
 		cr_assert_eq(frame_sum(buf, cut, buf + cut, sizeof(buf) - cut),
-			     frame_sum(buf, sizeof(buf), NULL, 0));
+		             frame_sum(buf, sizeof(buf), NULL, 0));
 }
 
 Test(frame, hello_of_another_kind_is_named)
 {
 	struct frame_hello hello = { .version = htole32(STREAM_VERSION),
-				     .machine = htole32(frame_machine()) };
+		                     .machine = htole32(frame_machine()) };
 	struct frame_hello bad;
 	struct gw_error err;
 

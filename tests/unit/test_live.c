@@ -77,7 +77,7 @@ static void run(struct pair *x)
 	listen_at(x);
 	wire_start(&x->wire);
 	cr_assert_eq(migration_start(x->src->mig, uri_of(x, x->wire.from), &err), 0, "%s",
-		     err.text);
+	             err.text);
 	migration_wait(x->src->mig);
 	wire_stop(&x->wire);
 	if (!x->wire.connected)
@@ -93,7 +93,7 @@ static void check_source_goes_on(struct pair *x, bool ran)
 	cr_assert_eq(x->src->runs, ran, "%s: the source does not go on", x->label);
 	cr_assert_not(x->src->tracking, "%s", x->label);
 	cr_assert(fake_vm_all(x->src, AT_REST), "%s: not all were taken back: %s", x->label,
-		  x->src->trace);
+	          x->src->trace);
 	cr_assert(x->src_error[0], "%s: no word of why", x->label);
 }
 
@@ -104,7 +104,7 @@ static void check_destination_is_gone(struct pair *x)
 		return;
 	cr_assert(x->dst->abandoned, "%s", x->label);
 	cr_assert(fake_vm_all(x->dst, DISCARDED) || fake_vm_all(x->dst, AT_REST), "%s: %s",
-		  x->label, x->dst->trace);
+	          x->label, x->dst->trace);
 }
 
 /* What must hold, whatever happened. */
@@ -120,7 +120,7 @@ static void check(struct pair *x)
 	cr_assert_not(x->src->runs, "%s: resumed after GO", x->label);
 	cr_assert(fake_vm_all(x->src, FINISHED), "%s", x->label);
 	cr_assert_eq(x->dst->started, x->wire.passed[TO_DESTINATION][FRAME_GO] == 1, "%s",
-		     x->label);
+	             x->label);
 	if (!x->dst->started) {
 		check_destination_is_gone(x);
 	} else {
@@ -195,7 +195,7 @@ Test(live, query_migrate_tells)
 	cr_assert_geq(number(root, "ram", "dirty-sync-count"), 1);
 	cr_assert_eq(number(root, "ram", "transferred"), (double)x.wire.bytes[0]);
 	cr_assert_eq(number(root, "ram", "precopy-bytes") + number(root, "ram", "downtime-bytes"),
-		     number(root, "ram", "transferred"));
+	             number(root, "ram", "transferred"));
 	cr_assert_geq(number(root, "vfio", "transferred"), 1 << 20);
 	cr_assert_leq(number(root, "vfio", "transferred"), (1 << 20) + 50000);
 	cr_assert_leq(number(root, NULL, "downtime"), number(root, NULL, "total-time"));
@@ -225,7 +225,8 @@ Test(live, moves_over_tcp)
 	pair_fini(&x);
 }
 
-/* ---- a participant or the host fails ------------------------------------------------------------ */
+/* ---- a participant or the host fails ------------------------------------------------------------
+ */
 
 static void fail_at(bool at_source, enum fake_op op, const char *name, const char *want)
 {
@@ -237,22 +238,23 @@ static void fail_at(bool at_source, enum fake_op op, const char *name, const cha
 	vm = at_source ? x.src : x.dst;
 	vm->fail_op = op;
 	vm->fail_at = name;
-	snprintf(x.label, sizeof(x.label), "%s: %s fails in %s", at_source ? "source" : "destination",
-		 name, fake_op_name(op));
+	snprintf(x.label, sizeof(x.label), "%s: %s fails in %s",
+	         at_source ? "source" : "destination", name, fake_op_name(op));
 	run(&x);
 	check(&x);
 	cr_assert_not(x.src->handed_over, "%s", x.label);
 	snprintf(place, sizeof(place), want, name);
-	cr_assert(strstr(x.src_error, place), "%s: \"%s\" lacks \"%s\"", x.label, x.src_error, place);
+	cr_assert(strstr(x.src_error, place), "%s: \"%s\" lacks \"%s\"", x.label, x.src_error,
+	          place);
 	cr_assert(strstr(x.src_error, "it broke"), "%s: %s", x.label, x.src_error);
 	cr_assert_eq(strstr(x.src_error, "destination: ") != NULL, !at_source, "%s: %s", x.label,
-		     x.src_error);
+	             x.src_error);
 	cr_assert_str_eq(fake_vm_status(x.src), "failed", "%s", x.label);
 	pair_fini(&x);
 }
 
-static const char *const names[] = { "boot", "ram", "chip", "disk", "tty",
-				     "nic",  "cpu0", "cpu1", "clock" };
+static const char *const names[] = { "boot", "ram",  "chip", "disk", "tty",
+	                             "nic",  "cpu0", "cpu1", "clock" };
 
 Test(live, any_failure_at_the_source_costs_nothing)
 {
@@ -311,7 +313,8 @@ Test(live, device_that_will_not_run_does_not_stop_the_guest)
 		x.dst->fail_at = "tty";
 		run(&x);
 		cr_assert(x.dst->runs);
-		cr_assert_eq(fake_part(x.dst, "clock")->state, RUNS, "those behind it were left out");
+		cr_assert_eq(fake_part(x.dst, "clock")->state, RUNS,
+		             "those behind it were left out");
 		cr_assert_str_eq(fake_vm_status(x.src), "completed");
 		cr_assert(strstr(x.dst->logged_text, "tty"), "%s", x.dst->logged_text);
 		cr_assert_eq(x.tally->most, 1);
@@ -319,7 +322,8 @@ Test(live, device_that_will_not_run_does_not_stop_the_guest)
 	}
 }
 
-/* ---- the two do not fit ---------------------------------------------------------------------------- */
+/* ---- the two do not fit
+ * ---------------------------------------------------------------------------- */
 
 Test(live, table_is_checked_against_the_machine)
 {
@@ -376,7 +380,8 @@ Test(live, blocked_guest_is_not_begun_with)
 	pair_fini(&x);
 }
 
-/* ---- cancelling ------------------------------------------------------------------------------------- */
+/* ---- cancelling
+ * ------------------------------------------------------------------------------------- */
 
 static void cancel_at(bool at_source, enum fake_op op)
 {
@@ -387,7 +392,7 @@ static void cancel_at(bool at_source, enum fake_op op)
 	vm = at_source ? x.src : x.dst;
 	vm->cancel_op = op;
 	snprintf(x.label, sizeof(x.label), "%s cancels in %s", at_source ? "source" : "destination",
-		 fake_op_name(op));
+	         fake_op_name(op));
 	run(&x);
 	check(&x);
 	cr_assert_not(x.src->handed_over, "%s", x.label);
@@ -401,9 +406,9 @@ static void cancel_at(bool at_source, enum fake_op op)
 Test(live, cancel_in_each_phase)
 {
 	static const enum fake_op source[] = { OP_PREPARE, OP_ITERATE, OP_PENDING, OP_STOP_GUEST,
-					       OP_QUIESCE, OP_STOP,    OP_SAVE };
+		                               OP_QUIESCE, OP_STOP,    OP_SAVE };
 	static const enum fake_op destination[] = { OP_BUILD, OP_BEGIN_LOAD, OP_LOAD_PAGES, OP_LOAD,
-						    OP_SETTLE };
+		                                    OP_SETTLE };
 
 	for (size_t i = 0; i < ARRAY_SIZE(source); i++)
 		cancel_at(true, source[i]);
@@ -454,7 +459,7 @@ static void cancel_from_outside(struct pair *x, const char *label)
 Test(live, cancel_what_never_converges, .timeout = 20)
 {
 	const struct gw_migrate_params params = { .downtime_limit_ms = 1,
-						  .switchover_bandwidth = 1 << 20 };
+		                                  .switchover_bandwidth = 1 << 20 };
 	struct pair x;
 
 	pair_init(&x, true);
@@ -496,7 +501,8 @@ Test(live, begin_again_after_cancel)
 	pair_fini(&x);
 }
 
-/* ---- harm on the way ----------------------------------------------------------------------------------- */
+/* ---- harm on the way
+ * ----------------------------------------------------------------------------------- */
 
 /* A frame of each kind that passes, and where it stands among its like. */
 static const struct {
@@ -509,7 +515,7 @@ static const struct {
 	{ TO_DESTINATION, FRAME_PAGES, 0 },  { TO_DESTINATION, FRAME_PAGES, 40 },
 	{ TO_DESTINATION, FRAME_ZERO, 0 },   { TO_DESTINATION, FRAME_ZERO, 30 },
 	{ TO_DESTINATION, FRAME_END, 0 },    { TO_DESTINATION, FRAME_GO, 0 },
-	{ TO_SOURCE, FRAME_READY, 0 },	     { TO_SOURCE, FRAME_RUNNING, 0 },
+	{ TO_SOURCE, FRAME_READY, 0 },       { TO_SOURCE, FRAME_RUNNING, 0 },
 };
 
 static void run_with_harm(struct pair *x, enum harm harm, size_t place)
@@ -519,7 +525,7 @@ static void run_with_harm(struct pair *x, enum harm harm, size_t place)
 	x->wire.type = places[place].type;
 	x->wire.nth = places[place].nth;
 	snprintf(x->label, sizeof(x->label), "harm %d to %s %u", harm,
-		 frame_type_name(places[place].type), places[place].nth);
+	         frame_type_name(places[place].type), places[place].nth);
 	run(x);
 	cr_assert(x->wire.done, "%s: no such frame passed", x->label);
 	check(x);
@@ -546,12 +552,12 @@ Test(live, flipped_bit_is_caught_and_named)
 			cr_assert(strstr(seen, "frame "), "%s: %s", x.label, seen);
 			if (!header)
 				cr_assert(strstr(seen, frame_type_name(type)), "%s: %s", x.label,
-					  seen);
+				          seen);
 			if (type == FRAME_PAGES && !header)
 				cr_assert(strstr(seen, "ram: frame"), "%s: %s", x.label, seen);
 			/* The source's user learns it too. */
 			cr_assert(type == FRAME_GO || strstr(x.src_error, "checksum mismatch"),
-				  "%s: %s", x.label, x.src_error);
+			          "%s: %s", x.label, x.src_error);
 			pair_fini(&x);
 		}
 	}
@@ -603,7 +609,7 @@ Test(live, connection_lost_at_any_byte)
 		/* Half of them near the end, where END and GO are. */
 		x.wire.offset = i % 2 ? (random >> 20) % total : total - 120 + i * 2;
 		snprintf(x.label, sizeof(x.label), "cut at %llu of about %llu",
-			 (unsigned long long)x.wire.offset, (unsigned long long)total);
+		         (unsigned long long)x.wire.offset, (unsigned long long)total);
 		run(&x);
 		check(&x);
 		pair_fini(&x);
@@ -620,7 +626,8 @@ Test(live, connection_lost_at_any_byte)
 	}
 }
 
-/* ---- one side is killed ----------------------------------------------------------------------------------- */
+/* ---- one side is killed
+ * ----------------------------------------------------------------------------------- */
 
 static void await_byte(int fd)
 {
@@ -640,7 +647,7 @@ Test(live, destination_killed_at_each_message)
 
 			pair_init(&x, true);
 			snprintf(x.label, sizeof(x.label), "destination killed: harm %d to %s %u",
-				 harm, frame_type_name(places[i].type), places[i].nth);
+			         harm, frame_type_name(places[i].type), places[i].nth);
 			cr_assert_eq(pipe2(ready, O_CLOEXEC), 0);
 			child = fork();
 			if (!child) {
@@ -688,7 +695,7 @@ Test(live, source_killed_at_each_message)
 
 			pair_init(&x, true);
 			snprintf(x.label, sizeof(x.label), "source killed: harm %d to %s %u", harm,
-				 frame_type_name(places[i].type), places[i].nth);
+			         frame_type_name(places[i].type), places[i].nth);
 			cr_assert_eq(pipe2(start, O_CLOEXEC), 0);
 			child = fork();
 			if (!child) {
@@ -712,8 +719,8 @@ Test(live, source_killed_at_each_message)
 			wire_stop(&x.wire);
 			migration_wait(x.dst->mig);
 			cr_assert_leq(x.tally->most, 1, "%s", x.label);
-			cr_assert_eq(x.dst->started,
-				     x.wire.passed[TO_DESTINATION][FRAME_GO] == 1, "%s", x.label);
+			cr_assert_eq(x.dst->started, x.wire.passed[TO_DESTINATION][FRAME_GO] == 1,
+			             "%s", x.label);
 			if (!x.dst->started)
 				check_destination_is_gone(&x);
 			close(start[0]);
@@ -723,13 +730,14 @@ Test(live, source_killed_at_each_message)
 	}
 }
 
-/* ---- silence ---------------------------------------------------------------------------------------------- */
+/* ---- silence
+ * ---------------------------------------------------------------------------------------------- */
 
 /* The wire stands but lets nothing more through. */
 static void hold(unsigned type, int direction, const char *want)
 {
 	const struct gw_migrate_params params = { .network_timeout_ms = 150,
-						  .switchover_timeout_ms = 150 };
+		                                  .switchover_timeout_ms = 150 };
 	struct pair x;
 
 	pair_init(&x, true);
@@ -797,15 +805,16 @@ Test(live, nobody_listens)
 	pair_fini(&x);
 }
 
-/* ---- a destination or a source that lies ------------------------------------------------------------------- */
+/* ---- a destination or a source that lies
+ * ------------------------------------------------------------------- */
 
 /* Speaks as the destination would, but out of turn. */
 static void lie(enum frame_type type, uint32_t sequence, const char *want)
 {
 	struct frame_header h = { .type = (uint16_t)type,
-				  .participant = NO_PARTICIPANT,
-				  .sequence = sequence,
-				  .sum = frame_sum(NULL, 0, NULL, 0) };
+		                  .participant = NO_PARTICIPANT,
+		                  .sequence = sequence,
+		                  .sum = frame_sum(NULL, 0, NULL, 0) };
 	uint8_t buf[FRAME_HEADER_SIZE], drain[65536];
 	struct gw_error err;
 	struct pair x;
@@ -849,8 +858,17 @@ static int liar_write(struct output *out, struct iovec *iov, int count, struct g
 }
 
 /* What a source might send instead of the rest of a stream. */
-enum falsehood { UNKNOWN_PARTICIPANT, EARLY_GO, WRONG_TOTALS, NOT_GO, PAGES_ODD, PAGES_OUTSIDE,
-		 ZERO_HUGE, RECORD_FOR_RAM, FALSEHOODS };
+enum falsehood {
+	UNKNOWN_PARTICIPANT,
+	EARLY_GO,
+	WRONG_TOTALS,
+	NOT_GO,
+	PAGES_ODD,
+	PAGES_OUTSIDE,
+	ZERO_HUGE,
+	RECORD_FOR_RAM,
+	FALSEHOODS
+};
 
 static void tell(struct writer *w, struct fake_vm *src, enum falsehood what)
 {
@@ -925,7 +943,8 @@ Test(live, source_that_lies_is_refused_by_name)
 	}
 }
 
-/* ---- the rest ---------------------------------------------------------------------------------------------- */
+/* ---- the rest
+ * ---------------------------------------------------------------------------------------------- */
 
 Test(live, guest_of_unknown_whereabouts_can_be_taken_back)
 {
@@ -964,8 +983,8 @@ Test(live, one_at_a_time)
 Test(live, uri_that_is_none)
 {
 	static const char *const uris[] = {
-		"", "tcp:", "tcp:host", "tcp:host:", "tcp:host:99999", "tcp:host:1x", "tcp:h:-1",
-		"unix:", "file:/x", "exec:rm", "tcp::+1",
+		"",         "tcp:",  "tcp:host", "tcp:host:", "tcp:host:99999", "tcp:host:1x",
+		"tcp:h:-1", "unix:", "file:/x",  "exec:rm",   "tcp::+1",
 	};
 	struct gw_error err;
 	struct pair x;

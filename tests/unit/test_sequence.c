@@ -10,7 +10,7 @@
 #include <string.h>
 
 static int drop_record(struct sink *sink, struct participant *p, uint16_t type, const void *head,
-		       size_t head_len, const void *body, size_t body_len, struct gw_error *err)
+                       size_t head_len, const void *body, size_t body_len, struct gw_error *err)
 {
 	(void)sink, (void)p, (void)type, (void)head, (void)head_len, (void)body, (void)body_len;
 	(void)err;
@@ -18,7 +18,7 @@ static int drop_record(struct sink *sink, struct participant *p, uint16_t type, 
 }
 
 static int drop_pages(struct sink *sink, struct participant *p, uint64_t gpa, const void *hva,
-		      size_t count, struct gw_error *err)
+                      size_t count, struct gw_error *err)
 {
 	(void)sink, (void)p, (void)gpa, (void)hva, (void)count, (void)err;
 	return 0;
@@ -121,7 +121,7 @@ Test(sequence, one_failure_takes_all_back)
 			vm->fail_at = vm->parts[n].p.name;
 			cr_assert_eq(sequence_run(&s, rows[i].phase, &err), -EIO);
 			snprintf(text, sizeof(text), "%s: %s: it broke", vm->fail_at,
-				 phase_name(rows[i].phase));
+			         phase_name(rows[i].phase));
 			cr_assert_str_eq(err.text, text);
 			sequence_undo(&s, rows[i].phase, &err);
 			cr_assert_str_eq(err.text, text, "undoing left its mark");
@@ -151,7 +151,7 @@ Test(sequence, what_goes_wrong_in_undoing_comes_behind_the_first_error)
 		vm->trace[0] = 0;
 		sequence_undo(&s, PHASE_STOP, &err);
 		snprintf(text, sizeof(text), "%s: stop: it broke; clock: rollback: it broke; ",
-			 vm->fail_at);
+		         vm->fail_at);
 		cr_assert_eq(strncmp(err.text, text, strlen(text)), 0, "%s", err.text);
 		cr_assert_eq(err.code, -EIO);
 		cr_assert(strstr(err.text, "boot: rollback: it broke"), "%s", err.text);
