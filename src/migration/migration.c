@@ -66,9 +66,16 @@ void migration_destroy(struct migration *mig)
 
 /* ---- beginning and ending ---------------------------------------------------------------- */
 
-void migration_set_status(struct migration *mig, enum migration_status status)
+static void tell_status(struct migration *mig, enum migration_status status)
 {
 	char data[48];
+
+	snprintf(data, sizeof(data), "{\"status\":\"%s\"}", migration_status_name(status));
+	mig->host.event(mig->host.opaque, "MIGRATION", data);
+}
+
+void migration_set_status(struct migration *mig, enum migration_status status)
+{
 	bool changed;
 
 	pthread_mutex_lock(&mig->lock);
@@ -78,9 +85,8 @@ void migration_set_status(struct migration *mig, enum migration_status status)
 	if (changed)
 		mig->status = status;
 	pthread_mutex_unlock(&mig->lock);
-	snprintf(data, sizeof(data), "{\"status\":\"%s\"}", migration_status_name(status));
 	if (changed)
-		mig->host.event(mig->host.opaque, "MIGRATION", data);
+		tell_status(mig, status);
 }
 
 /* The thread of the last migration, if it has not been joined yet. Lock held; given up and
@@ -182,31 +188,38 @@ void migration_finish(struct migration *mig, const struct gw_error *err)
 		status = err->code == -ECANCELED && !mig->cancel_reason[0] ? MIGRATION_CANCELLED
 		                                                           : MIGRATION_FAILED;
 	}
-	pthread_mutex_unlock(&mig->lock);
-	if (err && status == MIGRATION_FAILED)
-		log_error(mig->host.log, "migration: %s", err->text);
-	migration_set_status(mig, status);
-	pthread_mutex_lock(&mig->lock);
+	/* At once with the status: who reads "completed" may begin the next. */
+	mig->status = status;
 	mig->active = false;
 	pthread_cond_broadcast(&mig->ended);
 	pthread_mutex_unlock(&mig->lock);
+	if (err && status == MIGRATION_FAILED)
+		log_error(mig->host.log, "migration: %s", err->text);
+	tell_status(mig, status);
 }
 
+/* The status is set before the thread is woken, so that CANCELLING never comes behind its end. */
 void migration_cancel(struct migration *mig, const char *why)
 {
-	bool tell;
+	bool begins, tell;
 
 	pthread_mutex_lock(&mig->lock);
-	tell = mig->active && !mig->cancelled && !mig->handed_over;
-	if (tell) {
+	begins = mig->active && !mig->cancelled && !mig->handed_over;
+	if (begins) {
 		mig->cancelled = true;
 		snprintf(mig->cancel_reason, sizeof(mig->cancel_reason), "%s", why ? why : "");
-		io_eventfd_signal(mig->cancel_fd);
 	}
-	tell = tell && mig->status != MIGRATION_NONE;
+	tell = begins && mig->status != MIGRATION_NONE;
+	if (tell)
+		mig->status = MIGRATION_CANCELLING;
 	pthread_mutex_unlock(&mig->lock);
 	if (tell)
-		migration_set_status(mig, MIGRATION_CANCELLING);
+		tell_status(mig, MIGRATION_CANCELLING);
+	pthread_mutex_lock(&mig->lock);
+	/* Unless another one has begun meanwhile. */
+	if (begins && mig->cancelled)
+		io_eventfd_signal(mig->cancel_fd);
+	pthread_mutex_unlock(&mig->lock);
 }
 
 void migration_wait(struct migration *mig)

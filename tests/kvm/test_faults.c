@@ -71,7 +71,7 @@ static int connect_to(const char *path)
 
 	strcpy(sun.sun_path, path);
 	cr_assert(connect(fd, (struct sockaddr *)&sun, sizeof(sun)) == 0, "%s: %s", path,
-		  strerror(errno));
+	          strerror(errno));
 	return fd;
 }
 
@@ -149,8 +149,9 @@ static void await_ended(struct guest *g, char *text, size_t size)
 /* The source and an empty destination, which listens. */
 static void pair(struct guest **a, struct guest **b, char *uri, size_t size)
 {
-	struct gw_migrate_params params = { .downtime_limit_ms = 2000, .network_timeout_ms = 2000,
-					    .switchover_timeout_ms = 2000 };
+	struct gw_migrate_params params = { .downtime_limit_ms = 2000,
+		                            .network_timeout_ms = 2000,
+		                            .switchover_timeout_ms = 2000 };
 	struct gw_map map[] = { { "serial.log", NULL } };
 	struct gw_error err;
 	char log[128];
@@ -197,22 +198,23 @@ static void harm_one(uint16_t type, enum harm harm)
 		cr_assert_eq(gw_vm_cont(a->vm, false, &err), -EPERM);
 	} else {
 		cr_assert(runs(a), "%s: the source is %s: %s", name,
-			  gw_state_name(gw_vm_state(a->vm)), said_a);
+		          gw_state_name(gw_vm_state(a->vm)), said_a);
 		cr_assert_eq(gw_vm_state(b->vm), GW_STATE_INMIGRATE, "%s: %s", name, said_b);
 		cr_assert(!b->vm->machine, "%s: something is left", name);
 		if (harm != HARM_CUT && type < FRAME_GO) {
 			cr_assert(strstr(said_a, "frame ") && strstr(said_a, "checksum mismatch"),
-				  "%s: %s", name, said_a);
-			cr_assert(harm != HARM_FLIP || strstr(said_a, name), "%s: %s", name, said_a);
+			          "%s: %s", name, said_a);
+			cr_assert(harm != HARM_FLIP || strstr(said_a, name), "%s: %s", name,
+			          said_a);
 		}
 	}
 	guest_free(a);
 	guest_free(b);
 }
 
-static const uint16_t kinds[] = { FRAME_HELLO, FRAME_CONFIG, FRAME_TABLE,   FRAME_RECORD,
-				  FRAME_PAGES, FRAME_ZERO,   FRAME_END,	    FRAME_GO,
-				  FRAME_READY, FRAME_RUNNING };
+static const uint16_t kinds[] = { FRAME_HELLO, FRAME_CONFIG, FRAME_TABLE, FRAME_RECORD,
+	                          FRAME_PAGES, FRAME_ZERO,   FRAME_END,   FRAME_GO,
+	                          FRAME_READY, FRAME_RUNNING };
 
 Test(faults, a_bit_flipped_in_the_payload_of_each_kind_of_frame)
 {

@@ -19,6 +19,7 @@
 #include <string.h>
 
 #define MSR_BATCH 128
+#define HV_X64_MSR_TIME_REF_COUNT 0x40000020
 
 struct state_row {
 	const char *name; /* for messages: the ioctl that reads it */
@@ -274,6 +275,12 @@ static int read_batch(struct vcpu *v, struct msr_batch *batch, struct gw_error *
 	return 0;
 }
 
+/* The TSC deadline has a row of its own; Hyper-V's reference counter is read from kvmclock. */
+static bool is_saved(uint32_t index)
+{
+	return index != MSR_IA32_TSC_DEADLINE && index != HV_X64_MSR_TIME_REF_COUNT;
+}
+
 static int get_msrs(struct vcpu *v, void **blob, size_t *len, struct gw_error *err)
 {
 	const struct arch *arch = v->machine->arch;
@@ -287,7 +294,7 @@ static int get_msrs(struct vcpu *v, void **blob, size_t *len, struct gw_error *e
 		int r;
 
 		for (; i < arch->msr_count && batch.head.nmsrs < MSR_BATCH; i++)
-			if (arch->msrs[i] != MSR_IA32_TSC_DEADLINE)
+			if (is_saved(arch->msrs[i]))
 				batch.entries[batch.head.nmsrs++].index = arch->msrs[i];
 		r = read_batch(v, &batch, err);
 		if (r < 0)
