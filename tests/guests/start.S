@@ -131,6 +131,7 @@ gdt_pointer:
 pml4:	.skip 4096
 pdpt:	.skip 4096
 directories: .skip 4 * 4096
+	.globl idt
 idt:	.skip 4096
 	.skip 4096
 stack_top:
