@@ -106,7 +106,7 @@ static int set_state(struct device *d, struct vfio_device_feature_mig_state *s)
 	enum mig_state from = d->state, to = (enum mig_state)s->device_state;
 	const enum mig_state *path = way(from, to);
 	bool fails = d->fail_all_sets ||
-		     (++d->requests >= d->fail_request && d->fail_request && d->fail_times);
+	             (++d->requests >= d->fail_request && d->fail_request && d->fail_times);
 
 	s->data_fd = -1;
 	if (from == to)
@@ -245,10 +245,10 @@ static void start(struct device *d, uint64_t flags)
 	struct gw_error err;
 
 	*d = (struct device){ .io.ops = &stand_in_ops,
-			      .flags = flags,
-			      .state = MIG_RUNNING,
-			      .next_fd = 100,
-			      .chunk = 7 };
+		              .flags = flags,
+		              .state = MIG_RUNNING,
+		              .next_fd = 100,
+		              .chunk = 7 };
 	d->mig.opaque = d;
 	d->mig.changed = on_changed;
 	d->mig.reset = on_reset;
@@ -261,7 +261,7 @@ static void go(struct device *d, enum mig_state state)
 	struct gw_error err;
 
 	cr_assert(mig_v2_set(&d->mig, state, MIG_RUNNING, &err) == 0, "%s: %s",
-		  mig_state_name(state), err.text);
+	          mig_state_name(state), err.text);
 	d->requests = 0;
 }
 
@@ -293,18 +293,18 @@ Test(mig_v2, every_arc_and_every_way_S3_S6)
 			struct device d;
 
 			cr_assert_eq(mig_v2_may(ALL_FLAGS, from, to), path || (from == to && from),
-				     "%s to %s", mig_state_name(from), mig_state_name(to));
+			             "%s to %s", mig_state_name(from), mig_state_name(to));
 			if (!path)
 				continue;
 			cr_assert_eq(mig_v2_next(ALL_FLAGS, from, to), path[0], "%s to %s by %s",
-				     mig_state_name(from), mig_state_name(to),
-				     mig_state_name(mig_v2_next(ALL_FLAGS, from, to)));
+			             mig_state_name(from), mig_state_name(to),
+			             mig_state_name(mig_v2_next(ALL_FLAGS, from, to)));
 			start(&d, ALL_FLAGS);
 			go(&d, from);
 			go(&d, to);
 			cr_assert_eq(d.state, to);
 			cr_assert_eq(d.open_fds, saving(to) || to == MIG_RESUMING,
-				     "%d descriptors in %s", d.open_fds, mig_state_name(to));
+			             "%d descriptors in %s", d.open_fds, mig_state_name(to));
 			mig_v2_fini(&d.mig);
 			cr_assert_eq(d.open_fds, 0);
 		}
@@ -335,7 +335,7 @@ Test(mig_v2, without_p2p_and_pre_copy_S5)
 	cr_assert_not(mig_v2_may(flags, MIG_RUNNING, MIG_RUNNING_P2P));
 	cr_assert_not(mig_v2_may(flags, MIG_RUNNING, MIG_PRE_COPY));
 	cr_assert_eq(mig_v2_next(flags | VFIO_MIGRATION_PRE_COPY, MIG_PRE_COPY, MIG_STOP_COPY),
-		     MIG_STOP_COPY);
+	             MIG_STOP_COPY);
 }
 
 /* Each way, each errno, each place where a failure may leave the device; it recovers by the next
@@ -361,19 +361,19 @@ Test(mig_v2, each_way_with_each_failure_F1_F4_F6, .timeout = 60)
 				r = mig_v2_set(&d.mig, to, MIG_RUNNING, &err);
 				cr_assert_eq(r, -errnos[e], "the first error is reported: %d", r);
 				cr_assert(strstr(err.text, mig_state_name(from)) &&
-						  strstr(err.text, mig_state_name(to)) &&
-						  strstr(err.text, strerror(errnos[e])),
-					  "%s", err.text);
+				                  strstr(err.text, mig_state_name(to)) &&
+				                  strstr(err.text, strerror(errnos[e])),
+				          "%s", err.text);
 				cr_assert_eq(d.mig.state, d.state, "%s; device %s, we %s", err.text,
-					     mig_state_name(d.state), mig_state_name(d.mig.state));
-				cr_assert_eq(d.state, MIG_RUNNING, "%s to %s: %s", mig_state_name(from),
-					     mig_state_name(to), err.text);
+				             mig_state_name(d.state), mig_state_name(d.mig.state));
+				cr_assert_eq(d.state, MIG_RUNNING, "%s to %s: %s",
+				             mig_state_name(from), mig_state_name(to), err.text);
 				/* A reset leads out of the error state, and out of RESUMING. */
 				cr_assert_eq(d.resets,
-					     where == FAIL_ERROR ||
-						     (from == MIG_RESUMING &&
-						      (where == FAIL_OLD || ways[w].path[0] == to)),
-					     "%u resets: %s", d.resets, err.text);
+				             where == FAIL_ERROR ||
+				                     (from == MIG_RESUMING &&
+				                      (where == FAIL_OLD || ways[w].path[0] == to)),
+				             "%u resets: %s", d.resets, err.text);
 				cr_assert_eq(d.open_fds, 0, "%d descriptors left", d.open_fds);
 			}
 		}

@@ -27,14 +27,14 @@ static void fill_82574l(uint8_t *c)
 	c[PCI_INTERRUPT_LINE] = 11;
 	c[PCI_INTERRUPT_PIN] = 1;
 	pci_set(c, 0xc8, 4, 0xf822d001); /* PM, next d0 */
-	pci_set(c, 0xcc, 2, 0x2103);	 /* in D3 */
+	pci_set(c, 0xcc, 2, 0x2103);     /* in D3 */
 	pci_set(c, 0xd0, 4, 0x0081e005); /* MSI on, 64 bits, next e0 */
 	pci_set(c, 0xe0, 4, 0x0001a010); /* PCIe endpoint, next a0 */
 	pci_set(c, 0xe4, 4, PCI_EXP_DEVCAP_FLR);
 	pci_set(c, 0xa0, 4, 0x80044011); /* MSI-X on, 5 vectors, next 40 */
 	pci_set(c, 0xa4, 4, 0x00000003);
 	pci_set(c, 0xa8, 4, 0x00002003);
-	pci_set(c, 0x40, 4, 0x00000003); /* VPD: hidden */
+	pci_set(c, 0x40, 4, 0x00000003);  /* VPD: hidden */
 	pci_set(c, 0x100, 4, 0x14010001); /* AER, next 140 */
 	pci_set(c, 0x140, 4, 0x00010003); /* serial number */
 	pci_set(c, 0x144, 4, 0xcafe0001);
@@ -108,10 +108,10 @@ static void fill_hostile(uint8_t *c)
 {
 	pci_set(c, PCI_STATUS, 2, PCI_STATUS_CAP_LIST);
 	c[PCI_CAPABILITY_LIST] = 0x40;
-	pci_set(c, 0x40, 2, 0x5001); /* PM */
-	pci_set(c, 0x50, 2, 0xf809); /* vendor */
-	c[0x52] = 0xff;		     /* longer than what is there */
-	pci_set(c, 0xf8, 2, 0x4011); /* MSI-X over the end, and back to 40 */
+	pci_set(c, 0x40, 2, 0x5001);      /* PM */
+	pci_set(c, 0x50, 2, 0xf809);      /* vendor */
+	c[0x52] = 0xff;                   /* longer than what is there */
+	pci_set(c, 0xf8, 2, 0x4011);      /* MSI-X over the end, and back to 40 */
 	pci_set(c, 0x100, 4, 0x10010001); /* leads to itself */
 }
 
@@ -307,7 +307,7 @@ Test(vfio_sysfs, says_which_other_device_must_be_bound)
 	make_tree(root, "vfio-pci", "snd_hda_intel");
 	cr_assert_eq(sysfs_find(root, "0000:03:00.0", &device, &err), -EBUSY);
 	cr_assert(strstr(err.text, "in its IOMMU group 0000:03:00.1 is driven by snd_hda_intel"),
-		  "%s", err.text);
+	          "%s", err.text);
 	cr_assert(strstr(err.text, "set-override 0000:03:00.1 vfio-pci"), "%s", err.text);
 	remove_tree(root);
 }
