@@ -152,7 +152,8 @@ GW_API const char *gw_state_name(enum gw_state state);
  */
 GW_API int gw_vm_cont(struct gw_vm *vm, bool force, struct gw_error *err);
 
-/* Stops the vCPUs; returns when all have stopped. PAUSED afterwards. */
+/* Stops the vCPUs; returns when all have stopped. PAUSED afterwards. -EBUSY while it is being
+ * saved or handed over. */
 GW_API int gw_vm_stop(struct gw_vm *vm, struct gw_error *err);
 
 /* Presses the power button. The guest decides what to do about it. */

@@ -194,6 +194,8 @@ int gw_vm_stop(struct gw_vm *vm, struct gw_error *err)
 
 	pthread_mutex_lock(&vm->lock);
 	r = vm_need_machine(vm, err);
+	if (!r && (vm->state == GW_STATE_SAVE_VM || vm->state == GW_STATE_FINISH_MIGRATE))
+		r = error_set(err, -EBUSY, "not in state \"%s\"", gw_state_name(vm->state));
 	if (!r && vm->state == GW_STATE_RUNNING) {
 		machine_pause(vm->machine);
 		vm_set_state(vm, GW_STATE_PAUSED);
@@ -407,7 +409,7 @@ int gw_vm_device_del(struct gw_vm *vm, const char *id, struct gw_error *err)
 	d = r ? NULL : machine_find_device(vm->machine, id);
 	if (!r && !d)
 		r = error_set_class(err, -ENOENT, GW_ERROR_DEVICE_NOT_FOUND,
-		                    "Device '%s' not found", id);
+		                    "the machine has no device \"%s\"", id);
 	if (!r)
 		r = d->driver->request_unplug(d, err);
 	pthread_mutex_unlock(&vm->lock);
