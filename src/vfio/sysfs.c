@@ -49,7 +49,7 @@ static int say_bound(const struct sysfs_device *device, const char *who, const c
 	bool other = strcmp(who, device->name);
 
 	return error_set(err, -EBUSY,
-	                 "%s%s%s is driven by %s and has to be bound to vfio-pci too: "
+	                 "%s%s%s is driven by %s and has to be bound to vfio-pci%s: "
 	                 "driverctl --nosave set-override %s vfio-pci",
 	                 other ? device->name : "", other ? ": in its IOMMU group " : "", who,
 	                 driver, who);

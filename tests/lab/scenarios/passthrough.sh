@@ -61,6 +61,17 @@ pass "bad device_add and device_del are refused by name"
 
 ctl a system_powerdown >/dev/null
 vm_gone a
+
+rm -f "$VMS/a/con.log"
+sed -i 's/quiet panic/pci=nomsi quiet panic/' "$VMS/a/config.json"
+vm_start a
+vm_up a
+traffic 10.78.0.120
+con a 10 'grep -q "IO-APIC.*fasteoi.*eth0" /proc/interrupts' || die "not by INTx"
+pass "with INTx alone, resampled in the kernel, it carries traffic too"
+ctl a system_powerdown >/dev/null
+vm_gone a
+
 echo "$NIC" >/sys/bus/pci/drivers/vfio-pci/unbind
 echo e1000e >"/sys/bus/pci/devices/$NIC/driver_override"
 load e1000e
