@@ -52,7 +52,7 @@ static int say_bound(const struct sysfs_device *device, const char *who, const c
 	                 "%s%s%s is driven by %s and has to be bound to vfio-pci%s: "
 	                 "driverctl --nosave set-override %s vfio-pci",
 	                 other ? device->name : "", other ? ": in its IOMMU group " : "", who,
-	                 driver, who);
+	                 driver, other ? " too" : "", who);
 }
 
 static int check_group(const char *root, const struct sysfs_device *device, struct gw_error *err)
