@@ -4,7 +4,7 @@
 # Installs, with apt, the Debian packages that a part of the project needs. What is there already
 # costs nothing: then neither the network nor root is used.
 #
-# usage: scripts/packages.sh [build|lab|lint|model|all]...        (default: build)
+# usage: scripts/packages.sh [build|check|lab|lint|model|all]...        (default: build)
 set -eu
 
 build="gcc libc6-dev make pkg-config libcjson-dev libxxhash-dev acpica-tools libcriterion-dev"
@@ -26,9 +26,10 @@ for part; do
 	build) wanted="$wanted $build" ;;
 	lab) wanted="$wanted $lab" ;;
 	lint) wanted="$wanted $build $lint" ;;
+	check) wanted="$wanted $build $lab clang" ;;
 	model) wanted="$wanted $model" ;;
 	all) wanted="$wanted $build $lab $lint" ;;
-	*) die "unknown part '$part'; the parts are build, lab, lint, model, all" ;;
+	*) die "unknown part '$part'; the parts are build, check, lab, lint, model, all" ;;
 	esac
 done
 
