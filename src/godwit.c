@@ -47,10 +47,12 @@ const char *gw_state_name(enum gw_state state)
 
 static void vm_release(struct gw_vm *vm)
 {
+	/* The loop first: what it does for the guest asks after a migration. */
+	if (vm->loop)
+		loop_stop_thread(vm->loop);
 	if (vm->migration)
 		migration_destroy(vm->migration);
 	if (vm->loop) {
-		loop_stop_thread(vm->loop);
 		vm_demolish(vm);
 		loop_destroy(vm->loop);
 	}

@@ -262,6 +262,16 @@ static int save_guest(struct save *s, const char *config, struct gw_error *err)
 	return r ? r : writer_end(&s->writer, s->was_running, err);
 }
 
+/* All of the guest is in the files: it goes on, whatever becomes of them. Checksums and the disk
+ * need not keep it waiting. */
+static void let_go(struct save *s)
+{
+	sequence_run_all(&s->sequence, PHASE_FINISH, NULL);
+	s->sequence.begun = false;
+	s->mig->host.resume_guest(s->mig->host.opaque);
+	s->stopped = false;
+}
+
 static int save(struct save *s, const char *dir, struct gw_error *err)
 {
 	const struct migration_host *host = &s->mig->host;
@@ -278,6 +288,8 @@ static int save(struct save *s, const char *dir, struct gw_error *err)
 		r = writer_init(&s->writer, &s->output, s->sequence.list, NULL, err);
 	if (!r)
 		r = save_guest(s, config, err);
+	if (!r)
+		let_go(s);
 	if (!r && ftruncate(s->memory_fd, (off_t)s->manifest.memory_size) < 0)
 		r = error_set_sys(err, -errno, "%s/memory", s->tmp);
 	if (!r)
@@ -319,8 +331,6 @@ int migration_save(struct migration *mig, const char *dir, struct gw_error *err)
 	if (r < 0) {
 		remove_files(&s);
 		sequence_undo(&s.sequence, s.phase, &own);
-	} else {
-		sequence_run(&s.sequence, PHASE_FINISH, &own);
 	}
 	if (s.stopped)
 		mig->host.resume_guest(mig->host.opaque);
