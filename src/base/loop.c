@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/timerfd.h>
 
 #define ROUND_EVENTS 32
 
@@ -42,6 +43,7 @@ struct post {
 struct loop {
 	int epoll_fd;
 	int wake_fd;
+	int timer_fd; /* goes off at the earliest deadline, so that epoll_fd alone tells of all work */
 	pthread_mutex_t lock; /* guards all below */
 	pthread_cond_t handled;
 	struct loop_watch *watches, *graveyard;
@@ -55,10 +57,19 @@ struct loop {
 	pthread_t thread;
 };
 
+/* Events of the loop's own descriptors carry no watch. */
+static int watch_own(struct loop *loop, int fd, struct gw_error *err)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.ptr = NULL };
+
+	return epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0
+	               ? error_set_sys(err, -errno, "event loop: epoll_ctl")
+	               : 0;
+}
+
 int loop_create(struct loop **out, struct gw_error *err)
 {
 	struct loop *loop = calloc(1, sizeof(*loop));
-	struct epoll_event event = { .events = EPOLLIN, .data.ptr = NULL };
 	int r = 0;
 
 	if (!loop)
@@ -68,12 +79,17 @@ int loop_create(struct loop **out, struct gw_error *err)
 	loop->posts_end = &loop->posts;
 	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	loop->wake_fd = io_eventfd();
+	loop->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	if (loop->epoll_fd < 0)
 		r = error_set_sys(err, -errno, "event loop: epoll_create1");
 	else if (loop->wake_fd < 0)
 		r = error_set_sys(err, loop->wake_fd, "event loop: eventfd");
-	else if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, loop->wake_fd, &event) < 0)
-		r = error_set_sys(err, -errno, "event loop: epoll_ctl");
+	else if (loop->timer_fd < 0)
+		r = error_set_sys(err, -errno, "event loop: timerfd_create");
+	else
+		r = watch_own(loop, loop->wake_fd, err);
+	if (!r)
+		r = watch_own(loop, loop->timer_fd, err);
 	if (r < 0) {
 		loop_destroy(loop);
 		return r;
@@ -108,6 +124,8 @@ void loop_destroy(struct loop *loop)
 		close(loop->epoll_fd);
 	if (loop->wake_fd >= 0)
 		close(loop->wake_fd);
+	if (loop->timer_fd >= 0)
+		close(loop->timer_fd);
 	pthread_cond_destroy(&loop->handled);
 	pthread_mutex_destroy(&loop->lock);
 	free(loop);
@@ -180,6 +198,20 @@ static struct loop_timer *due_timer(const struct loop *loop)
 	return first;
 }
 
+/* With the lock held. The clock is the one of now_ms(). */
+static void arm(const struct loop *loop)
+{
+	const struct loop_timer *t = due_timer(loop);
+	struct itimerspec at = { 0 };
+
+	if (t) {
+		/* All zero would disarm it. */
+		at.it_value.tv_sec = t->deadline_ms / 1000;
+		at.it_value.tv_nsec = t->deadline_ms % 1000 * 1000000 + 1;
+	}
+	timerfd_settime(loop->timer_fd, TFD_TIMER_ABSTIME, &at, NULL);
+}
+
 static void run_timers(struct loop *loop)
 {
 	int64_t now = now_ms();
@@ -198,28 +230,24 @@ static void run_timers(struct loop *loop)
 		loop->current = NULL;
 		pthread_cond_broadcast(&loop->handled);
 	}
+	arm(loop);
 	pthread_mutex_unlock(&loop->lock);
 }
 
 static int round_timeout(struct loop *loop, int timeout_ms)
 {
-	const struct loop_timer *t;
-	int64_t left;
+	bool at_once;
 
 	pthread_mutex_lock(&loop->lock);
-	t = due_timer(loop);
-	left = t ? MAX(t->deadline_ms - now_ms(), 0) : -1;
-	if (loop->posts || loop->stop)
-		left = 0;
+	at_once = loop->posts || loop->stop;
 	pthread_mutex_unlock(&loop->lock);
-	if (left < 0 || (timeout_ms >= 0 && timeout_ms < left))
-		return timeout_ms;
-	return (int)MIN(left, 1 << 30);
+	return at_once ? 0 : timeout_ms;
 }
 
 void loop_once(struct loop *loop, int timeout_ms)
 {
 	struct epoll_event events[ROUND_EVENTS];
+	bool timers_due = false;
 	int n;
 
 	pthread_mutex_lock(&loop->lock);
@@ -232,15 +260,25 @@ void loop_once(struct loop *loop, int timeout_ms)
 		if (events[i].data.ptr)
 			run_watch(loop, events[i].data.ptr, events[i].events);
 		else
-			io_eventfd_drain(loop->wake_fd);
+			timers_due = true;
+	}
+	if (timers_due) {
+		io_eventfd_drain(loop->wake_fd);
+		io_eventfd_drain(loop->timer_fd);
 	}
 	run_posts(loop);
-	run_timers(loop);
+	if (timers_due)
+		run_timers(loop);
 
 	pthread_mutex_lock(&loop->lock);
 	bury(loop);
 	loop->has_runner = false;
 	pthread_mutex_unlock(&loop->lock);
+}
+
+void loop_wake(struct loop *loop)
+{
+	io_eventfd_signal(loop->wake_fd);
 }
 
 static bool stop_wanted(struct loop *loop)
@@ -402,8 +440,8 @@ void loop_timer_set(struct loop_timer *timer, int64_t ms)
 
 	pthread_mutex_lock(&loop->lock);
 	timer->deadline_ms = ms < 0 ? -1 : now_ms() + ms;
+	arm(loop);
 	pthread_mutex_unlock(&loop->lock);
-	io_eventfd_signal(loop->wake_fd);
 }
 
 void loop_timer_destroy(struct loop_timer *timer)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A device of the configuration's list, and the driver that makes it. A
- * driver is one file and one line in the table of src/godwit.c.
+ * driver is one file and one line in the table of src/vm_machine.c.
  */
 #ifndef VMM_DEVICE_H
 #define VMM_DEVICE_H
@@ -9,6 +9,7 @@
 #include "godwit.h"
 #include "vmm/config.h"
 
+#include <cjson/cJSON.h>
 #include <stdbool.h>
 
 struct machine;
@@ -16,6 +17,13 @@ struct device;
 
 struct device_driver {
 	const char *type; /* the configuration's "type" */
+	const char *help; /* one line for the documentation */
+	/* Beside id, type and slot; offsets into a struct that fits CONFIG_OPTIONS_SIZE. */
+	const struct config_key *keys;
+	/* Is what the options name there on this host, and do they fit each other? The error
+	 * begins with the key's name ("host: no such PCI device ..."). May be NULL. */
+	int (*check_host)(const void *options, struct gw_error *err);
+
 	/* Makes the device and plugs it in (and registers its participant); whole or not at all.
 	 * `hot`: the machine exists already and the guest is to be told. */
 	int (*create)(struct machine *m, const struct config_device *config, bool hot,
@@ -24,6 +32,23 @@ struct device_driver {
 	int (*request_unplug)(struct device *d, struct gw_error *err);
 	/* Takes it away and frees it, whatever the guest thinks. No callback. */
 	void (*destroy)(struct device *d);
+
+	/* The guest is about to run, has stopped: between the two calls the device may act of its
+	 * own accord, read and write guest memory; outside it does neither. vCPUs are paused in
+	 * both; the device lock is not held. May be NULL. */
+	void (*run)(struct device *d);
+	void (*pause)(struct device *d);
+
+	/* machine_defer() was called, for this device or another: does what needs the device lock,
+	 * which is held. May be NULL. */
+	void (*deferred)(struct device *d);
+
+	/* What can be said of it, added to `info` (an object); false: out of memory. NULL. */
+	bool (*describe)(struct device *d, cJSON *info);
+	/* A request to this device at run time ("resize", "balloon", ...): -EOPNOTSUPP if it knows
+	 * no such command. *ret NULL before. With the machine's owner's lock. May be NULL. */
+	int (*command)(struct device *d, const char *name, const cJSON *args, cJSON **ret,
+	               struct gw_error *err);
 };
 
 /* The driver's own struct begins with this. */

@@ -20,6 +20,7 @@ struct irqs {
 	bool msi_used[IRQ_MSIS];
 	bool msi_routed[IRQ_MSIS];
 	struct msi_message msi[IRQ_MSIS];
+	unsigned pin_holders[IRQ_LINES]; /* irq_share_line() */
 };
 
 static struct kvm_irq_routing_entry msi_entry(uint32_t gsi, const struct msi_message *msg)
@@ -85,6 +86,18 @@ int irq_set_line(struct irqs *irqs, uint32_t gsi, int level)
 	struct kvm_irq_level line = { .irq = gsi, .level = level ? 1 : 0 };
 
 	return io_ioctl(irqs->machine->vm_fd, KVM_IRQ_LINE, &line);
+}
+
+int irq_share_line(struct irqs *irqs, uint32_t gsi, bool high)
+{
+	unsigned *holders = &irqs->pin_holders[gsi];
+	int r = 0;
+
+	pthread_mutex_lock(&irqs->lock);
+	if (high ? (*holders)++ == 0 : --(*holders) == 0)
+		r = irq_set_line(irqs, gsi, high);
+	pthread_mutex_unlock(&irqs->lock);
+	return r;
 }
 
 int irq_send_msi(struct irqs *irqs, const struct msi_message *msg)

@@ -35,7 +35,9 @@ static int open_kvm(struct machine *m, struct gw_error *err)
 {
 	int version;
 
-	m->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	m->kvm_fd = machine_fd(m, "kvm");
+	if (m->kvm_fd < 0)
+		m->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	if (m->kvm_fd < 0)
 		return error_set_sys(err, -errno, "/dev/kvm");
 	version = io_ioctl(m->kvm_fd, KVM_GET_API_VERSION, NULL);
@@ -103,10 +105,31 @@ static int create_serial(struct machine *m, struct gw_error *err)
 	return serial_create(m, &m->config.serial, &m->serial, err);
 }
 
+static void on_deferred(void *opaque, int fd, uint32_t events)
+{
+	struct machine *m = opaque;
+
+	(void)events;
+	io_eventfd_drain(fd);
+	machine_lock(m);
+	for (struct device *d = m->devices; d; d = d->next)
+		if (d->driver->deferred)
+			d->driver->deferred(d);
+	machine_unlock(m);
+}
+
+static int create_deferred(struct machine *m, struct gw_error *err)
+{
+	m->deferred_fd = io_eventfd();
+	if (m->deferred_fd < 0)
+		return error_set_sys(err, m->deferred_fd, "machine: eventfd");
+	return loop_watch(m->loop, m->deferred_fd, EPOLLIN, on_deferred, m, &m->deferred, err);
+}
+
 /* Made in this order, taken apart in the reverse one (machine_destroy). */
 static int (*const create_steps[])(struct machine *m, struct gw_error *err) = {
 	open_kvm,    create_vm,  create_boot,   create_memory, arch_create,
-	create_irqs, create_pci, create_serial, create_vcpus,
+	create_irqs, create_pci, create_serial, create_vcpus,  create_deferred,
 };
 
 int machine_create(const struct config *config, struct loop *loop, const struct log *log,
@@ -122,7 +145,7 @@ int machine_create(const struct config *config, struct loop *loop, const struct 
 	m->log = log;
 	m->notify = *notify;
 	m->incoming = m->started = incoming;
-	m->kvm_fd = m->vm_fd = -1;
+	m->kvm_fd = m->vm_fd = m->deferred_fd = -1;
 	pthread_mutex_init(&m->device_lock, NULL);
 	bus_init(&m->mmio);
 	bus_init(&m->pio);
@@ -142,6 +165,7 @@ void machine_destroy(struct machine *m)
 {
 	if (!m)
 		return;
+	loop_unwatch(m->deferred);
 	while (m->devices) {
 		struct device *d = m->devices;
 
@@ -159,6 +183,8 @@ void machine_destroy(struct machine *m)
 	boot_destroy(m->boot);
 	bus_fini(&m->mmio);
 	bus_fini(&m->pio);
+	if (m->deferred_fd >= 0)
+		close(m->deferred_fd);
 	if (m->vm_fd >= 0)
 		close(m->vm_fd);
 	if (m->kvm_fd >= 0)
@@ -188,6 +214,9 @@ void machine_pause(struct machine *m)
 	if (ran)
 		arch_time_stop(m);
 	m->running = false;
+	for (struct device *d = m->devices; d && ran; d = d->next)
+		if (d->driver->pause)
+			d->driver->pause(d);
 }
 
 void machine_run(struct machine *m)
@@ -196,6 +225,9 @@ void machine_run(struct machine *m)
 		return;
 	arch_time_continue(m);
 	m->running = m->started = true;
+	for (struct device *d = m->devices; d; d = d->next)
+		if (d->driver->run)
+			d->driver->run(d);
 	for (unsigned i = 0; i < m->vcpu_count; i++)
 		vcpu_run(m->vcpus[i]);
 }
@@ -203,6 +235,16 @@ void machine_run(struct machine *m)
 bool machine_running(const struct machine *m)
 {
 	return m->running;
+}
+
+void machine_defer(struct machine *m)
+{
+	io_eventfd_signal(m->deferred_fd);
+}
+
+int machine_fd(struct machine *m, const char *name)
+{
+	return m->notify.fd ? m->notify.fd(m->notify.opaque, name) : -ENOENT;
 }
 
 int machine_powerdown(struct machine *m, struct gw_error *err)

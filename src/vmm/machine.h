@@ -36,6 +36,8 @@ struct machine_notify {
 	void *opaque;
 	void (*reset_requested)(void *opaque, const char *why);
 	void (*powered_off)(void *opaque);
+	/* A device wants the guest stopped, as gw_vm_stop() does it. */
+	void (*pause_requested)(void *opaque, const char *why);
 	void (*vcpu_failed)(void *opaque, const struct gw_error *err);
 	/* The guest lets go of what is in a PCI slot: the owner calls pci_unplug_now() soon, from
 	 * a thread that may wait. */
@@ -45,6 +47,8 @@ struct machine_notify {
 	void (*device_gone)(void *opaque, const char *id);
 	/* A device has something for the event stream (JSON object as text). */
 	void (*event)(void *opaque, const char *name, const char *data);
+	/* A duplicate of the descriptor that the owner was given under this name; -ENOENT. */
+	int (*fd)(void *opaque, const char *name);
 };
 
 struct machine {
@@ -69,9 +73,13 @@ struct machine {
 	struct vfio_container *vfio; /* src/vfio: what all its devices share; NULL without any */
 	struct participant_list participants;
 
+	int deferred_fd; /* eventfd: see machine_defer() */
+	struct loop_watch *deferred;
+
 	bool running;  /* vCPUs have been let go (machine_run) and not stopped (machine_pause) */
 	bool started;  /* the guest has run, here or where it came from */
 	bool incoming; /* being made for a stream or a snapshot: state comes from there */
+	bool restored; /* from a snapshot, which others may go on from as well */
 };
 
 /* Makes a machine from a configuration, without devices of the list (the caller adds them
@@ -91,6 +99,13 @@ int machine_reset(struct machine *m, struct gw_error *err);
 void machine_pause(struct machine *m);
 void machine_run(struct machine *m);
 bool machine_running(const struct machine *m);
+
+/* Has every driver's deferred() called soon, on the loop, with the device lock. Any thread, any
+ * lock. */
+void machine_defer(struct machine *m);
+
+/* A descriptor given to the owner under this name, which becomes the caller's; -ENOENT. */
+int machine_fd(struct machine *m, const char *name);
 
 /* The power button. */
 int machine_powerdown(struct machine *m, struct gw_error *err);

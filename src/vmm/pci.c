@@ -2,6 +2,7 @@
 /* The root bus: its making, what is plugged into it, reset. */
 #include "vmm/pci_internal.h"
 
+#include "base/util.h"
 #include "vmm/arch.h"
 #include "vmm/machine.h"
 #include "vmm/pm.h"
@@ -175,6 +176,23 @@ void pci_reset(struct pci_bus *bus)
 		if (f && f->ops->reset)
 			f->ops->reset(f);
 	}
+}
+
+unsigned pci_add_capability(struct pci_function *f, uint8_t id, const void *body, unsigned len)
+{
+	const unsigned at = f->capabilities_end ? f->capabilities_end : PCI_FIRST_CAPABILITY;
+	const unsigned link =
+	        f->capability_last ? f->capability_last + 1u : PCI_REG_CAPABILITIES;
+
+	memcpy(f->config + at, body, len);
+	f->config[at] = id;
+	f->config[at + 1] = 0;
+	f->config[link] = (uint8_t)at;
+	f->capability_last = (uint8_t)at;
+	f->capabilities_end = (uint8_t)ALIGN_UP(at + len, 4u);
+	pci_set(f->config, PCI_REG_STATUS, 2,
+	        pci_get(f->config, PCI_REG_STATUS, 2) | PCI_STATUS_CAPABILITIES);
+	return at;
 }
 
 struct pci_function *pci_slot(const struct pci_bus *bus, unsigned slot)

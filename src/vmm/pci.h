@@ -72,6 +72,7 @@ struct pci_function {
 	uint8_t slot;
 	uint8_t initial[PCI_CONFIG_SIZE];
 	bool ejecting; /* the guest has been asked to let it go */
+	uint8_t capability_last, capabilities_end; /* pci_add_capability() */
 };
 
 int pci_create(struct machine *m, struct pci_bus **out, struct gw_error *err);
@@ -97,6 +98,10 @@ void pci_reset(struct pci_bus *bus);
 struct pci_function *pci_slot(const struct pci_bus *bus, unsigned slot);
 /* A bit for each slot that holds a function in the guest's eyes, the host bridge's included. */
 uint32_t pci_present(const struct pci_bus *bus);
+
+/* Puts a capability at the end of the list, before the function is plugged. `body` has `len` bytes,
+ * the two bytes of id and next pointer included (filled here). Returns its place. */
+unsigned pci_add_capability(struct pci_function *f, uint8_t id, const void *body, unsigned len);
 
 /* The GSI of an INTx pin (1 = A ... 4 = D) of a slot. */
 uint32_t pci_intx_gsi(unsigned slot, unsigned pin);

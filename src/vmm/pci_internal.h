@@ -23,6 +23,8 @@
 #define PCI_REG_IRQ_PIN 0x3d
 #define PCI_REG_EXT_CAPABILITIES 0x100
 
+#define PCI_FIRST_CAPABILITY 0x40 /* behind the header */
+
 #define PCI_CMD_IO 0x0001
 #define PCI_CMD_MEMORY 0x0002
 #define PCI_CMD_WRITABLE 0x0547 /* I/O, memory, master, parity, SERR#, INTx disable */

@@ -20,7 +20,7 @@ for source; do
 	# shellcheck disable=SC2046
 	clang -g -O1 -std=gnu17 -D_GNU_SOURCE -fsanitize=fuzzer,address,undefined -Iinclude -Isrc \
 		$(pkg-config --cflags libcjson libxxhash) -o "$work/$name" "$source" \
-		"$BUILD/fuzz/lib/libgodwit.a" $(pkg-config --libs libcjson) -pthread
+		"$BUILD/fuzz/lib/libgodwit.a" $(pkg-config --libs libcjson libxxhash liburing) -pthread
 	echo "fuzz: $name for $each s"
 	(cd "$work" && "./$name" -max_total_time="$each" -max_len=8192 -timeout=5 -print_final_stats=1 corpus >log 2>&1) || {
 		tail -n 40 "$work/log"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Configurations: from a file, or from a stream. What is accepted must print and parse again. */
-#include "vmm/config.h"
+#include "vm.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -16,11 +16,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	memcpy(text, data, size);
 	text[size] = 0;
-	config_parse_device(text, &device, &err);
-	if (config_parse(text, "fuzz", config, &err) == 0) {
-		char *again = config_print(config);
+	config_parse_device(text, &vm_drivers, &device, &err);
+	if (config_parse(text, "fuzz", &vm_drivers, config, &err) == 0) {
+		char *again = config_print(config, &vm_drivers);
 
-		if (!again || config_parse(again, "again", config + 1, &err) < 0)
+		if (!again || config_parse(again, "again", &vm_drivers, config + 1, &err) < 0)
 			abort();
 		free(again);
 	}

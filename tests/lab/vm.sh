@@ -6,7 +6,8 @@
 # A VM has a name, and all that is its own in $VMS/NAME: the control socket `ctl`, the console `con`
 # and its log `con.log`, godwit's log `log`, the configuration `config.json`.
 #
-#   vm_config NAME [DEVICE...]   writes the configuration. DEVICE: ID=HOST[@SLOT]
+#   vm_config NAME [DEVICE...]   writes the configuration. DEVICE: ID=HOST[@SLOT] for passthrough, or
+#                                an entry of the configuration's devices, as {"id":...}
 #   vm_start NAME [OPTION...]    godwit run
 #   vm_incoming NAME URI [OPTION...]   godwit run --incoming, with the consoles mapped
 #   vm_restore NAME DIR [OPTION...]    godwit restore, likewise
@@ -50,6 +51,12 @@ vm_config() {
 	mkdir -p "$VMS/$_n"
 	_devices=
 	for _dev; do
+		case $_dev in
+		{*)
+			_devices="$_devices${_devices:+,}$_dev"
+			continue
+			;;
+		esac
 		_id=${_dev%%=*} _host=${_dev#*=} _slot=
 		case $_host in *@*) _slot=",\"slot\":${_host##*@}" _host=${_host%@*} ;; esac
 		_devices="$_devices${_devices:+,}{\"id\":\"$_id\",\"type\":\"vfio-pci\",\"host\":\"$_host\"$_slot}"
@@ -57,7 +64,7 @@ vm_config() {
 	cat >"$VMS/$_n/config.json" <<-END
 	{"name": "$_n", "cpus": $CPUS, "memory": "$MEMORY",
 	 "boot": {"kernel": "/tmp/vmlinuz", "initrd": "/tmp/guest.cpio.gz",
-	          "cmdline": "console=ttyS0 quiet panic=-1 mitigations=off 8250.nr_uarts=8"},
+	          "cmdline": "console=ttyS0 quiet panic=-1 mitigations=off 8250.nr_uarts=8 ${CMDLINE-}"},
 	 "serial": {"socket": "$VMS/$_n/con", "log": "$VMS/$_n/con.log"},
 	 "devices": [$_devices]}
 	END

@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/virtio/blk.h"
+
+#include "base/error.h"
+#include "base/util.h"
+#include "vmm/machine.h"
+#include "vmm/virtio/devices.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#define QUEUES_MAX 16
+
+struct blk_options {
+	char file[CONFIG_PATH_MAX];
+	char fd[64];
+	char serial[BLK_SERIAL_SIZE + 1];
+	bool read_only, direct;
+	uint32_t queues, queue_size;
+};
+
+static const struct config_key keys[] = {
+	CONFIG_ROW_TEXT(NULL, "file", CONFIG_OF_HOST, struct blk_options, file,
+	                "raw image or block device"),
+	CONFIG_ROW_TEXT(NULL, "fd", CONFIG_OF_HOST, struct blk_options, fd,
+	                "instead of file: the name of a descriptor that was given (getfd)"),
+	CONFIG_ROW_TEXT(NULL, "serial", 0, struct blk_options, serial,
+	                "serial number that the guest sees"),
+	CONFIG_ROW_BOOL(NULL, "read-only", struct blk_options, read_only, NULL,
+	                "the guest cannot write"),
+	CONFIG_ROW_BOOL(NULL, "direct", struct blk_options, direct, NULL,
+	                "without the host's page cache (O_DIRECT)"),
+	CONFIG_ROW_NUMBER(NULL, "queues", CONFIG_UINT, 0, struct blk_options, queues, 1, QUEUES_MAX,
+	                  "1", "queues, each with a thread"),
+	CONFIG_ROW_NUMBER(NULL, "queue-size", CONFIG_UINT, 0, struct blk_options, queue_size, 16,
+	                  VIRTQ_SIZE_MAX, "256", "entries of each queue, a power of two"),
+	CONFIG_ROW_END,
+};
+
+static struct blk *of(struct virtio *v)
+{
+	return container_of(v, struct blk, virtio);
+}
+
+/* ---- active -------------------------------------------------------------------------------- */
+
+static int start(struct virtio *v, struct gw_error *err)
+{
+	struct blk *b = of(v);
+	int r = blk_file_lock(&b->file, err);
+
+	if (r < 0)
+		return error_context(err, "%s", b->path);
+	/* Another host may have written what is cached here. */
+	if (b->arrived && !b->file.direct)
+		posix_fadvise(b->file.fd, 0, 0, POSIX_FADV_DONTNEED);
+	b->arrived = false;
+	return 0;
+}
+
+static void wait_for_queue(struct blk_queue *bq)
+{
+	struct virtio_worker *w = bq->queue->worker;
+
+	pthread_mutex_lock(&w->lock);
+	while (bq->in_flight)
+		pthread_cond_wait(&w->idle, &w->lock);
+	pthread_mutex_unlock(&w->lock);
+}
+
+/* What was written is on the disk before anybody else, another host for instance, uses it. */
+static void flush(struct blk *b)
+{
+	bool unflushed = false;
+
+	for (unsigned i = 0; i < b->virtio.queue_count; i++) {
+		unflushed |= b->queues[i].unflushed;
+		b->queues[i].unflushed = false;
+	}
+	if (unflushed && fdatasync(b->file.fd) < 0)
+		log_error(b->virtio.device.machine->log, "device %s: %s: fdatasync: %s",
+		          b->virtio.device.id, b->path, strerror(errno));
+}
+
+static void stop(struct virtio *v)
+{
+	struct blk *b = of(v);
+
+	for (unsigned i = 0; i < v->queue_count; i++)
+		wait_for_queue(&b->queues[i]);
+	flush(b);
+	blk_file_unlock(&b->file);
+}
+
+static void stop_queue(struct virtio *v, struct virtio_queue *q)
+{
+	wait_for_queue(&of(v)->queues[q->index]);
+}
+
+/* ---- configuration space -------------------------------------------------------------------- */
+
+static void fill_config(struct blk *b, const struct blk_options *o)
+{
+	struct virtio *v = &b->virtio;
+	const uint32_t block = b->file.block_size / BLK_SECTOR;
+
+	v->config_size = BLK_CONFIG_SIZE;
+	v->offered = BLK_F_SEG_MAX | BLK_F_BLK_SIZE | BLK_F_FLUSH | BLK_F_CONFIG_WCE | BLK_F_MQ;
+	virtio_config_set(v, BLK_CONFIG_CAPACITY, 8, b->file.size / BLK_SECTOR);
+	/* Header and status take a descriptor each. */
+	virtio_config_set(v, BLK_CONFIG_SEG_MAX, 4, o->queue_size - 2);
+	virtio_config_set(v, BLK_CONFIG_BLK_SIZE, 4, b->file.block_size);
+	virtio_config_set(v, BLK_CONFIG_WRITEBACK, 1, 1);
+	virtio_config_allow_write(v, BLK_CONFIG_WRITEBACK, 1);
+	virtio_config_set(v, BLK_CONFIG_NUM_QUEUES, 2, o->queues);
+	if (b->file.read_only) {
+		v->offered |= BLK_F_RO;
+		return;
+	}
+	if (b->file.can_discard) {
+		v->offered |= BLK_F_DISCARD;
+		virtio_config_set(v, BLK_CONFIG_DISCARD, 4, BLK_DISCARD_SECTORS_MAX);
+		virtio_config_set(v, BLK_CONFIG_DISCARD + 4, 4, 1);
+		virtio_config_set(v, BLK_CONFIG_DISCARD + 8, 4, block);
+	}
+	if (b->file.can_zero) {
+		v->offered |= BLK_F_WRITE_ZEROES;
+		virtio_config_set(v, BLK_CONFIG_WRITE_ZEROES, 4, BLK_DISCARD_SECTORS_MAX);
+		virtio_config_set(v, BLK_CONFIG_WRITE_ZEROES + 4, 4, 1);
+		virtio_config_set(v, BLK_CONFIG_WRITE_ZEROES + 8, 1, 1);
+	}
+}
+
+/* Any value but 0 counts as 1, and reads so. */
+static void config_written(struct virtio *v, unsigned offset, unsigned size)
+{
+	(void)offset;
+	(void)size;
+	v->config[BLK_CONFIG_WRITEBACK] = v->config[BLK_CONFIG_WRITEBACK] != 0;
+}
+
+static void reset(struct virtio *v)
+{
+	v->config[BLK_CONFIG_WRITEBACK] = 1;
+}
+
+static int load_config(struct virtio *v, const uint8_t *theirs, struct gw_error *err)
+{
+	struct blk *b = of(v);
+	uint64_t capacity;
+
+	memcpy(&capacity, theirs + BLK_CONFIG_CAPACITY, sizeof(capacity));
+	capacity = le64toh(capacity);
+	if (capacity != b->file.size / BLK_SECTOR)
+		return error_set(err, -EINVAL, "the disk had %llu sectors, %s has %llu",
+		                 (unsigned long long)capacity, b->path,
+		                 (unsigned long long)(b->file.size / BLK_SECTOR));
+	memcpy(v->config, theirs, BLK_CONFIG_SIZE);
+	b->arrived = true;
+	return 0;
+}
+
+/* ---- made and gone --------------------------------------------------------------------------- */
+
+static int open_queues(struct virtio *v, struct gw_error *err)
+{
+	struct blk *b = of(v);
+
+	b->queues = calloc(v->queue_count, sizeof(*b->queues));
+	if (!b->queues)
+		return error_set(err, -ENOMEM, "out of memory");
+	for (unsigned i = 0; i < v->queue_count; i++) {
+		struct blk_queue *bq = &b->queues[i];
+		int r;
+
+		bq->blk = b;
+		bq->queue = &v->queues[i];
+		r = blk_aio_create(bq->queue->worker->loop, &blk_request_calls, bq, &bq->aio, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static void release(struct virtio *v)
+{
+	struct blk *b = of(v);
+
+	for (unsigned i = 0; b->queues && i < v->queue_count; i++) {
+		blk_aio_destroy(b->queues[i].aio);
+		blk_requests_free(&b->queues[i]);
+	}
+	free(b->queues);
+	blk_file_close(&b->file);
+}
+
+static const struct virtio_feature_name feature_names[] = {
+	{ BLK_F_SEG_MAX, "VIRTIO_BLK_F_SEG_MAX" },
+	{ BLK_F_RO, "VIRTIO_BLK_F_RO" },
+	{ BLK_F_BLK_SIZE, "VIRTIO_BLK_F_BLK_SIZE" },
+	{ BLK_F_FLUSH, "VIRTIO_BLK_F_FLUSH" },
+	{ BLK_F_CONFIG_WCE, "VIRTIO_BLK_F_CONFIG_WCE" },
+	{ BLK_F_MQ, "VIRTIO_BLK_F_MQ" },
+	{ BLK_F_DISCARD, "VIRTIO_BLK_F_DISCARD" },
+	{ BLK_F_WRITE_ZEROES, "VIRTIO_BLK_F_WRITE_ZEROES" },
+	{ 0, NULL },
+};
+
+static const struct virtio_ops ops = {
+	.id = 2,
+	.class_code = 0x018000, /* mass storage, other */
+	.feature_names = feature_names,
+	.kick = blk_kick,
+	.start = start,
+	.stop = stop,
+	.stop_queue = stop_queue,
+	.reset = reset,
+	.config_written = config_written,
+	.load_config = load_config,
+	.open = open_queues,
+	.release = release,
+};
+
+static const struct participant_ops participant = VIRTIO_PARTICIPANT("virtio-blk");
+
+static int check_options(const struct blk_options *o, struct gw_error *err)
+{
+	if (!o->file[0] == !o->fd[0])
+		return error_set(err, -EINVAL, "file: either file or fd is needed");
+	if (o->queue_size & (o->queue_size - 1))
+		return error_set(err, -EINVAL, "queue-size: %u is no power of two", o->queue_size);
+	return 0;
+}
+
+static int check_host(const void *options, struct gw_error *err)
+{
+	const struct blk_options *o = options;
+	struct blk_file file;
+	int r = check_options(o, err);
+
+	if (r < 0 || !o->file[0])
+		return r;
+	r = blk_file_open(o->file, -1, o->read_only, o->direct, &file, err);
+	if (r < 0)
+		return error_context(err, "file");
+	blk_file_close(&file);
+	return 0;
+}
+
+/* A disk that somebody else uses is found out when the machine is made. Where a guest arrives it
+ * may be the source that still does. */
+static int try_lock(struct blk *b, const struct machine *m, struct gw_error *err)
+{
+	int r = m->incoming ? 0 : blk_file_lock(&b->file, err);
+
+	if (r < 0)
+		return error_context(err, "%s", b->path);
+	if (!m->incoming)
+		blk_file_unlock(&b->file);
+	return 0;
+}
+
+static int create(struct machine *m, const struct config_device *config, bool hot,
+                  struct device **out, struct gw_error *err)
+{
+	const struct blk_options *o = virtio_options(config);
+	struct virtio_setup setup = {
+		.ops = &ops,
+		.participant = &participant,
+		.driver = &virtio_blk_driver,
+		.queues = o->queues,
+		.queue_size = (uint16_t)o->queue_size,
+		.threads = o->queues,
+	};
+	struct blk *b;
+	int fd = -1, r = check_options(o, err);
+
+	if (!r && o->fd[0] && (fd = machine_fd(m, o->fd)) < 0)
+		r = error_set(err, fd, "fd: no descriptor \"%s\" was given", o->fd);
+	if (r < 0)
+		return r;
+	b = calloc(1, sizeof(*b));
+	if (!b)
+		return error_set(err, -ENOMEM, "out of memory");
+	snprintf(b->path, sizeof(b->path), "%s", o->file[0] ? o->file : o->fd);
+	snprintf(b->serial, sizeof(b->serial), "%s", o->serial);
+	r = blk_file_open(b->path, fd, o->read_only, o->direct, &b->file, err);
+	if (!r && (r = try_lock(b, m, err)) < 0)
+		blk_file_close(&b->file);
+	if (r < 0) {
+		free(b);
+		return r;
+	}
+	fill_config(b, o);
+	r = virtio_plug(&b->virtio, m, config, hot, &setup, err);
+	if (!r)
+		*out = &b->virtio.device;
+	return r;
+}
+
+/* ---- asked ------------------------------------------------------------------------------------- */
+
+static bool describe(struct device *d, cJSON *info)
+{
+	struct blk *b = container_of(d, struct blk, virtio.device);
+	const struct {
+		const char *name;
+		const uint64_t *value;
+	} counters[] = {
+		{ "size", &b->file.size },
+		{ "rd_operations", &b->stats.reads },
+		{ "wr_operations", &b->stats.writes },
+		{ "flush_operations", &b->stats.flushes },
+		{ "rd_bytes", &b->stats.bytes_read },
+		{ "wr_bytes", &b->stats.bytes_written },
+		{ "failed_operations", &b->stats.failed },
+	};
+	bool ok = cJSON_AddStringToObject(info, "file", b->path) &&
+	          cJSON_AddBoolToObject(info, "ro", b->file.read_only) &&
+	          cJSON_AddBoolToObject(info, "direct", b->file.direct) &&
+	          cJSON_AddStringToObject(info, "serial", b->serial) &&
+	          cJSON_AddStringToObject(info, "aio", blk_aio_name(b->queues[0].aio));
+
+	for (size_t i = 0; i < ARRAY_SIZE(counters) && ok; i++)
+		ok = cJSON_AddNumberToObject(
+		        info, counters[i].name,
+		        (double)__atomic_load_n(counters[i].value, __ATOMIC_RELAXED));
+	return ok;
+}
+
+static int resize(struct blk *b, const cJSON *args, struct gw_error *err)
+{
+	const cJSON *size = cJSON_GetObjectItemCaseSensitive(args, "size");
+	struct machine *m = b->virtio.device.machine;
+	int r;
+
+	if (!cJSON_IsNumber(size) || size->valuedouble < 0 || size->valuedouble > 0x1p53)
+		return error_set(err, -EINVAL, "size: must be a number of bytes");
+	machine_lock(m);
+	r = blk_file_resize(&b->file, (uint64_t)size->valuedouble, err);
+	if (!r) {
+		virtio_config_set(&b->virtio, BLK_CONFIG_CAPACITY, 8, b->file.size / BLK_SECTOR);
+		virtio_config_changed(&b->virtio);
+	}
+	machine_unlock(m);
+	return r;
+}
+
+static int command(struct device *d, const char *name, const cJSON *args, cJSON **ret,
+                   struct gw_error *err)
+{
+	(void)ret;
+	if (strcmp(name, "resize"))
+		return -EOPNOTSUPP;
+	return resize(container_of(d, struct blk, virtio.device), args, err);
+}
+
+const struct device_driver virtio_blk_driver = {
+	.type = "virtio-blk",
+	.help = "a disk in a raw file or on a block device",
+	.keys = keys,
+	.check_host = check_host,
+	.create = create,
+	.describe = describe,
+	.command = command,
+	VIRTIO_DRIVER_CALLS,
+};

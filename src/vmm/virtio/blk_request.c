@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Requests to a virtio-blk: taken apart, checked, carried out, answered.
+ *
+ * A buffer begins with a header of 16 bytes {type, reserved, sector}, then
+ * data to write or room for data, and ends in a byte for the status, cut
+ * into pieces however the driver likes.
+ * Source: VIRTIO 1.2, 5.2.6.
+ */
+#include "vmm/virtio/blk.h"
+
+#include "base/error.h"
+#include "base/util.h"
+#include "vmm/machine.h"
+
+#include <endian.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { T_IN = 0, T_OUT = 1, T_FLUSH = 4, T_GET_ID = 8, T_DISCARD = 11, T_WRITE_ZEROES = 13 };
+enum { S_OK = 0, S_IOERR = 1, S_UNSUPP = 2 };
+
+#define HEADER_SIZE 16u
+#define RANGE_SIZE 16u /* of discard and write zeroes: sector, number of sectors, flags */
+#define RANGE_UNMAP 1u
+
+struct blk_request {
+	struct blk_aio_op op; /* first */
+	struct blk_queue *bq;
+	struct virtq_chain chain;
+	uint32_t type;
+	struct iovec *iov; /* the data's pieces */
+	unsigned iov_room;
+	void *bounce; /* instead of pieces that direct I/O cannot take */
+	struct iovec bounce_iov;
+	struct blk_request *next;
+};
+
+static struct blk *blk_of(struct blk_queue *bq)
+{
+	return bq->blk;
+}
+
+/* ---- requests as things ----------------------------------------------------------------------- */
+
+static struct blk_request *get_request(struct blk_queue *bq)
+{
+	struct blk_request *r = bq->free;
+
+	if (r)
+		bq->free = r->next;
+	else
+		r = calloc(1, sizeof(*r));
+	if (r)
+		r->bq = bq;
+	return r;
+}
+
+static void put_request(struct blk_request *r)
+{
+	r->next = r->bq->free;
+	r->bq->free = r;
+}
+
+void blk_requests_free(struct blk_queue *bq)
+{
+	while (bq->free) {
+		struct blk_request *r = bq->free;
+
+		bq->free = r->next;
+		virtq_chain_free(&r->chain);
+		free(r->iov);
+		free(r);
+	}
+}
+
+/* Ends it: the status is the last byte that the driver gave us to write. All that it gave counts as
+ * written, since a failed transfer may have written any of it. */
+static void answer(struct blk_request *r, uint8_t status)
+{
+	struct blk_queue *bq = r->bq;
+
+	virtq_chain_write(&r->chain, r->chain.in_len - 1, &status, 1);
+	virtq_fill(&bq->queue->ring, &r->chain, (uint32_t)r->chain.in_len);
+	put_request(r);
+}
+
+/* ---- data ---------------------------------------------------------------------------------------- */
+
+static int grow_iov(struct blk_request *r, unsigned count)
+{
+	struct iovec *iov;
+
+	if (count <= r->iov_room)
+		return 0;
+	iov = realloc(r->iov, count * sizeof(*iov));
+	if (!iov)
+		return -ENOMEM;
+	r->iov = iov;
+	r->iov_room = count;
+	return 0;
+}
+
+/* The pieces of [skip, skip + len) of one part of the chain. */
+static int cut_pieces(struct blk_request *r, const struct iovec *from, unsigned count, size_t skip,
+                      size_t len)
+{
+	unsigned n = 0;
+
+	if (grow_iov(r, count) < 0)
+		return -ENOMEM;
+	for (unsigned i = 0; i < count && len; i++) {
+		const size_t here = from[i].iov_len;
+
+		if (skip >= here) {
+			skip -= here;
+			continue;
+		}
+		r->iov[n].iov_base = (char *)from[i].iov_base + skip;
+		r->iov[n].iov_len = MIN(here - skip, len);
+		len -= r->iov[n++].iov_len;
+		skip = 0;
+	}
+	r->op.iov = r->iov;
+	r->op.iov_count = n;
+	return 0;
+}
+
+/* Direct I/O wants addresses and lengths in whole blocks; the driver promises neither. */
+static bool is_aligned(const struct blk_request *r, uint32_t block)
+{
+	for (unsigned i = 0; i < r->op.iov_count; i++)
+		if (((uintptr_t)r->op.iov[i].iov_base | r->op.iov[i].iov_len) % block)
+			return false;
+	return true;
+}
+
+static int bounce(struct blk_request *r)
+{
+	const struct blk_file *file = &blk_of(r->bq)->file;
+
+	if (!file->direct || is_aligned(r, file->block_size))
+		return 0;
+	if (posix_memalign(&r->bounce, file->block_size, r->op.len))
+		return -ENOMEM;
+	if (r->type == T_OUT)
+		virtq_chain_read(&r->chain, HEADER_SIZE, r->bounce, r->op.len);
+	r->bounce_iov = (struct iovec){ .iov_base = r->bounce, .iov_len = r->op.len };
+	r->op.iov = &r->bounce_iov;
+	r->op.iov_count = 1;
+	return 0;
+}
+
+static void unbounce(struct blk_request *r)
+{
+	if (!r->bounce)
+		return;
+	if (r->type == T_IN && !r->op.result)
+		virtq_chain_write(&r->chain, 0, r->bounce, r->chain.in_len - 1);
+	free(r->bounce);
+	r->bounce = NULL;
+}
+
+/* ---- kinds of requests: each returns a status, or -1 when it has been submitted ------------------- */
+
+static bool in_range(const struct blk *b, uint64_t sector, uint64_t len)
+{
+	const uint64_t sectors = b->file.size / BLK_SECTOR;
+
+	return sector <= sectors && len <= (sectors - sector) * BLK_SECTOR;
+}
+
+static int submit(struct blk_request *r, enum blk_aio_kind kind, uint64_t offset, uint64_t len)
+{
+	struct blk_queue *bq = r->bq;
+
+	r->op.kind = kind;
+	r->op.fd = blk_of(bq)->file.fd;
+	r->op.offset = offset;
+	r->op.len = len;
+	r->op.second_way = r->op.stable = false;
+	return -1;
+}
+
+static int do_transfer(struct blk_request *r, uint64_t sector)
+{
+	struct blk *b = blk_of(r->bq);
+	const struct virtq_chain *c = &r->chain;
+	const bool write = r->type == T_OUT;
+	const size_t len = write ? c->out_len - HEADER_SIZE : c->in_len - 1;
+	const bool writethrough = virtio_has(&b->virtio, BLK_F_CONFIG_WCE) &&
+	                          !virtio_config_get(&b->virtio, BLK_CONFIG_WRITEBACK, 1);
+
+	if (write && b->file.read_only)
+		return S_IOERR;
+	if (!len || len % b->file.block_size || sector * BLK_SECTOR % b->file.block_size ||
+	    !in_range(b, sector, len))
+		return S_IOERR;
+	submit(r, write ? BLK_AIO_WRITE : BLK_AIO_READ, sector * BLK_SECTOR, len);
+	/* 5.2.6.2: a driver that took neither FLUSH nor CONFIG_WCE cannot flush. */
+	r->op.stable = write && (writethrough || !virtio_has(&b->virtio, BLK_F_FLUSH));
+	if ((write ? cut_pieces(r, c->iov, c->out, HEADER_SIZE, len)
+	           : cut_pieces(r, c->iov + c->out, c->in, 0, len)) < 0 ||
+	    bounce(r) < 0)
+		return S_IOERR;
+	r->bq->unflushed |= write;
+	return -1;
+}
+
+static int do_flush(struct blk_request *r, uint64_t sector)
+{
+	(void)sector;
+	r->bq->unflushed = false;
+	return submit(r, BLK_AIO_FLUSH, 0, 0);
+}
+
+static int do_get_id(struct blk_request *r, uint64_t sector)
+{
+	char id[BLK_SERIAL_SIZE] = { 0 };
+	struct blk *b = blk_of(r->bq);
+
+	(void)sector;
+	memcpy(id, b->serial, strnlen(b->serial, sizeof(id)));
+	virtq_chain_write(&r->chain, 0, id, MIN(sizeof(id), r->chain.in_len - 1));
+	return S_OK;
+}
+
+/* One range a request, as the configuration says. */
+static int do_range(struct blk_request *r, uint64_t sector)
+{
+	struct blk *b = blk_of(r->bq);
+	const bool zero = r->type == T_WRITE_ZEROES;
+	struct {
+		uint64_t sector;
+		uint32_t count, flags;
+	} range;
+	uint64_t len;
+	bool unmap;
+
+	(void)sector;
+	if (r->chain.out_len != HEADER_SIZE + RANGE_SIZE)
+		return S_IOERR;
+	virtq_chain_read(&r->chain, HEADER_SIZE, &range, sizeof(range));
+	unmap = le32toh(range.flags) & RANGE_UNMAP;
+	if (le32toh(range.flags) & ~(zero ? RANGE_UNMAP : 0u))
+		return S_UNSUPP;
+	len = (uint64_t)le32toh(range.count) * BLK_SECTOR;
+	if (b->file.read_only || !len || le32toh(range.count) > BLK_DISCARD_SECTORS_MAX ||
+	    !in_range(b, le64toh(range.sector), len))
+		return S_IOERR;
+	r->bq->unflushed = true;
+	submit(r, zero && !unmap ? BLK_AIO_ZERO : BLK_AIO_DISCARD,
+	       le64toh(range.sector) * BLK_SECTOR, len);
+	return -1;
+}
+
+static const struct request_kind {
+	uint32_t type;
+	uint64_t feature; /* that must have been negotiated; 0: none */
+	int (*run)(struct blk_request *r, uint64_t sector);
+} kinds[] = {
+	{ T_IN, 0, do_transfer },
+	{ T_OUT, 0, do_transfer },
+	{ T_FLUSH, BLK_F_FLUSH, do_flush },
+	{ T_GET_ID, 0, do_get_id },
+	{ T_DISCARD, BLK_F_DISCARD, do_range },
+	{ T_WRITE_ZEROES, BLK_F_WRITE_ZEROES, do_range },
+};
+
+static int run(struct blk_request *r)
+{
+	struct {
+		uint32_t type, reserved;
+		uint64_t sector;
+	} header;
+
+	virtq_chain_read(&r->chain, 0, &header, sizeof(header));
+	r->type = le32toh(header.type);
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		if (kinds[i].type != r->type)
+			continue;
+		if (kinds[i].feature && !virtio_has(&blk_of(r->bq)->virtio, kinds[i].feature))
+			return S_UNSUPP;
+		return kinds[i].run(r, le64toh(header.sector));
+	}
+	return S_UNSUPP;
+}
+
+/* ---- ends ---------------------------------------------------------------------------------------- */
+
+static void count(struct blk *b, const struct blk_request *r, uint64_t bytes)
+{
+	struct blk_stats *s = &b->stats;
+
+	if (r->op.result)
+		__atomic_fetch_add(&s->failed, 1, __ATOMIC_RELAXED);
+	else if (r->type == T_IN) {
+		__atomic_fetch_add(&s->reads, 1, __ATOMIC_RELAXED);
+		__atomic_fetch_add(&s->bytes_read, bytes, __ATOMIC_RELAXED);
+	} else if (r->type == T_OUT) {
+		__atomic_fetch_add(&s->writes, 1, __ATOMIC_RELAXED);
+		__atomic_fetch_add(&s->bytes_written, bytes, __ATOMIC_RELAXED);
+	} else if (r->type == T_FLUSH) {
+		__atomic_fetch_add(&s->flushes, 1, __ATOMIC_RELAXED);
+	}
+}
+
+static void report_failure(struct blk *b, const struct blk_request *r)
+{
+	struct machine *m = b->virtio.device.machine;
+	const char *id = b->virtio.device.id;
+	const char *what = r->type == T_IN ? "read" : "write";
+	char data[256];
+
+	log_warn(m->log, "device %s: %s: %s at byte %llu: %s", id, b->path, what,
+	         (unsigned long long)r->op.offset, strerror(-r->op.result));
+	snprintf(data, sizeof(data),
+	         "{\"device\":\"%s\",\"operation\":\"%s\",\"action\":\"report\",\"nospace\":%s,"
+	         "\"reason\":\"%s\"}",
+	         id, what, r->op.result == -ENOSPC ? "true" : "false", strerror(-r->op.result));
+	if (m->notify.event)
+		m->notify.event(m->notify.opaque, "BLOCK_IO_ERROR", data);
+}
+
+static void done(void *opaque, struct blk_aio_op *op)
+{
+	struct blk_queue *bq = opaque;
+	struct blk_request *r = container_of(op, struct blk_request, op);
+
+	bq->in_flight--;
+	/* Discarding is advice. */
+	if (r->type == T_DISCARD && op->result == -EOPNOTSUPP)
+		op->result = 0;
+	unbounce(r);
+	count(blk_of(bq), r, r->type == T_IN ? r->chain.in_len - 1 : r->chain.out_len - HEADER_SIZE);
+	if (op->result)
+		report_failure(blk_of(bq), r);
+	answer(r, op->result ? S_IOERR : S_OK);
+}
+
+static void before(void *opaque)
+{
+	struct blk_queue *bq = opaque;
+
+	pthread_mutex_lock(&bq->queue->worker->lock);
+}
+
+static void after(void *opaque)
+{
+	struct blk_queue *bq = opaque;
+
+	virtio_publish(bq->queue);
+	if (!bq->in_flight)
+		pthread_cond_broadcast(&bq->queue->worker->idle);
+	pthread_mutex_unlock(&bq->queue->worker->lock);
+}
+
+const struct blk_aio_calls blk_request_calls = { .done = done, .before = before, .after = after };
+
+/* 0, or why the device is broken. */
+static const char *take_one(struct blk_queue *bq, struct blk_request *r)
+{
+	int status;
+
+	if (r->chain.out_len < HEADER_SIZE)
+		return "a request is shorter than its header";
+	if (!r->chain.in_len)
+		return "a request has no room for its status";
+	status = run(r);
+	if (status >= 0) {
+		free(r->bounce);
+		r->bounce = NULL;
+		answer(r, (uint8_t)status);
+	} else {
+		bq->in_flight++;
+		blk_aio_submit(bq->aio, &r->op);
+	}
+	return NULL;
+}
+
+void blk_kick(struct virtio *v, struct virtio_queue *q)
+{
+	struct blk *b = container_of(v, struct blk, virtio);
+	struct blk_queue *bq = &b->queues[q->index];
+	const char *broken = NULL;
+	int r = 0;
+
+	do {
+		virtq_kicks_off(&q->ring);
+		while (!broken) {
+			struct blk_request *request = get_request(bq);
+
+			r = request ? virtq_pop(&q->ring, &request->chain) : -ENOMEM;
+			if (r > 0)
+				broken = take_one(bq, request);
+			if (request && (r <= 0 || broken))
+				put_request(request);
+			if (r <= 0)
+				break;
+		}
+		blk_aio_flush(bq->aio);
+		virtio_publish(q);
+	} while (!r && !broken && virtq_kicks_on(&q->ring));
+	if (r < 0)
+		broken = q->ring.broken ? q->ring.broken : "out of memory";
+	if (broken)
+		virtio_break(v, broken);
+}

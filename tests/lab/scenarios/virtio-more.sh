@@ -1,0 +1,95 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# hosts: 1
+# seconds: 300
+#
+# The virtio devices by their less usual ways: interrupts by pin, a NIC served in user space with a packed
+# ring, direct I/O; console, balloon, and the devices that tell of a guest's end.
+set -eu
+. "$ROOT/tests/lab/vm.sh"
+
+pass() { echo "PASS virtio-more $*"; }
+
+truncate -s 64M /tmp/disk.img
+load tun bridge
+ip link add br0 type bridge
+ip addr add 10.9.0.1/24 dev br0
+ip link set br0 up
+ip tuntap add tap0 mode tap vnet_hdr
+ip link set tap0 master br0 up
+nettest serve 10.9.0.1 5001 >/tmp/nettest.log 2>&1 &
+server=$!
+
+net='{"id":"net0","type":"virtio-net","tap":"tap0","mac":"52:54:00:09:00:02","vhost":"off"}'
+_pings() { ping -c 1 -W 1 10.9.0.2 >/dev/null 2>&1; }
+net_works() {
+	con "$1" 10 'ip addr add 10.9.0.2/24 dev eth0; ip link set eth0 up'
+	wait_for 15 _pings || die "no ping"
+	con "$1" 60 nettest 10.9.0.1 5001 8 || die "TCP: $(tail -n 1 /tmp/nettest.log)"
+}
+disk_works() {
+	con "$1" 30 'dd if=/dev/urandom of=/tmp/r bs=1M count=4 2>/dev/null; dd if=/tmp/r of=/dev/vda bs=64k 2>/dev/null; sync'
+	there=$(con "$1" 20 'md5sum </tmp/r')
+	[ "$there" = "$(dd if=/tmp/disk.img bs=1M count=4 status=none | md5sum)" ] || die "the disk has something else"
+}
+
+# ---- without MSI-X, both devices on one pin (slots 8 apart) ----
+CMDLINE=pci=nomsi
+vm_config a '{"id":"disk0","type":"virtio-blk","file":"/tmp/disk.img","slot":3}' \
+	"$(echo "$net" | sed 's/}$/,"slot":11}/')"
+CMDLINE=
+vm_start a
+vm_up a
+con a 10 'cat /proc/interrupts' | grep -qE 'IO-APIC.*virtio[01], virtio[01]' || die "the pin is not shared: $(con a 10 cat /proc/interrupts)"
+disk_works a
+net_works a
+pass "two devices share an interrupt pin"
+vm_quit a
+
+# ---- packed rings, direct I/O, several queues ----
+CPUS=2
+vm_config b '{"id":"disk0","type":"virtio-blk","file":"/tmp/disk.img","direct":true,"queues":2}' "$net"
+CPUS=1
+vm_start b
+vm_up b
+disk_works b
+net_works b
+con b 10 'cat /proc/interrupts' | grep -q 'virtio0-req.1' || die "no second queue"
+pass "packed rings, direct I/O, two queues, a NIC served in user space"
+vm_quit b
+kill $server
+
+# ---- console and balloon ----
+vm_config c '{"id":"con0","type":"virtio-console","socket":"/tmp/hvc"}' '{"id":"bal0","type":"virtio-balloon"}'
+vm_start c
+vm_up c
+con c 10 'ls /dev/hvc0' >/dev/null || die "no console"
+socat -u UNIX-CONNECT:/tmp/hvc OPEN:/tmp/hvc.out,create,trunc &
+reader=$!
+sleep 0.5
+con c 10 'seq 1 600 >/dev/hvc0'
+seq 1 600 | md5sum >/tmp/want
+_all() { [ "$(tr -d '\r' </tmp/hvc.out | md5sum)" = "$(cat /tmp/want)" ]; }
+wait_for 20 _all || die "the console lost something: $(wc -l </tmp/hvc.out) lines"
+kill $reader
+pass "console: 600 lines in order"
+
+free_kib() { con c 10 "sed -n 's/MemFree: *\\([0-9]*\\).*/\\1/p' /proc/meminfo"; }
+pss() { sed -n 's/^Pss: *\([0-9]*\).*/\1/p' "/proc/$(cat "$VMS/c/pid")/smaps_rollup"; }
+before=$(free_kib)
+ctl c balloon value=$((160 << 20)) >/dev/null
+_small() { [ "$(free_kib)" -lt $((before - 120000)) ]; }
+wait_for 20 _small || die "the balloon does not grow: $before, $(free_kib)"
+[ "$(ctl c query-balloon | field actual)" -le $((170 << 20)) ] || die "$(ctl c query-balloon)"
+ctl c balloon value=$((320 << 20)) >/dev/null
+_large() { [ "$(free_kib)" -gt $((before - 20000)) ]; }
+wait_for 20 _large || die "the balloon does not shrink: $before, $(free_kib)"
+pass "balloon: grows and shrinks"
+
+con c 30 'dd if=/dev/zero of=/tmp/fill bs=1M count=120 2>/dev/null'
+full=$(pss)
+con c 10 'rm /tmp/fill'
+_reported() { [ "$(pss)" -lt $((full - 80000)) ]; }
+wait_for 30 _reported || die "freed pages stay: $full KiB, $(pss) KiB"
+pass "balloon: pages that the guest has freed go back to the host"
+vm_quit c

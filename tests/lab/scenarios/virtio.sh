@@ -1,0 +1,140 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# hosts: 1
+# seconds: 400
+#
+# The virtio devices with Linux's drivers: each works, comes and goes at run time, is reset with the
+# guest, and goes on where it was after save, restore and live migration under load.
+set -eu
+. "$ROOT/tests/lab/vm.sh"
+
+pass() { echo "PASS virtio $*"; }
+
+DISK=/tmp/disk.img
+truncate -s 64M "$DISK"
+truncate -s 1M /tmp/ro.img
+echo "only to be read" | dd of=/tmp/ro.img conv=notrunc status=none
+
+load tun bridge
+ip link add br0 type bridge
+ip addr add 10.9.0.1/24 dev br0
+ip link set br0 up
+for t in tap0 tap1; do
+	ip tuntap add "$t" mode tap vnet_hdr
+	ip link set "$t" master br0 up
+done
+
+blk='{"id":"disk0","type":"virtio-blk","file":"'$DISK'","serial":"LAB-0001"}'
+ro='{"id":"disk1","type":"virtio-blk","file":"/tmp/ro.img","read-only":true,"queues":2}'
+net='{"id":"net0","type":"virtio-net","tap":"tap0","mac":"52:54:00:09:00:02"}'
+rng='{"id":"rng0","type":"virtio-rng"}'
+
+vm_config a "$blk" "$ro" "$net" "$rng"
+vm_start a
+vm_up a
+pass "boots with blk, net and rng"
+
+# ---- disks ----
+[ "$(con a 10 cat /sys/block/vda/serial)" = LAB-0001 ] || die "serial number"
+[ "$(con a 10 cat /sys/block/vda/size)" = 131072 ] || die "size"
+con a 30 'dd if=/dev/urandom of=/tmp/r bs=1M count=8 2>/dev/null; dd if=/tmp/r of=/dev/vda bs=64k seek=16 oflag=direct 2>/dev/null; sync'
+there=$(con a 20 'md5sum </tmp/r')
+here=$(dd if="$DISK" bs=1M skip=1 count=8 status=none | md5sum)
+[ "$there" = "$here" ] || die "the disk does not have what was written: $there, $here"
+back=$(con a 20 'echo 3 >/proc/sys/vm/drop_caches; dd if=/dev/vda bs=1M skip=1 count=8 2>/dev/null | md5sum')
+[ "$back" = "$there" ] || die "the guest does not read what it wrote"
+pass "disk: written, read, the same on both sides"
+
+[ "$(con a 10 'head -c 15 /dev/vdb')" = "only to be read" ] || die "read-only disk"
+con a 10 'dd if=/dev/zero of=/dev/vdb count=1 2>/dev/null && echo written' | grep written && die "a read-only disk was written"
+[ "$(con a 10 'ls /sys/block/vdb/mq | wc -l')" -ge 1 ] || die "queues"
+pass "disk: read-only, two queues"
+
+ctl a block_resize device=disk0 size=$((80 << 20)) >/dev/null
+_grown() { [ "$(con a 10 cat /sys/block/vda/size)" = 163840 ]; }
+wait_for 10 _grown || die "the guest does not see the new size"
+pass "disk: resized while the guest runs"
+
+used() { du -k "$DISK" | cut -f1; }
+before=$(used)
+con a 20 'blkdiscard -o 1048576 -l 8388608 /dev/vda' || die "blkdiscard"
+[ "$(used)" -le $((before - 8000)) ] || die "nothing was discarded: $before, $(used)"
+pass "disk: discarded blocks go back to the host"
+
+# ---- network ----
+con a 10 'ip addr add 10.9.0.2/24 dev eth0; ip link set eth0 up'
+[ "$(con a 10 cat /sys/class/net/eth0/address)" = 52:54:00:09:00:02 ] || die "MAC"
+_pings() { ping -c 1 -W 1 10.9.0.2 >/dev/null 2>&1; }
+wait_for 15 _pings || die "no ping"
+nettest serve 10.9.0.1 5001 >/tmp/nettest.log 2>&1 &
+echo $! >/tmp/nettest.pid
+con a 60 nettest 10.9.0.1 5001 16 || die "TCP: $(tail -n 1 /tmp/nettest.log)"
+pass "network: ping, TCP both ways, every byte checked"
+
+# ---- entropy ----
+con a 10 'cat /sys/class/misc/hw_random/rng_current' | grep virtio >/dev/null || die "no virtio_rng"
+[ "$(con a 20 'dd if=/dev/hwrng bs=64 count=4 2>/dev/null | wc -c')" = 256 ] || die "no entropy"
+pass "entropy"
+
+# ---- come and go ----
+truncate -s 8M /tmp/hot.img
+ctl a device_add driver=virtio-blk id=hot0 file=/tmp/hot.img >/dev/null
+_hot() { con a 10 'ls /sys/block' | grep -q vdc; }
+wait_for 10 _hot || die "a disk that was plugged in is not seen"
+con a 20 'dd if=/dev/zero of=/dev/vdc bs=64k count=8 2>/dev/null; sync' || die "hot-plugged disk"
+ctl a wait DEVICE_DELETED device=hot0 --timeout 20 >/tmp/deleted &
+waiter=$!
+sleep 0.3
+ctl a device_del id=hot0 >/dev/null
+wait "$waiter" || die "the disk does not go"
+_cold() { ! _hot; }
+wait_for 10 _cold || die "a disk that was unplugged is still seen"
+ctl a device_add driver=virtio-rng id=rng1 >/dev/null
+ctl a device_del id=rng1 >/dev/null
+pass "devices come and go at run time"
+
+# ---- all of them reset with the guest ----
+con a 10 -s reboot -f || :
+_twice() { [ "$(grep -c 'GUEST READY' "$VMS/a/con.log")" -ge 2 ]; }
+wait_for 40 _twice || die "the guest did not come up again"
+con a 10 'ip addr add 10.9.0.2/24 dev eth0; ip link set eth0 up'
+wait_for 15 _pings || die "no ping after a reboot"
+con a 20 'dd if=/dev/vda of=/dev/null bs=1M count=8 2>/dev/null' || die "disk after a reboot"
+pass "a reboot resets them"
+
+# ---- saved and moved under load ----
+# Written blocks carry their number and are read back and compared at the end.
+load='i=0; while [ $i -lt 4000 ]; do printf "%015d\n" $i | dd of=/dev/vda bs=512 seek=$((i % 16000)) conv=notrunc,sync oflag=direct 2>/dev/null; i=$((i+1)); echo $i >/tmp/done; done'
+con a 10 "sh -c '$load' >/dev/null 2>/tmp/load.err & worker start 32 10; nettest 10.9.0.1 5001 8 >/tmp/net.out 2>&1 &" || die "load"
+sleep 2
+ctl a snapshot-save directory=/tmp/snap >/dev/null
+vm_kill a
+vm_restore b /tmp/snap
+vm_is b running
+con b 20 'cat /tmp/done' >/dev/null || die "the restored guest does not answer"
+pass "saved, killed, restored under load"
+
+b_to() {
+	ctl "$1" migrate "uri=unix:/tmp/mig.$2" >/dev/null
+	ctl "$1" wait-migration --timeout 60 >/dev/null || die "migration: $(ctl "$1" query-migrate)"
+	vm_is "$2" running
+	vm_quit "$1"
+}
+vm_incoming c unix:/tmp/mig.c --map devices.net0.tap=tap1
+b_to b c
+vm_incoming a unix:/tmp/mig.a --map devices.net0.tap=tap0
+b_to c a
+pass "moved twice, to another tap and back"
+
+_ended() { [ "$(con a 10 cat /tmp/done)" = 4000 ]; }
+wait_for 120 _ended || die "the load does not end: $(con a 10 cat /tmp/done)"
+con a 20 'i=0; bad=0; while [ $i -lt 4000 ]; do set -- $(dd if=/dev/vda bs=512 skip=$i count=1 iflag=direct 2>/dev/null | head -c 15); [ "$1" = "$(printf %015d $i)" ] || bad=$((bad+1)); i=$((i+97)); done; echo bad=$bad' | grep -q bad=0 || die "blocks are wrong"
+con a 10 worker status | grep -q "bad=0" || die "memory: $(con a 10 worker status)"
+con a 10 'cat /tmp/net.out' | tail -n 1
+con a 10 'test ! -s /tmp/load.err' || die "I/O errors: $(con a 10 cat /tmp/load.err)"
+con a 10 "dmesg | grep -E 'BUG:|WARNING:|Call Trace|soft lockup|I/O error'" && die "the guest's kernel complains"
+wait_for 15 _pings || die "no ping in the end"
+pass "every block, page and packet right in the end"
+kill "$(cat /tmp/nettest.pid)"
+ctl a system_powerdown >/dev/null
+vm_gone a || die "exit status $?"
