@@ -101,6 +101,49 @@ GW_API int gw_vm_new(const struct gw_callbacks *callbacks, struct gw_vm **out,
                      struct gw_error *err);
 
 /*
+ * As gw_vm_new, with more to choose. Set `size` to sizeof(struct gw_options)
+ * and leave what you don't use zero, so that members may be added.
+ */
+struct gw_options {
+	size_t size;
+	const struct gw_callbacks *callbacks;
+	/*
+	 * No thread for the VM's own work (serial, timers, resets): the caller's event loop
+	 * watches gw_vm_fd() and calls gw_vm_dispatch(). vCPUs and busy devices keep threads of
+	 * their own.
+	 */
+	bool external_loop;
+};
+GW_API int gw_vm_new_with(const struct gw_options *options, struct gw_vm **out,
+                          struct gw_error *err);
+
+/*
+ * With external_loop: a descriptor that is readable (POLLIN) when gw_vm_dispatch() has something
+ * to do, and when the VM's state has changed; -1 otherwise. It belongs to the VM.
+ */
+GW_API int gw_vm_fd(struct gw_vm *vm);
+
+/*
+ * With external_loop: does what is due, and waits at most `timeout_ms` for something (0: does not
+ * wait, -1: no limit). Always from the same thread, not from a callback; that thread may make every
+ * other call between two of these, but gw_vm_wait. A guest that resets or powers off while it is
+ * migrated has that migration cancelled and waited for in here. Errors: -EINVAL (no external_loop).
+ */
+GW_API int gw_vm_dispatch(struct gw_vm *vm, int timeout_ms, struct gw_error *err);
+
+/*
+ * Gives the VM a descriptor under a name, to be used by a configuration or command that names
+ * it (`fd` of a virtio-net), and instead of opening it: "kvm" for /dev/kvm, "vfio" for
+ * /dev/vfio/vfio, "vfio-group:N" for /dev/vfio/N, "memory" for guest RAM (a memfd or file,
+ * mapped shared, grown to the size needed). It is duplicated; the caller's stays the caller's. A
+ * name that was in use gets the new one. Errors: -EINVAL (name, descriptor), -ENOMEM, -EMFILE.
+ */
+GW_API int gw_vm_give_fd(struct gw_vm *vm, const char *name, int fd, struct gw_error *err);
+
+/* Takes the name back and closes the VM's copy. -ENOENT. */
+GW_API int gw_vm_drop_fd(struct gw_vm *vm, const char *name, struct gw_error *err);
+
+/*
  * A further listener for events, called after the one given at creation and under the same
  * rules. gw_vm_unlisten returns once no call to it is under way; -ENOENT if there is none.
  */
@@ -169,9 +212,9 @@ GW_API int gw_vm_reset(struct gw_vm *vm, struct gw_error *err);
 GW_API void gw_vm_quit(struct gw_vm *vm);
 
 /*
- * Waits until the VM was told to quit, the guest has powered off, or a vCPU has
- * failed; at most `timeout_ms`
- * (-1: no limit). Errors: -ETIMEDOUT.
+ * Waits until the VM was told to quit, the guest has powered off, or a vCPU has failed; at most
+ * `timeout_ms` (-1: no limit). Errors: -ETIMEDOUT; -EDEADLK on the thread that calls
+ * gw_vm_dispatch, without which none of these would be noticed: look at gw_vm_state there.
  */
 GW_API int gw_vm_wait(struct gw_vm *vm, int timeout_ms, struct gw_error *err);
 
@@ -185,6 +228,33 @@ GW_API int gw_vm_query_cpus(struct gw_vm *vm, char **json, struct gw_error *err)
 
 /* The PCI functions: JSON in the form of QMP's query-pci. */
 GW_API int gw_vm_query_pci(struct gw_vm *vm, char **json, struct gw_error *err);
+
+/*
+ * The devices of the configuration's list: JSON list of {"id", "type", "slot"} and what each
+ * says of itself ("info").
+ */
+GW_API int gw_vm_query_devices(struct gw_vm *vm, char **json, struct gw_error *err);
+
+/* Guest memory: {"base-memory", "plugged-memory"} in bytes. */
+GW_API int gw_vm_query_memory(struct gw_vm *vm, char **json, struct gw_error *err);
+
+/*
+ * Asks a device something of its own, as "resize" {"size": BYTES} of a virtio-blk; docs/config.md
+ * lists each type's commands. `args` is a JSON object or NULL. `ret` gets JSON, "{}" where
+ * there is nothing to say; it may be NULL. Errors: -ENOENT (class DEVICE_NOT_FOUND), -EOPNOTSUPP
+ * (no such command), -EINVAL (arguments, named), and the device's.
+ */
+GW_API int gw_vm_device_command(struct gw_vm *vm, const char *id, const char *command,
+                                const char *args, char **ret, struct gw_error *err);
+
+/* Sends a non-maskable interrupt to every vCPU. */
+GW_API int gw_vm_inject_nmi(struct gw_vm *vm, struct gw_error *err);
+
+/*
+ * Writes guest memory and the vCPUs' registers to `fd` as an ELF core file, which gdb and crash
+ * read. vCPUs are stopped meanwhile. Blocks. Errors: those of writing.
+ */
+GW_API int gw_vm_dump_memory(struct gw_vm *vm, int fd, struct gw_error *err);
 
 /*
  * Plugs a device in while the machine exists. `json` is one entry of the
@@ -201,6 +271,140 @@ GW_API int gw_vm_device_add(struct gw_vm *vm, const char *json, struct gw_error 
  * Errors: -ENOENT (class DEVICE_NOT_FOUND), -EBUSY (migration under way).
  */
 GW_API int gw_vm_device_del(struct gw_vm *vm, const char *id, struct gw_error *err);
+
+/* ---- devices of the caller's own ------------------------------------------ */
+
+/*
+ * A program can give its VMs devices of its own: a type is registered with a VM, and from then on
+ * a configuration may hold devices of that type, `{"type": NAME, "id": ..., "options": {...}}`.
+ * Each is a PCI function with up to three memory BARs and MSI-X. It is plugged, unplugged, saved
+ * and moved as the library's own devices are. docs/embedding.md has it step by step.
+ */
+
+/* One device of such a type, as the library knows it: what the gw_device_ calls take. Valid from
+ * create() until destroy() has returned. */
+struct gw_device;
+/* Where a device's state goes. Valid during save() only. */
+struct gw_state_out;
+
+#define GW_DEVICE_BARS 3
+#define GW_DEVICE_BAR_MAX (64u << 20)
+#define GW_DEVICE_VECTORS 32
+#define GW_DEVICE_STATE_MAX (64u << 20)
+
+/* A memory BAR; every access to it comes to read() or write(). */
+struct gw_device_bar {
+	uint64_t size; /* bytes, a power of two from 16 to GW_DEVICE_BAR_MAX; 0: no such BAR */
+	bool prefetch; /* reading has no effect */
+};
+
+/*
+ * Set `size` to sizeof(struct gw_device_type) and leave what you don't use zero.
+ *
+ * All calls but create() for the devices of one VM exclude each other, on whatever thread they
+ * come; nothing but the gw_device_ and gw_state_ calls may be called in them, and they should
+ * not take long: vCPUs may be waiting. Those that return int return 0 or a negative errno, and may
+ * put a line into err->text, which is never NULL and empty at first. Any of them but create and
+ * destroy may be NULL.
+ */
+struct gw_device_type {
+	size_t size;
+	const char *name; /* "type" in the configuration: 1 to 15 of a-z, 0-9 and "-" */
+	/* What save() writes: to be raised when its format changes. From 1. */
+	uint32_t state_version;
+
+	/* What the guest finds it by (PCI 3.0, 6.2.1). */
+	uint16_t vendor, device; /* vendor is not 0xffff */
+	uint16_t subsystem_vendor, subsystem;
+	uint32_t class_code; /* 24 bits: base class, sub-class, interface */
+	uint8_t revision;
+	struct gw_device_bar bars[GW_DEVICE_BARS]; /* BAR 0 to 2; the MSI-X table is in BAR 4 */
+	unsigned vectors; /* of MSI-X, at most GW_DEVICE_VECTORS; 0: it has no interrupts */
+
+	/* Makes one. `opaque` is what was registered; `options` is a JSON object as text, "{}"
+	 * where the configuration has none, valid during the call only; *device is what all other
+	 * calls get. On the thread of whoever adds it. The guest sees nothing yet. */
+	int (*create)(void *opaque, struct gw_device *handle, const char *options, void **device,
+	              struct gw_error *err);
+	/* It has been unplugged, or the VM ends: threads that use the handle must have ended when
+	 * this returns. */
+	void (*destroy)(void *device);
+
+	/* Back to power-on state, which is also how create() leaves it: the machine is reset, and
+	 * may have been before it ran for the first time. The guest stands. */
+	void (*reset)(void *device);
+	/* The guest's accesses to a BAR: 1, 2, 4 or 8 bytes, wholly inside it. */
+	uint64_t (*read)(void *device, unsigned bar, uint64_t offset, unsigned size);
+	void (*write)(void *device, unsigned bar, uint64_t offset, unsigned size, uint64_t value);
+
+	/* The guest is about to run; it stands, and the device is about to. Between the two the
+	 * device may act of its own accord; when pause() returns it has stopped doing so. */
+	void (*run)(void *device);
+	void (*pause)(void *device);
+
+	/* Writes its whole state with gw_state_write(), registers and what is under way, but not
+	 * what is in guest memory, nor MSI-X and configuration space, which the library saves.
+	 * After pause(); the guest may go on after it. Without save there is no state. */
+	int (*save)(void *device, struct gw_state_out *out, struct gw_error *err);
+	/* Takes over what save() wrote, where it arrives: `version` is the state_version there, and
+	 * never newer than the one here. After create(), before run(). The bytes have passed
+	 * their checksum, but whoever made them may have meant harm: check each. Needed with save.
+	 */
+	int (*load)(void *device, uint32_t version, const void *data, size_t len,
+	            struct gw_error *err);
+
+	/* gw_vm_device_command(): `args` is a JSON object as text. *ret, if set, is JSON as text
+	 * from malloc(), which the library frees. -EOPNOTSUPP: there is no such command. */
+	int (*command)(void *device, const char *name, const char *args, char **ret,
+	               struct gw_error *err);
+	/* The device's "info" in gw_vm_query_devices(): a JSON object as text from malloc(), which
+	 * the library frees; NULL: nothing to say. */
+	char *(*describe)(void *device);
+};
+
+/*
+ * Lets an empty VM have devices of this type. `type` is copied; `opaque` must outlive the VM.
+ * Register before gw_vm_configure, gw_vm_restore or gw_vm_incoming; where a guest with such a
+ * device arrives the type has to be registered, too. Errors: -EINVAL (what is wrong with the type),
+ * -EEXIST (the name is taken), -EBUSY (the VM is not empty), -ENOMEM.
+ */
+GW_API int gw_vm_register_device_type(struct gw_vm *vm, const struct gw_device_type *type,
+                                      void *opaque, struct gw_error *err);
+
+/* The calls below are for any thread, at any time in the handle's life, also from the device's own
+ * calls; none of them waits for the guest. */
+
+/* Its id in the configuration. Lives as long as the handle. */
+GW_API const char *gw_device_id(const struct gw_device *device);
+
+/*
+ * Raises an MSI-X vector. While the guest stands it is kept, and moved with the device. Nothing
+ * happens if there is no such vector, or if the guest has not enabled MSI-X.
+ */
+GW_API void gw_device_raise(struct gw_device *device, unsigned vector);
+
+/*
+ * Copies guest memory, `len` bytes at the guest-physical address `gpa`. A write is noticed by a
+ * migration under way; it can be made while the guest runs, and within pause(). Errors: -EFAULT
+ * (not all of it is RAM; nothing was copied), -EAGAIN (a write while the guest stands).
+ */
+GW_API int gw_device_read_memory(struct gw_device *device, uint64_t gpa, void *buf, size_t len);
+GW_API int gw_device_write_memory(struct gw_device *device, uint64_t gpa, const void *buf,
+                                  size_t len);
+
+/*
+ * Adds to the state that save() writes, GW_DEVICE_STATE_MAX bytes in all. Errors: -ENOMEM, -EFBIG.
+ * A save() that ignores them fails nevertheless.
+ */
+GW_API int gw_state_write(struct gw_state_out *out, const void *data, size_t len);
+
+/*
+ * As gw_vm_device_del, with an end to the waiting. When the guest has not let go after
+ * `timeout_ms`, it loses the device if `force` is set, as if somebody had torn it out, and
+ * DEVICE_DELETED follows; otherwise it keeps it, which DEVICE_UNPLUG_GUEST_ERROR tells.
+ */
+GW_API int gw_vm_device_unplug(struct gw_vm *vm, const char *id, unsigned timeout_ms, bool force,
+                               struct gw_error *err);
 
 /* ---- saving and moving ------------------------------------------------- */
 
@@ -282,8 +486,45 @@ struct gw_control;
 GW_API int gw_control_new(struct gw_vm *vm, const char *path, struct gw_control **out,
                           struct gw_error *err);
 
+/* What to serve it on; exactly one of `path`, `listen_fd` >= 0 and `tcp`. */
+struct gw_control_options {
+	size_t size;       /* sizeof(struct gw_control_options) */
+	const char *path;  /* a UNIX socket, made here */
+	const char *group; /* with path: this group may use it as well (mode 0660); NULL: nobody */
+	int listen_fd;     /* a socket that listens already; taken over. -1: none */
+	const char *tcp;   /* HOST:PORT; with TLS only, so tls_dir is needed */
+	/* Directory of ca-cert.pem, server-cert.pem, server-key.pem; clients need a certificate
+	 * of that CA. */
+	const char *tls_dir;
+};
+
+/* As gw_control_new, with more to choose. Errors, further: -ENOENT (group), -EINVAL. */
+GW_API int gw_control_new_with(struct gw_vm *vm, const struct gw_control_options *options,
+                               struct gw_control **out, struct gw_error *err);
+
 /* Closes the socket and its clients, and removes the path. Replies already made are sent. */
 GW_API void gw_control_free(struct gw_control *control);
+
+/* ---- what a configuration may hold --------------------------------------- */
+
+/* The configuration's JSON Schema (draft 2020-12). */
+GW_API int gw_config_schema(char **json, struct gw_error *err);
+
+/* Every key with its type, range, default and meaning, for people; as Markdown or as text. */
+GW_API int gw_config_help(bool markdown, char **text, struct gw_error *err);
+
+/*
+ * Checks a configuration as gw_vm_configure would, without making anything. With `host` also
+ * whether the files and devices that it names are there.
+ */
+GW_API int gw_config_check(const char *json, const char *name, bool host, struct gw_error *err);
+
+/*
+ * The host's PCI devices and mediated devices as JSON list: address, name, driver, IOMMU group and
+ * its members, reset methods, NUMA node, migration features, and why a device can't be passed
+ * through or moved, with the command that would mend it (docs/devices.md).
+ */
+GW_API int gw_host_devices(char **json, struct gw_error *err);
 
 /* ---- looking into what was saved --------------------------------------- */
 

@@ -54,11 +54,15 @@ static void vm_release(struct gw_vm *vm)
 		migration_destroy(vm->migration);
 	if (vm->loop) {
 		vm_demolish(vm);
+		vm_unplugs_free(vm);
 		loop_destroy(vm->loop);
 	}
 	while (vm->listeners)
 		gw_vm_unlisten(vm, vm->listeners->event, vm->listeners->opaque);
 	vm_map_free(&vm->map);
+	vm_fds_free(vm);
+	vm_types_free(vm);
+	pthread_mutex_destroy(&vm->fd_lock);
 	pthread_mutex_destroy(&vm->event_lock);
 	pthread_cond_destroy(&vm->changed);
 	pthread_mutex_destroy(&vm->lock);
@@ -67,18 +71,31 @@ static void vm_release(struct gw_vm *vm)
 
 int gw_vm_new(const struct gw_callbacks *callbacks, struct gw_vm **out, struct gw_error *err)
 {
-	struct gw_vm *vm = calloc(1, sizeof(*vm));
+	const struct gw_options options = { .size = sizeof(options), .callbacks = callbacks };
+
+	return gw_vm_new_with(&options, out, err);
+}
+
+int gw_vm_new_with(const struct gw_options *options, struct gw_vm **out, struct gw_error *err)
+{
+	struct gw_vm *vm;
 	struct migration_host host = vm_migration_host;
 	pthread_condattr_t attr;
 	int r;
 
+	if (options->size != sizeof(*options))
+		return error_set(err, -EINVAL, "options of %zu bytes, not %zu", options->size,
+		                 sizeof(*options));
+	vm = calloc(1, sizeof(*vm));
 	if (!vm)
 		return error_set(err, -ENOMEM, "VM: out of memory");
-	if (callbacks)
-		vm->callbacks = *callbacks;
+	if (options->callbacks)
+		vm->callbacks = *options->callbacks;
+	vm->external_loop = options->external_loop;
 	vm->log = (struct log){ .opaque = vm, .write = vm_log_sink };
 	pthread_mutex_init(&vm->lock, NULL);
 	pthread_mutex_init(&vm->event_lock, NULL);
+	pthread_mutex_init(&vm->fd_lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&vm->changed, &attr);
@@ -87,7 +104,7 @@ int gw_vm_new(const struct gw_callbacks *callbacks, struct gw_vm **out, struct g
 	host.opaque = vm;
 	host.log = &vm->log;
 	r = loop_create(&vm->loop, err);
-	if (!r)
+	if (!r && !vm->external_loop)
 		r = loop_start_thread(vm->loop, "godwit", err);
 	if (!r)
 		r = migration_create(&host, &vm->migration, err);
@@ -107,6 +124,20 @@ void gw_vm_free(struct gw_vm *vm)
 	vm_release(vm);
 }
 
+int gw_vm_fd(struct gw_vm *vm)
+{
+	return vm->external_loop ? loop_fd(vm->loop) : -1;
+}
+
+int gw_vm_dispatch(struct gw_vm *vm, int timeout_ms, struct gw_error *err)
+{
+	if (!vm->external_loop)
+		return error_set(err, -EINVAL, "the VM has a thread that does this");
+	__atomic_store_n(&vm->dispatcher, pthread_self(), __ATOMIC_RELAXED);
+	loop_once(vm->loop, timeout_ms);
+	return 0;
+}
+
 int gw_vm_configure(struct gw_vm *vm, const char *json, const char *name, struct gw_error *err)
 {
 	autofree struct config *config = malloc(sizeof(*config));
@@ -114,7 +145,9 @@ int gw_vm_configure(struct gw_vm *vm, const char *json, const char *name, struct
 
 	if (!config)
 		return error_set(err, -ENOMEM, "%s: out of memory", name);
-	r = config_parse(json, name, config, err);
+	r = config_parse(json, name, vm_drivers_of(vm), config, err);
+	if (!r)
+		r = config_check_host(config, name, vm_drivers_of(vm), false, err);
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&vm->lock);
@@ -269,6 +302,8 @@ void gw_vm_quit(struct gw_vm *vm)
 	if (vm->state == GW_STATE_RUNNING)
 		vm_set_state(vm, GW_STATE_PAUSED);
 	pthread_cond_broadcast(&vm->changed);
+	if (vm->external_loop)
+		loop_wake(vm->loop);
 	pthread_mutex_unlock(&vm->lock);
 	if (had_machine && first)
 		vm_emit(vm, "SHUTDOWN", "{\"guest\":false,\"reason\":\"host-qmp-quit\"}");
@@ -284,6 +319,9 @@ int gw_vm_wait(struct gw_vm *vm, int timeout_ms, struct gw_error *err)
 	struct timespec until;
 	int r = 0;
 
+	if (__atomic_load_n(&vm->dispatcher, __ATOMIC_RELAXED) == pthread_self())
+		return error_set(err, -EDEADLK,
+		                 "wait: this thread runs the VM's event loop, and would stop it");
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += timeout_ms / 1000;
 	until.tv_nsec += (timeout_ms % 1000) * 1000000l;
@@ -321,7 +359,7 @@ static int query(struct gw_vm *vm, char *(*print)(struct machine *m), const char
 
 static char *print_config(struct machine *m)
 {
-	return config_print(&m->config);
+	return config_print(&m->config, vm_drivers_of(vm_of(m)));
 }
 
 static char *print_cpus(struct machine *m)
@@ -368,52 +406,4 @@ int gw_vm_query_cpus(struct gw_vm *vm, char **json, struct gw_error *err)
 int gw_vm_query_pci(struct gw_vm *vm, char **json, struct gw_error *err)
 {
 	return query(vm, print_pci, "query-pci", json, err);
-}
-
-static int check_may_change(struct gw_vm *vm, struct gw_error *err)
-{
-	int r = vm_need_machine(vm, err);
-
-	if (!r && migration_active(vm->migration))
-		r = error_set(err, -EBUSY, "a migration is under way");
-	if (!r && vm->state != GW_STATE_PRELAUNCH && vm->state != GW_STATE_RUNNING &&
-	    vm->state != GW_STATE_PAUSED)
-		r = error_set(err, -EBUSY, "not in state \"%s\"", gw_state_name(vm->state));
-	return r;
-}
-
-int gw_vm_device_add(struct gw_vm *vm, const char *json, struct gw_error *err)
-{
-	struct config_device device;
-	int r = config_parse_device(json, &device, err);
-
-	if (r < 0)
-		return error_context(err, "device_add");
-	pthread_mutex_lock(&vm->lock);
-	r = check_may_change(vm, err);
-	if (!r && vm->machine->config.device_count == CONFIG_DEVICES_MAX)
-		r = error_set(err, -ENOSPC, "there are %d devices already", CONFIG_DEVICES_MAX);
-	if (!r)
-		r = vm_add_device(vm, &device, vm->state != GW_STATE_PRELAUNCH, err);
-	if (!r)
-		vm->machine->config.devices[vm->machine->config.device_count++] = device;
-	pthread_mutex_unlock(&vm->lock);
-	return r < 0 ? error_context(err, "device_add") : 0;
-}
-
-int gw_vm_device_del(struct gw_vm *vm, const char *id, struct gw_error *err)
-{
-	struct device *d;
-	int r;
-
-	pthread_mutex_lock(&vm->lock);
-	r = check_may_change(vm, err);
-	d = r ? NULL : machine_find_device(vm->machine, id);
-	if (!r && !d)
-		r = error_set_class(err, -ENOENT, GW_ERROR_DEVICE_NOT_FOUND,
-		                    "the machine has no device \"%s\"", id);
-	if (!r)
-		r = d->driver->request_unplug(d, err);
-	pthread_mutex_unlock(&vm->lock);
-	return r < 0 ? error_context(err, "device_del") : 0;
 }

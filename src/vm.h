@@ -7,6 +7,7 @@
  *    holds it, and so do migration's calls into the VM. It is not held while
  *    migration is called for anything that waits.
  *  - the machine's device lock (vmm/machine.h).
+ *  - `fd_lock` guards the descriptors given by name.
  *  - `event_lock` makes callbacks come one at a time. Nothing is taken under it.
  */
 #ifndef VM_H
@@ -31,10 +32,18 @@ struct vm_map {
 	size_t count;
 };
 
+struct vm_fd {
+	char name[64];
+	int fd;
+	struct vm_fd *next;
+};
+
 struct gw_vm {
 	struct gw_callbacks callbacks;
 	struct log log;
 	struct loop *loop;
+	bool external_loop;   /* the caller runs it */
+	pthread_t dispatcher; /* on this thread, once it has (atomic; 0: not yet) */
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* of state, quit */
@@ -43,24 +52,41 @@ struct gw_vm {
 	bool quit;
 	struct machine *machine;
 	struct vm_map map; /* for what comes in */
+	bool restoring;    /* what comes in is a snapshot */
 
 	/* Set by vCPU threads, which cannot take `lock`; dealt with on the loop. */
 	bool reset_wanted;
 	bool poweroff_wanted;
+	bool pause_wanted;
 	bool failed;
 	uint32_t eject_wanted; /* PCI slots that the guest lets go of */
+	struct vm_unplug *unplugs; /* asked for with a time limit */
+	struct loop_timer *unplug_timer;
 
 	struct migration *migration;
 
 	pthread_mutex_t event_lock;
 	struct vm_listener *listeners;
+
+	pthread_mutex_t fd_lock; /* of `fds`; nothing is taken under it */
+	struct vm_fd *fds;
+
+	struct vm_types *types; /* the newest set of vm_device_types.c; NULL: none registered */
 };
+
+/* Whose machine it is. */
+static inline struct gw_vm *vm_of(const struct machine *m)
+{
+	return m->notify.opaque;
+}
 
 /* ---- vm_events.c ---- */
 void vm_emit(struct gw_vm *vm, const char *name, const char *data);
 void vm_log_sink(void *opaque, enum gw_log_level level, const char *text);
 
 /* ---- vm_machine.c: with `lock` held ---- */
+/* Every type of device that the library has. */
+extern const struct device_drivers vm_drivers;
 int vm_build(struct gw_vm *vm, const struct config *config, bool incoming, struct gw_error *err);
 void vm_demolish(struct gw_vm *vm);
 void vm_set_state(struct gw_vm *vm, enum gw_state state);
@@ -68,6 +94,25 @@ void vm_set_state(struct gw_vm *vm, enum gw_state state);
 int vm_add_device(struct gw_vm *vm, struct config_device *config, bool hot, struct gw_error *err);
 /* -ENODATA unless there is a machine that is not in transit. */
 int vm_need_machine(struct gw_vm *vm, struct gw_error *err);
+
+/* ---- vm_devices.c: with `lock` held ---- */
+/* -EBUSY while it is saved, moved or in transit. */
+int vm_check_may_change(struct gw_vm *vm, struct gw_error *err);
+
+/* ---- vm_unplug.c ---- */
+/* The device has gone, with `lock` held: nobody waits for it any more. */
+void vm_unplug_done(struct gw_vm *vm, const char *id);
+void vm_unplugs_free(struct gw_vm *vm);
+
+/* ---- vm_fds.c ---- */
+/* machine_notify.fd, with the VM as opaque. */
+int vm_take_fd(void *opaque, const char *name);
+void vm_fds_free(struct gw_vm *vm);
+
+/* ---- vm_device_types.c ---- */
+/* The library's types and those registered with the VM. Without `lock`, too. */
+const struct device_drivers *vm_drivers_of(const struct gw_vm *vm);
+void vm_types_free(struct gw_vm *vm);
 
 /* ---- vm_migration.c ---- */
 extern const struct migration_host vm_migration_host;

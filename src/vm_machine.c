@@ -14,19 +14,24 @@
 #include "base/util.h"
 #include "vfio/vfio.h"
 #include "vmm/pci.h"
+#include "vmm/virtio/devices.h"
 
 #include <stdio.h>
 #include <string.h>
 
 /* One line a driver. */
 static const struct device_driver *const drivers[] = {
-	&vfio_pci_driver,
+	&virtio_blk_driver,     &virtio_net_driver, &virtio_rng_driver, &virtio_console_driver,
+	&virtio_balloon_driver, &vfio_pci_driver,
 };
+const struct device_drivers vm_drivers = { drivers, ARRAY_SIZE(drivers) };
 
 void vm_set_state(struct gw_vm *vm, enum gw_state state)
 {
 	vm->state = state;
 	pthread_cond_broadcast(&vm->changed);
+	if (vm->external_loop)
+		loop_wake(vm->loop);
 }
 
 int vm_need_machine(struct gw_vm *vm, struct gw_error *err)
@@ -60,6 +65,13 @@ static void do_power_off(struct gw_vm *vm)
 	machine_pause(vm->machine);
 	vm_set_state(vm, GW_STATE_SHUTDOWN);
 	vm_emit(vm, "SHUTDOWN", "{\"guest\":true,\"reason\":\"guest-shutdown\"}");
+}
+
+static void do_pause(struct gw_vm *vm)
+{
+	machine_pause(vm->machine);
+	vm_set_state(vm, GW_STATE_PAUSED);
+	vm_emit(vm, "STOP", "{}");
 }
 
 static void do_fail(struct gw_vm *vm)
@@ -101,6 +113,8 @@ static void deal_with_guest(void *opaque)
 		do_power_off(vm);
 	else if (__atomic_exchange_n(&vm->reset_wanted, false, __ATOMIC_ACQ_REL) && guest_runs)
 		do_reset(vm);
+	else if (__atomic_exchange_n(&vm->pause_wanted, false, __ATOMIC_ACQ_REL) && guest_runs)
+		do_pause(vm);
 	pthread_mutex_unlock(&vm->lock);
 }
 
@@ -116,6 +130,14 @@ static void on_reset_requested(void *opaque, const char *why)
 
 	log_info(&vm->log, "the guest resets the machine: %s", why);
 	note(vm, &vm->reset_wanted);
+}
+
+static void on_pause_requested(void *opaque, const char *why)
+{
+	struct gw_vm *vm = opaque;
+
+	log_info(&vm->log, "the machine pauses: %s", why);
+	note(vm, &vm->pause_wanted);
 }
 
 static void on_powered_off(void *opaque)
@@ -156,6 +178,7 @@ static void on_device_gone(void *opaque, const char *id)
 		config->device_count--;
 		break;
 	}
+	vm_unplug_done(vm, id);
 	snprintf(data, sizeof(data), "{\"device\":\"%s\",\"path\":\"/machine/%s\"}", id, id);
 	vm_emit(vm, "DEVICE_DELETED", data);
 }
@@ -167,17 +190,9 @@ static void on_event(void *opaque, const char *name, const char *data)
 
 /* ---- making and unmaking ----------------------------------------------------------- */
 
-static const struct device_driver *find_driver(const char *type)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(drivers); i++)
-		if (!strcmp(drivers[i]->type, type))
-			return drivers[i];
-	return NULL;
-}
-
 int vm_add_device(struct gw_vm *vm, struct config_device *config, bool hot, struct gw_error *err)
 {
-	const struct device_driver *driver = find_driver(config->type);
+	const struct device_driver *driver = config_find_driver(vm_drivers_of(vm), config->type);
 	struct device *d;
 	int r;
 
@@ -190,8 +205,10 @@ int vm_add_device(struct gw_vm *vm, struct config_device *config, bool hot, stru
 	if (r < 0)
 		return error_context(err, "device %s", config->id);
 	config->slot = d->slot;
+	machine_lock(vm->machine);
 	d->next = vm->machine->devices;
 	vm->machine->devices = d;
+	machine_unlock(vm->machine);
 	return 0;
 }
 
@@ -200,11 +217,13 @@ int vm_build(struct gw_vm *vm, const struct config *config, bool incoming, struc
 	const struct machine_notify notify = {
 		.opaque = vm,
 		.reset_requested = on_reset_requested,
+		.pause_requested = on_pause_requested,
 		.powered_off = on_powered_off,
 		.vcpu_failed = on_vcpu_failed,
 		.eject = on_eject,
 		.device_gone = on_device_gone,
 		.event = on_event,
+		.fd = vm_take_fd,
 	};
 	int r = machine_create(config, vm->loop, &vm->log, &notify, incoming, &vm->machine, err);
 
@@ -222,6 +241,6 @@ void vm_demolish(struct gw_vm *vm)
 	machine_pause(vm->machine);
 	machine_destroy(vm->machine);
 	vm->machine = NULL;
-	vm->reset_wanted = vm->poweroff_wanted = vm->failed = false;
+	vm->reset_wanted = vm->poweroff_wanted = vm->pause_wanted = vm->failed = false;
 	vm->eject_wanted = 0;
 }

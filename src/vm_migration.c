@@ -41,7 +41,7 @@ static char *host_config(void *opaque)
 
 	pthread_mutex_lock(&vm->lock);
 	if (vm->machine)
-		json = config_print(&vm->machine->config);
+		json = config_print(&vm->machine->config, vm_drivers_of(vm));
 	pthread_mutex_unlock(&vm->lock);
 	return json;
 }
@@ -50,6 +50,7 @@ static bool guest_wants_something(struct gw_vm *vm)
 {
 	return __atomic_load_n(&vm->reset_wanted, __ATOMIC_ACQUIRE) ||
 	       __atomic_load_n(&vm->poweroff_wanted, __ATOMIC_ACQUIRE) ||
+	       __atomic_load_n(&vm->pause_wanted, __ATOMIC_ACQUIRE) ||
 	       __atomic_load_n(&vm->failed, __ATOMIC_ACQUIRE) ||
 	       __atomic_load_n(&vm->eject_wanted, __ATOMIC_ACQUIRE);
 }
@@ -116,16 +117,20 @@ static int host_build(void *opaque, const char *json, struct participant_list **
 
 	if (!config)
 		return error_set(err, -ENOMEM, "out of memory");
-	r = config_parse(json, "configuration", config, err);
+	r = config_parse(json, "configuration", vm_drivers_of(vm), config, err);
 	if (!r)
-		r = config_apply_map(config, vm->map.entries, vm->map.count, err);
+		r = config_apply_map(config, vm_drivers_of(vm), vm->map.entries, vm->map.count, err);
+	if (!r)
+		r = config_check_host(config, "configuration", vm_drivers_of(vm), true, err);
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&vm->lock);
 	r = vm->quit ? error_set(err, -ECANCELED, "the VM is told to quit")
 	             : vm_build(vm, config, true, err);
-	if (!r)
+	if (!r) {
+		vm->machine->restored = vm->restoring;
 		*out = &vm->machine->participants;
+	}
 	pthread_mutex_unlock(&vm->lock);
 	return r;
 }
@@ -135,7 +140,7 @@ static void host_start(void *opaque, bool run)
 	struct gw_vm *vm = opaque;
 
 	pthread_mutex_lock(&vm->lock);
-	vm->machine->incoming = false;
+	vm->machine->incoming = vm->machine->restored = false;
 	if (run)
 		machine_run(vm->machine);
 	vm_set_state(vm, run ? GW_STATE_RUNNING : GW_STATE_PAUSED);
@@ -210,7 +215,7 @@ static int map_copy(const struct gw_map *from, size_t count, struct vm_map *to,
 }
 
 /* An empty VM, or one that still waits, gets ready to take something in. */
-static int expect_arrival(struct gw_vm *vm, const struct gw_map *map, size_t count,
+static int expect_arrival(struct gw_vm *vm, bool restoring, const struct gw_map *map, size_t count,
                           struct gw_error *err)
 {
 	struct vm_map copy;
@@ -228,6 +233,7 @@ static int expect_arrival(struct gw_vm *vm, const struct gw_map *map, size_t cou
 	} else {
 		vm_map_free(&vm->map);
 		vm->map = copy;
+		vm->restoring = restoring;
 		vm_set_state(vm, GW_STATE_INMIGRATE);
 	}
 	pthread_mutex_unlock(&vm->lock);
@@ -252,7 +258,7 @@ int gw_vm_restore(struct gw_vm *vm, const char *dir, const struct gw_map *map, s
                   bool run, struct gw_error *err)
 {
 	enum gw_state before = gw_vm_state(vm);
-	int r = expect_arrival(vm, map, map_count, err);
+	int r = expect_arrival(vm, true, map, map_count, err);
 
 	if (r < 0)
 		return error_context(err, "restore %s", dir);
@@ -268,7 +274,7 @@ int gw_vm_restore(struct gw_vm *vm, const char *dir, const struct gw_map *map, s
 int gw_vm_incoming(struct gw_vm *vm, const char *uri, const struct gw_map *map, size_t map_count,
                    struct gw_error *err)
 {
-	int r = expect_arrival(vm, map, map_count, err);
+	int r = expect_arrival(vm, false, map, map_count, err);
 
 	if (!r && uri)
 		r = migration_listen(vm->migration, uri, err);

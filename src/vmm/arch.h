@@ -48,6 +48,9 @@ void arch_vcpu_destroy(struct vcpu *v);
 /* An exit that the architecture-neutral loop does not know: true if it was dealt with. */
 bool arch_vcpu_exit(struct vcpu *v);
 
+/* The number by which KVM knows a vCPU: it is its place in the topology, with gaps. */
+uint32_t arch_vcpu_id(const struct machine *m, unsigned index);
+
 /* Back to power-on: controllers, vCPUs. Then the boot images into memory, firmware tables,
  * and the boot vCPU at the kernel's entry. vCPUs are paused. */
 int arch_reset(struct machine *m, struct gw_error *err);
@@ -56,6 +59,13 @@ int arch_reset(struct machine *m, struct gw_error *err);
  * at the second. */
 void arch_time_stop(struct machine *m);
 void arch_time_continue(struct machine *m);
+
+/* A non-maskable interrupt to every vCPU. They may run. */
+int arch_inject_nmi(struct machine *m, struct gw_error *err);
+
+/* A vCPU's registers as the notes of an ELF core file have them (struct elf_prstatus's pr_reg), at
+ * most `room` bytes; returns the length. It is paused. */
+int arch_vcpu_core_registers(struct vcpu *v, void *out, size_t room, struct gw_error *err);
 
 /* Checks that the host's KVM has what the architecture needs; names what it lacks. */
 int arch_check_kvm(int kvm_fd, struct gw_error *err);

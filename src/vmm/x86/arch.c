@@ -4,11 +4,14 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "base/util.h"
+#include "vmm/irq.h"
 #include "vmm/pm.h"
 #include "vmm/x86/layout.h"
+#include "vmm/x86/vmgenid.h"
 #include "vmm/x86/x86.h"
 
 #include <string.h>
+#include <sys/user.h>
 
 const struct arch_pci_layout arch_pci = {
 	.ecam = { LAYOUT_ECAM, LAYOUT_ECAM_SIZE },
@@ -114,6 +117,28 @@ static int read_msr_list(struct machine *m, struct arch *arch, struct gw_error *
 	return 0;
 }
 
+/* KVM API, 4.7: a vCPU's number is its APIC id. */
+uint32_t arch_vcpu_id(const struct machine *m, unsigned index)
+{
+	return cpu_topology_apic_id(&m->arch->topology, index);
+}
+
+static int check_vcpu_limits(struct machine *m, struct gw_error *err)
+{
+	int most = io_ioctl(m->kvm_fd, KVM_CHECK_EXTENSION, (void *)KVM_CAP_MAX_VCPUS);
+	int ids = io_ioctl(m->kvm_fd, KVM_CHECK_EXTENSION, (void *)KVM_CAP_MAX_VCPU_ID);
+	uint32_t last = arch_vcpu_id(m, m->config.cpus - 1);
+
+	if (most > 0 && m->config.cpus > (unsigned)most)
+		return error_set(err, -ENOTSUP, "cpus: %u, and this host's KVM takes %d",
+		                 m->config.cpus, most);
+	if (ids > 0 && last >= (unsigned)ids)
+		return error_set(err, -ENOTSUP,
+		                 "cpu: APIC ids up to %u, and this host's KVM takes %d", last,
+		                 ids - 1);
+	return 0;
+}
+
 int arch_create(struct machine *m, struct gw_error *err)
 {
 	struct arch *arch = calloc(1, sizeof(*arch));
@@ -122,7 +147,11 @@ int arch_create(struct machine *m, struct gw_error *err)
 	if (!arch)
 		return error_set(err, -ENOMEM, "machine: out of memory");
 	m->arch = arch;
-	r = set_fixed_pages(m, err);
+	r = cpu_topology_make(&m->config, &arch->topology, err);
+	if (!r)
+		r = check_vcpu_limits(m, err);
+	if (!r)
+		r = set_fixed_pages(m, err);
 	if (!r)
 		r = chips_create(m, &arch->chips, err);
 	if (!r)
@@ -130,11 +159,13 @@ int arch_create(struct machine *m, struct gw_error *err)
 	if (!r)
 		r = cpuid_supported(m, &arch->supported, err);
 	if (!r)
+		r = cpuid_for_guest(arch->supported, m->config.cpu.model, &arch->cpuid, err);
+	if (!r)
 		r = read_msr_list(m, arch, err);
 	if (!r)
 		r = pm_create(m, &m->pm, err);
-	arch->has_tsc_deadline =
-	        io_ioctl(m->kvm_fd, KVM_CHECK_EXTENSION, (void *)KVM_CAP_TSC_DEADLINE_TIMER) > 0;
+	if (!r)
+		r = vmgenid_create(m, &arch->vmgenid, err);
 	return r;
 }
 
@@ -144,10 +175,12 @@ void arch_destroy(struct machine *m)
 
 	if (!arch)
 		return;
+	vmgenid_destroy(arch->vmgenid);
 	pm_destroy(m->pm);
 	clock_destroy(arch->clock);
 	chips_destroy(arch->chips);
 	free(arch->supported);
+	free(arch->cpuid);
 	free(arch->msrs);
 	free(arch);
 	m->arch = NULL;
@@ -163,19 +196,33 @@ void arch_time_continue(struct machine *m)
 	clock_continue(m->arch->clock);
 }
 
+/* A KVM that cannot trap CPUID gives each vCPU what the host's CPU has, whatever it was told and
+ * beyond what it lists as supported: that is offered here too. */
+static int note_imposed(struct vcpu *v, struct kvm_cpuid2 *cpuid, struct gw_error *err)
+{
+	int r;
+
+	cpuid->nent = CPUID_ENTRIES_MAX;
+	r = io_ioctl(v->fd, KVM_GET_CPUID2, cpuid);
+	if (r < 0)
+		return error_set_sys(err, r, "vcpu%u: KVM_GET_CPUID2", v->index);
+	cpu_model_add(v->machine->arch->supported, cpuid);
+	return 0;
+}
+
 static int set_cpuid(struct vcpu *v, struct gw_error *err)
 {
 	struct machine *m = v->machine;
-	autofree struct kvm_cpuid2 *cpuid =
-	        calloc(1, sizeof(*cpuid) + CPUID_ENTRIES_MAX * sizeof(cpuid->entries[0]));
+	autofree struct kvm_cpuid2 *cpuid = cpuid_alloc();
 	int r;
 
 	if (!cpuid)
 		return error_set(err, -ENOMEM, "vcpu%u: out of memory", v->index);
-	cpuid_for_vcpu(m->arch->supported, v->index, m->config.cpus, m->arch->has_tsc_deadline,
-	               cpuid);
+	cpuid_for_vcpu(m->arch->cpuid, &m->arch->topology, v->index, cpuid);
 	r = io_ioctl(v->fd, KVM_SET_CPUID2, cpuid);
-	return r < 0 ? error_set_sys(err, r, "vcpu%u: KVM_SET_CPUID2", v->index) : 0;
+	if (r < 0)
+		return error_set_sys(err, r, "vcpu%u: KVM_SET_CPUID2", v->index);
+	return v->index ? 0 : note_imposed(v, cpuid, err);
 }
 
 int arch_vcpu_create(struct vcpu *v, struct gw_error *err)
@@ -208,6 +255,63 @@ void arch_vcpu_destroy(struct vcpu *v)
 	free(v->arch);
 }
 
+/* As a message to all local APICs with delivery mode NMI (SDM volume 3, 11.11.1 and 11.11.2): it
+ * needs no vCPU to leave the guest. */
+int arch_inject_nmi(struct machine *m, struct gw_error *err)
+{
+	const struct msi_message all = { .address = LAYOUT_LAPIC | 0xff << 12, .data = 4 << 8 };
+	int r = irq_send_msi(m->irqs, &all);
+
+	return r < 0 ? error_set_sys(err, r, "KVM_SIGNAL_MSI") : 0;
+}
+
+int arch_vcpu_core_registers(struct vcpu *v, void *out, size_t room, struct gw_error *err)
+{
+	struct user_regs_struct regs;
+	struct kvm_sregs s;
+	struct kvm_regs r;
+	int ret = io_ioctl(v->fd, KVM_GET_REGS, &r);
+
+	if (ret < 0)
+		return error_set_sys(err, ret, "vcpu%u: KVM_GET_REGS", v->index);
+	ret = io_ioctl(v->fd, KVM_GET_SREGS, &s);
+	if (ret < 0)
+		return error_set_sys(err, ret, "vcpu%u: KVM_GET_SREGS", v->index);
+	regs = (struct user_regs_struct){
+		.r15 = r.r15,
+		.r14 = r.r14,
+		.r13 = r.r13,
+		.r12 = r.r12,
+		.rbp = r.rbp,
+		.rbx = r.rbx,
+		.r11 = r.r11,
+		.r10 = r.r10,
+		.r9 = r.r9,
+		.r8 = r.r8,
+		.rax = r.rax,
+		.rcx = r.rcx,
+		.rdx = r.rdx,
+		.rsi = r.rsi,
+		.rdi = r.rdi,
+		.orig_rax = UINT64_MAX,
+		.rip = r.rip,
+		.cs = s.cs.selector,
+		.eflags = r.rflags,
+		.rsp = r.rsp,
+		.ss = s.ss.selector,
+		.fs_base = s.fs.base,
+		.gs_base = s.gs.base,
+		.ds = s.ds.selector,
+		.es = s.es.selector,
+		.fs = s.fs.selector,
+		.gs = s.gs.selector,
+	};
+	if (room < sizeof(regs))
+		return error_set(err, -ENOSPC, "vcpu%u: no room for its registers", v->index);
+	memcpy(out, &regs, sizeof(regs));
+	return sizeof(regs);
+}
+
 bool arch_vcpu_exit(struct vcpu *v)
 {
 	/* The in-kernel chips leave no exits of x86's own but these, which need no action. */
@@ -219,6 +323,7 @@ int arch_reset(struct machine *m, struct gw_error *err)
 {
 	int r = chips_reset(m->arch->chips, err);
 
+	vmgenid_write(m->arch->vmgenid);
 	for (unsigned i = 0; i < m->vcpu_count && !r; i++)
 		r = vcpu_state_set(m->vcpus[i], &m->vcpus[i]->arch->power_on, err);
 	return r ? r : x86_boot(m, err);

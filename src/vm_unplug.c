@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Devices that leave: asked for, and, where the caller set a time limit, what
+ * happens when the guest does not let go.
+ */
+#include "vm.h"
+
+#include "base/error.h"
+#include "base/util.h"
+#include "vmm/pci.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct vm_unplug {
+	char id[32];
+	int64_t deadline_ms;
+	bool force;
+	struct vm_unplug *next;
+};
+
+/* Without the guest: what it still does with the device reads as ones and goes nowhere. */
+static void take_away(struct gw_vm *vm, struct device *d)
+{
+	struct machine *m = vm->machine;
+
+	log_warn(&vm->log, "device %s: the guest did not let go in time; it is taken away", d->id);
+	machine_lock(m);
+	pci_unplug_now(m->pci, pci_slot(m->pci, d->slot));
+	machine_unlock(m);
+}
+
+static void tell_kept(struct gw_vm *vm, const char *id)
+{
+	char data[128];
+
+	snprintf(data, sizeof(data), "{\"device\":\"%s\",\"path\":\"/machine/%s\"}", id, id);
+	vm_emit(vm, "DEVICE_UNPLUG_GUEST_ERROR", data);
+}
+
+/* The first that is due, taken off the list. */
+static struct vm_unplug *take_due(struct gw_vm *vm, int64_t now)
+{
+	for (struct vm_unplug **at = &vm->unplugs; *at; at = &(*at)->next) {
+		struct vm_unplug *u = *at;
+
+		if (u->deadline_ms <= now) {
+			*at = u->next;
+			return u;
+		}
+	}
+	return NULL;
+}
+
+static void set_timer(struct gw_vm *vm)
+{
+	int64_t first = INT64_MAX;
+
+	for (const struct vm_unplug *u = vm->unplugs; u; u = u->next)
+		first = MIN(first, u->deadline_ms);
+	loop_timer_set(vm->unplug_timer,
+	               first == INT64_MAX ? -1 : MAX(first - now_ms(), (int64_t)0));
+}
+
+static void on_deadline(void *opaque)
+{
+	struct gw_vm *vm = opaque;
+	struct vm_unplug *u;
+
+	/* Nothing is taken from a guest that is on its way. */
+	vm_end_migration(vm, "a device is taken from the guest");
+	pthread_mutex_lock(&vm->lock);
+	while ((u = take_due(vm, now_ms()))) {
+		struct device *d = vm->machine ? machine_find_device(vm->machine, u->id) : NULL;
+
+		if (d && u->force)
+			take_away(vm, d);
+		else if (d)
+			tell_kept(vm, u->id);
+		free(u);
+	}
+	set_timer(vm);
+	pthread_mutex_unlock(&vm->lock);
+}
+
+static int note(struct gw_vm *vm, const char *id, unsigned timeout_ms, bool force,
+                struct gw_error *err)
+{
+	struct vm_unplug *u = calloc(1, sizeof(*u));
+	int r = 0;
+
+	if (u && !vm->unplug_timer)
+		r = loop_timer_create(vm->loop, on_deadline, vm, &vm->unplug_timer, err);
+	if (!u || r < 0) {
+		free(u);
+		return r ? r : error_set(err, -ENOMEM, "out of memory");
+	}
+	snprintf(u->id, sizeof(u->id), "%s", id);
+	u->deadline_ms = now_ms() + timeout_ms;
+	u->force = force;
+	u->next = vm->unplugs;
+	vm->unplugs = u;
+	set_timer(vm);
+	return 0;
+}
+
+void vm_unplug_done(struct gw_vm *vm, const char *id)
+{
+	for (struct vm_unplug **at = &vm->unplugs; *at;) {
+		struct vm_unplug *u = *at;
+
+		if (strcmp(u->id, id)) {
+			at = &u->next;
+			continue;
+		}
+		*at = u->next;
+		free(u);
+	}
+}
+
+void vm_unplugs_free(struct gw_vm *vm)
+{
+	loop_timer_destroy(vm->unplug_timer);
+	while (vm->unplugs) {
+		struct vm_unplug *u = vm->unplugs;
+
+		vm->unplugs = u->next;
+		free(u);
+	}
+}
+
+/* With `lock` held. */
+static int request(struct gw_vm *vm, const char *id, struct gw_error *err)
+{
+	struct device *d;
+	int r = vm_check_may_change(vm, err);
+
+	if (r < 0)
+		return r;
+	d = machine_find_device(vm->machine, id);
+	if (!d)
+		return error_set_class(err, -ENOENT, GW_ERROR_DEVICE_NOT_FOUND,
+		                       "the machine has no device \"%s\"", id);
+	return d->driver->request_unplug(d, err);
+}
+
+int gw_vm_device_del(struct gw_vm *vm, const char *id, struct gw_error *err)
+{
+	int r;
+
+	pthread_mutex_lock(&vm->lock);
+	r = request(vm, id, err);
+	pthread_mutex_unlock(&vm->lock);
+	return r < 0 ? error_context(err, "device_del") : 0;
+}
+
+int gw_vm_device_unplug(struct gw_vm *vm, const char *id, unsigned timeout_ms, bool force,
+                        struct gw_error *err)
+{
+	int r;
+
+	pthread_mutex_lock(&vm->lock);
+	r = request(vm, id, err);
+	if (!r && machine_find_device(vm->machine, id))
+		r = note(vm, id, timeout_ms, force, err);
+	pthread_mutex_unlock(&vm->lock);
+	return r < 0 ? error_context(err, "device_del") : 0;
+}

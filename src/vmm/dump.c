@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/dump.h"
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "base/io.h"
+#include "base/util.h"
+#include "vmm/arch.h"
+#include "vmm/machine.h"
+#include "vmm/memory.h"
+#include "vmm/vcpu.h"
+
+#include <elf.h>
+#include <string.h>
+#include <sys/procfs.h>
+
+#define NOTE_NAME "CORE"
+#define CHUNK (1 * MIB)
+
+static void put_note(struct bytes *out, const struct elf_prstatus *status)
+{
+	const Elf64_Nhdr header = { .n_namesz = sizeof(NOTE_NAME),
+		                    .n_descsz = sizeof(*status),
+		                    .n_type = NT_PRSTATUS };
+	static const char padding[4];
+
+	bytes_put(out, &header, sizeof(header));
+	bytes_put(out, NOTE_NAME, sizeof(NOTE_NAME));
+	bytes_put(out, padding, ALIGN_UP(out->len, (size_t)4) - out->len);
+	bytes_put(out, status, sizeof(*status));
+	bytes_put(out, padding, ALIGN_UP(out->len, (size_t)4) - out->len);
+}
+
+static int put_notes(struct machine *m, struct bytes *out, struct gw_error *err)
+{
+	for (unsigned i = 0; i < m->vcpu_count; i++) {
+		struct elf_prstatus status = { .pr_pid = (pid_t)i + 1 };
+		int r = arch_vcpu_core_registers(m->vcpus[i], &status.pr_reg, sizeof(status.pr_reg),
+		                                 err);
+
+		if (r < 0)
+			return r;
+		put_note(out, &status);
+	}
+	return out->failed ? error_set(err, -ENOMEM, "out of memory") : 0;
+}
+
+/* Everything before the memory itself, which begins at a page's boundary. */
+static int put_headers(struct machine *m, struct bytes *out, uint64_t *memory_at,
+                       struct gw_error *err)
+{
+	const unsigned regions = (unsigned)memory_region_count(m->memory);
+	const uint64_t notes_at = sizeof(Elf64_Ehdr) + (regions + 1) * sizeof(Elf64_Phdr);
+	struct bytes notes = { 0 };
+	const Elf64_Ehdr header = {
+		.e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB,
+		             EV_CURRENT },
+		.e_type = ET_CORE,
+		.e_machine = HOST_ELF_MACHINE,
+		.e_version = EV_CURRENT,
+		.e_phoff = sizeof(header),
+		.e_ehsize = sizeof(header),
+		.e_phentsize = sizeof(Elf64_Phdr),
+		.e_phnum = (Elf64_Half)(regions + 1),
+	};
+	int r = put_notes(m, &notes, err);
+	const Elf64_Phdr note = { .p_type = PT_NOTE, .p_offset = notes_at, .p_filesz = notes.len };
+	uint64_t at = ALIGN_UP(notes_at + notes.len, PAGE_SIZE);
+
+	*memory_at = at;
+	bytes_put(out, &header, sizeof(header));
+	bytes_put(out, &note, sizeof(note));
+	for (unsigned i = 0; i < regions; i++) {
+		const struct ram_region *region = memory_region(m->memory, i);
+		const Elf64_Phdr load = {
+			.p_type = PT_LOAD,
+			.p_flags = PF_R | PF_W | PF_X,
+			.p_offset = at,
+			.p_paddr = region->gpa,
+			.p_filesz = region->size,
+			.p_memsz = region->size,
+			.p_align = PAGE_SIZE,
+		};
+
+		bytes_put(out, &load, sizeof(load));
+		at += region->size;
+	}
+	bytes_put(out, notes.data, notes.len);
+	if (!r && (out->failed || notes.failed))
+		r = error_set(err, -ENOMEM, "out of memory");
+	bytes_free(&notes);
+	return r;
+}
+
+static bool is_zero(const uint8_t *p, size_t len)
+{
+	return !p[0] && !memcmp(p, p + 1, len - 1);
+}
+
+/* Seeks over zeros, or writes them where that cannot be done (a pipe). */
+static int write_region(const struct ram_region *region, int fd, bool holes, struct gw_error *err)
+{
+	int r = 0;
+
+	for (uint64_t at = 0; at < region->size && !r; at += CHUNK) {
+		const size_t n = MIN(region->size - at, CHUNK);
+
+		if (holes && is_zero(region->hva + at, n))
+			r = lseek(fd, (off_t)n, SEEK_CUR) < 0 ? -errno : 0;
+		else
+			r = io_write_full(fd, region->hva + at, n);
+	}
+	return r < 0 ? error_set_sys(err, r, "writing memory from 0x%llx on",
+	                             (unsigned long long)region->gpa)
+	             : 0;
+}
+
+int dump_write(struct machine *m, int fd, struct gw_error *err)
+{
+	const off_t begin = lseek(fd, 0, SEEK_CUR);
+	static const uint8_t padding[PAGE_SIZE];
+	struct bytes head = { 0 };
+	uint64_t memory_at, total;
+	int r = put_headers(m, &head, &memory_at, err);
+
+	if (!r)
+		bytes_put(&head, padding, memory_at - head.len);
+	if (!r && head.failed)
+		r = error_set(err, -ENOMEM, "out of memory");
+	if (!r && (r = io_write_full(fd, head.data, head.len)) < 0)
+		error_set_sys(err, r, "writing headers");
+	total = memory_at;
+	bytes_free(&head);
+	for (size_t i = 0; i < memory_region_count(m->memory) && !r; i++) {
+		r = write_region(memory_region(m->memory, i), fd, begin >= 0, err);
+		total += memory_region(m->memory, i)->size;
+	}
+	/* Zeros at the very end leave the file too short. */
+	if (!r && begin >= 0 && ftruncate(fd, begin + (off_t)total) < 0)
+		r = error_set_sys(err, -errno, "setting the length");
+	return r;
+}
