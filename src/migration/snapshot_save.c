@@ -67,7 +67,7 @@ static int save_pages(struct sink *sink, struct participant *p, uint64_t gpa, co
 	uint64_t offset = s->manifest.memory_size;
 	int r = note_range(s, p, gpa, count * PAGE_SIZE, err);
 
-	for (size_t i = 0; i < count && !r;) {
+	for (size_t i = 0; i < count && hva && !r;) {
 		size_t n = 0;
 
 		if (page_is_zero(from + i * PAGE_SIZE)) {

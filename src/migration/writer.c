@@ -149,6 +149,8 @@ static int sink_put_pages(struct sink *sink, struct participant *p, uint64_t gpa
 	size_t zeros = 0, copied = 0;
 	int r = 0;
 
+	if (!hva)
+		return put_zero(w, p, gpa, count, err);
 	for (size_t i = 0; i < count && !r; i++) {
 		uint64_t at = gpa + i * PAGE_SIZE;
 		uint8_t *copy = w->pages + copied * PAGE_SIZE;

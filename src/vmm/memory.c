@@ -7,13 +7,12 @@
 #include "base/util.h"
 #include "vmm/arch.h"
 #include "vmm/machine.h"
+#include "vmm/ram_backing.h"
 
 #include <linux/kvm.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-
-#define HUGE_PAGE (2 * MIB)
 
 static int set_memslot(struct memory *mem, uint32_t slot, uint32_t flags, uint64_t gpa,
                        uint64_t size, void *hva)
@@ -34,52 +33,24 @@ int memory_set_region_flags(struct memory *mem, const struct ram_region *r, uint
 	return set_memslot(mem, r->slot, flags, r->gpa, r->size, r->hva);
 }
 
-/* At a multiple of the huge page size, as huge pages need. NULL and errno. */
-static uint8_t *map_aligned(int fd, uint64_t size)
-{
-	uint8_t *room = mmap(NULL, size + HUGE_PAGE, PROT_NONE,
-	                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	uint8_t *hva;
-	size_t before;
-
-	if (room == MAP_FAILED)
-		return NULL;
-	hva = (uint8_t *)ALIGN_UP((uintptr_t)room, HUGE_PAGE);
-	before = (size_t)(hva - room);
-	if (mmap(hva, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fd,
-	         0) == MAP_FAILED) {
-		munmap(room, size + HUGE_PAGE);
-		return NULL;
-	}
-	if (before)
-		munmap(room, before);
-	munmap(hva + size, HUGE_PAGE - before);
-	return hva;
-}
-
 static int region_create(struct memory *mem, const struct arch_range *range, unsigned index,
                          struct gw_error *err)
 {
 	struct ram_region *r = &mem->regions[index];
-	char name[32];
+	struct ram_backing backing;
+	uint64_t before = 0;
 	int ret;
 
-	snprintf(name, sizeof(name), "godwit-ram%u", index);
+	for (unsigned i = 0; i < index; i++)
+		before += mem->regions[i].size;
 	*r = (struct ram_region){ .gpa = range->gpa, .size = range->size, .slot = index, .fd = -1 };
-	r->fd = memfd_create(name, MFD_CLOEXEC);
-	if (r->fd < 0)
-		return error_set_sys(err, -errno, "guest RAM: memfd_create");
-	if (ftruncate(r->fd, (off_t)r->size) < 0)
-		return error_set_sys(err, -errno, "guest RAM: %llu bytes",
-		                     (unsigned long long)r->size);
-	r->hva = map_aligned(r->fd, r->size);
-	if (!r->hva)
-		return error_set_sys(err, -errno, "guest RAM: mmap of %llu bytes",
-		                     (unsigned long long)r->size);
-	/* Huge pages where the host gives them for shared memory; and guest memory is the guest's,
-	 * not a crash dump's. */
-	madvise(r->hva, r->size, MADV_HUGEPAGE);
-	madvise(r->hva, r->size, MADV_DONTDUMP);
+	ret = ram_backing_create(mem->machine, before, r->size, &backing, err);
+	if (ret < 0)
+		return ret;
+	r->fd = backing.fd;
+	r->offset = backing.offset;
+	r->hva = backing.hva;
+	mem->copy_in = backing.copy_in;
 	ret = memory_set_region_flags(mem, r, 0);
 	if (ret < 0)
 		return error_set_sys(err, ret, "guest RAM at 0x%llx: KVM_SET_USER_MEMORY_REGION",
@@ -122,6 +93,7 @@ void memory_destroy(struct memory *mem)
 	memory_dirty_stop(mem);
 	memory_dirty_fini(mem);
 	ram_participant_fini(mem);
+	memory_discard_fini(mem);
 	for (size_t i = 0; i < mem->region_count; i++) {
 		struct ram_region *r = &mem->regions[i];
 
@@ -229,37 +201,48 @@ void memory_unmap_device(struct memory *mem, uint32_t slot)
 
 void memory_add_listener(struct memory *mem, struct memory_listener *l)
 {
+	pthread_mutex_lock(&mem->lock);
 	l->next = mem->listeners;
 	mem->listeners = l;
+	pthread_mutex_unlock(&mem->lock);
 }
 
 void memory_remove_listener(struct memory *mem, struct memory_listener *l)
 {
+	pthread_mutex_lock(&mem->lock);
 	for (struct memory_listener **pp = &mem->listeners; *pp; pp = &(*pp)->next) {
 		if (*pp == l) {
 			*pp = l->next;
-			return;
+			break;
 		}
 	}
+	pthread_mutex_unlock(&mem->lock);
 }
 
 int memory_map_file(struct memory *mem, uint64_t gpa, uint64_t size, int fd, uint64_t offset,
                     struct gw_error *err)
 {
 	uint8_t *hva = memory_hva(mem, gpa, size);
+	int r;
 
 	if (!hva || !size || (gpa | size | offset) % PAGE_SIZE)
 		return error_set(err, -EINVAL,
 		                 "range 0x%llx+0x%llx is not whole pages of guest RAM",
 		                 (unsigned long long)gpa, (unsigned long long)size);
+	if (mem->copy_in)
+		return ram_backing_copy_in(hva, size, fd, offset, err);
+	if (memory_note_file(mem, gpa, size) < 0)
+		return error_set(err, -ENOMEM, "mapping a file at 0x%llx: out of memory",
+		                 (unsigned long long)gpa);
 	if (mmap(hva, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd,
 	         (off_t)offset) == MAP_FAILED)
 		return error_set_sys(err, -errno, "mapping file offset 0x%llx at 0x%llx",
 		                     (unsigned long long)offset, (unsigned long long)gpa);
-	madvise(hva, size, MADV_DONTDUMP);
+	r = ram_backing_advise(mem->machine, hva, size, err);
+	if (r < 0)
+		return r;
 	for (struct memory_listener *l = mem->listeners; l; l = l->next) {
-		int r = l->remapped(l, gpa, size, hva, err);
-
+		r = l->remapped(l, gpa, size, hva, err);
 		if (r < 0)
 			return r;
 	}

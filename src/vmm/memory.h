@@ -23,6 +23,7 @@ struct ram_region {
 	uint64_t size;
 	uint8_t *hva;
 	int fd;          /* memfd; not all of it is mapped after memory_map_file */
+	uint64_t offset; /* where in fd it begins */
 	uint32_t slot;   /* KVM memslot */
 	uint64_t *dirty; /* one bit a page; once tracking was on */
 };
@@ -88,9 +89,17 @@ uint64_t memory_dirty_pages(const struct memory *mem);
 int memory_dirty_take(struct memory *mem, size_t i, uint64_t word,
                       uint64_t bits[MEMORY_CHUNK_WORDS], struct gw_error *err);
 
-/* Replaces RAM in [gpa, gpa+size) by a private mapping of fd at offset. */
+/* Replaces RAM in [gpa, gpa+size) by a private mapping of fd at offset; or copies the data, where
+ * RAM is to be of certain pages or is shared. */
 int memory_map_file(struct memory *mem, uint64_t gpa, uint64_t size, int fd, uint64_t offset,
                     struct gw_error *err);
+
+/* Gives whole pages of RAM back to the host: they read as zeros afterwards, and are marked dirty.
+ * Any thread. -EBUSY: a listener holds translations, nothing is done; -EINVAL: not whole pages of
+ * one region; else the host's error, and the contents are undefined (src/vmm/memory_discard.c). */
+int memory_discard(struct memory *mem, uint64_t gpa, uint64_t len);
+/* False while listeners forbid it. */
+bool memory_can_discard(struct memory *mem);
 
 /* RAM as a participant, "ram" (src/vmm/ram.c). */
 struct participant *memory_participant(struct memory *mem);

@@ -15,9 +15,11 @@ struct memory {
 	uint64_t size;
 	struct ram_region regions[ARCH_RAM_RANGES];
 	size_t region_count;
+	bool copy_in; /* memory_map_file() copies (struct ram_backing) */
 	struct memory_listener *listeners;
 
-	pthread_mutex_t lock;  /* guards device_slot_used */
+	/* guards device_slot_used, the list of listeners, and what is discarded meanwhile */
+	pthread_mutex_t lock;
 	uint32_t device_slots; /* number of the first memslot for device memory */
 	bool device_slot_used[MEMORY_DEVICE_SLOTS];
 
@@ -26,6 +28,9 @@ struct memory {
 	bool manual_protect; /* KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 is on */
 	struct dirty_source *sources;
 	uint64_t *log[ARCH_RAM_RANGES]; /* room for KVM_GET_DIRTY_LOG */
+
+	/* One bit a page: a file is mapped there instead of the memfd; NULL: nowhere */
+	uint64_t *from_file[ARCH_RAM_RANGES];
 
 	/* RAM as a participant (ram.c) */
 	struct participant participant;
@@ -39,6 +44,12 @@ struct memory {
 int memory_set_region_flags(struct memory *mem, const struct ram_region *r, uint32_t flags);
 void memory_dirty_probe(struct memory *mem);
 void memory_dirty_fini(struct memory *mem);
+/* memory_discard.c */
+/* Of the `count` pages of region `i` from `page` on, how many at the beginning are alike: never
+ * touched or discarded (*hole), so zero without looking, or not. Looking would make them. */
+uint64_t memory_alike(struct memory *mem, size_t i, uint64_t page, uint64_t count, bool *hole);
+int memory_note_file(struct memory *mem, uint64_t gpa, uint64_t size);
+void memory_discard_fini(struct memory *mem);
 void ram_participant_init(struct memory *mem);
 void ram_participant_fini(struct memory *mem);
 

@@ -53,7 +53,8 @@ struct sink;
 struct sink_ops {
 	int (*record)(struct sink *sink, struct participant *p, uint16_t type, const void *head,
 	              size_t head_len, const void *body, size_t body_len, struct gw_error *err);
-	/* `count` pages of guest memory at gpa, to be found at hva. Zero pages are noticed. */
+	/* `count` pages of guest memory at gpa, to be found at hva. Zero pages are noticed; hva
+	 * NULL: all of them are. */
 	int (*pages)(struct sink *sink, struct participant *p, uint64_t gpa, const void *hva,
 	             size_t count, struct gw_error *err);
 	/* True when iterate() should return, so that others get their turn. */

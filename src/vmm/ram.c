@@ -35,15 +35,40 @@ static int ram_pending(struct participant *p, enum pending_effort effort,
 	return 0;
 }
 
+/* Shorter runs are not worth a look for holes. */
+#define RUN_WITH_HOLES 16
+
+/* Sends pages that follow each other, without touching those that do not exist yet: their dirty
+ * bits have been taken before, so one that is written after the look comes again. */
+static int send_run(struct memory *mem, size_t region, uint64_t page, uint64_t count,
+                    struct sink *sink, struct gw_error *err)
+{
+	const struct ram_region *r = &mem->regions[region];
+	int ret = 0;
+
+	while (count && !ret) {
+		const uint64_t offset = page * PAGE_SIZE;
+		bool hole = false;
+		const uint64_t n = count < RUN_WITH_HOLES
+		                           ? count
+		                           : memory_alike(mem, region, page, count, &hole);
+
+		ret = sink->ops->pages(sink, &mem->participant, r->gpa + offset,
+		                       hole ? NULL : r->hva + offset, n, err);
+		page += n;
+		count -= n;
+	}
+	return ret;
+}
+
 /* Sends the runs of set bits; `first` is the page number of bits[0]'s lowest bit. */
-static int send_runs(struct memory *mem, const struct ram_region *r, uint64_t first,
-                     const uint64_t *bits, unsigned words, struct sink *sink, struct gw_error *err)
+static int send_runs(struct memory *mem, size_t region, uint64_t first, const uint64_t *bits,
+                     unsigned words, struct sink *sink, struct gw_error *err)
 {
 	unsigned end = words * 64;
 
 	for (unsigned b = 0; b < end;) {
 		unsigned from;
-		uint64_t offset;
 		int ret;
 
 		if (!(b % 64) && !bits[b / 64]) {
@@ -56,9 +81,7 @@ static int send_runs(struct memory *mem, const struct ram_region *r, uint64_t fi
 		}
 		for (from = b; b < end && (bits[b / 64] >> (b % 64) & 1); b++)
 			;
-		offset = (first + from) * PAGE_SIZE;
-		ret = sink->ops->pages(sink, &mem->participant, r->gpa + offset, r->hva + offset,
-		                       b - from, err);
+		ret = send_run(mem, region, first + from, b - from, sink, err);
 		if (ret < 0)
 			return ret;
 	}
@@ -83,7 +106,8 @@ static int send_dirty(struct memory *mem, struct sink *sink, bool may_pause, str
 			if (n < 0)
 				return n;
 			mem->cursor.word += (unsigned)n;
-			ret = send_runs(mem, r, word * 64, bits, (unsigned)n, sink, err);
+			ret = send_runs(mem, mem->cursor.region, word * 64, bits, (unsigned)n, sink,
+			                err);
 			if (ret < 0)
 				return ret;
 		}
@@ -105,9 +129,7 @@ static int ram_save(struct participant *p, struct sink *sink, struct gw_error *e
 
 	if (!mem->tracking) {
 		for (size_t i = 0; i < mem->region_count; i++) {
-			const struct ram_region *r = &mem->regions[i];
-			int ret =
-			        sink->ops->pages(sink, p, r->gpa, r->hva, r->size / PAGE_SIZE, err);
+			int ret = send_run(mem, i, 0, mem->regions[i].size / PAGE_SIZE, sink, err);
 
 			if (ret < 0)
 				return ret;
@@ -137,7 +159,7 @@ static int ram_rollback(struct participant *p, struct gw_error *err)
 	return 0;
 }
 
-/* ---- destination --------------------------------------------------------- */
+/* ---- destination -------------------------------------------------------------------- */
 
 static int ram_begin_load(struct participant *p, struct gw_error *err)
 {

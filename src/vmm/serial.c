@@ -24,7 +24,7 @@ static void on_transmit(void *opaque, uint8_t byte)
 {
 	struct serial *s = opaque;
 
-	serial_ends_put(s->ends, byte);
+	serial_ends_write(s->ends, &byte, 1);
 }
 
 static void on_interrupt(void *opaque, bool level)
@@ -44,6 +44,8 @@ static void feed(void *opaque)
 	for (size_t i = 0; i < n; i++)
 		uart_receive(&s->uart, bytes[i]);
 }
+
+static const struct serial_ends_ops ends_ops = { .input = feed };
 
 static const struct uart_ops uart_ops = {
 	.transmit = on_transmit,
@@ -200,6 +202,14 @@ static const struct participant_ops participant_ops = {
 static int attach(struct serial *s, const struct config_serial *config, struct gw_error *err)
 {
 	struct machine *m = s->machine;
+	const struct serial_ends_config ends = {
+		.name = s->participant.name,
+		.keys = "serial.",
+		.socket = config->socket,
+		.log = config->log,
+		.fd = -1,
+		.stdio = config->stdio,
+	};
 	int r = bus_add(&m->pio, &s->range, err);
 
 	if (r < 0)
@@ -208,7 +218,8 @@ static int attach(struct serial *s, const struct config_serial *config, struct g
 	if (r < 0)
 		goto fail_bus;
 	/* Last, since its handlers begin at once. */
-	r = serial_ends_create(m, config, feed, s, &s->ends, err);
+	r = serial_ends_create(m->loop, m->log, &m->device_lock, &ends, &ends_ops, s, &s->ends,
+	                       err);
 	if (r < 0)
 		goto fail_participant;
 	return 0;

@@ -17,7 +17,7 @@
  * has at least that much room then, a pipe a page. */
 #define STDOUT_CHUNK 256u
 
-enum { END_CLIENT, END_LOG, END_STDOUT, ENDS };
+enum { END_CLIENT, END_LOG, END_STDOUT, END_FD, ENDS };
 
 struct end {
 	int fd; /* -1: nobody there */
@@ -25,12 +25,16 @@ struct end {
 	size_t len;
 	bool lost;  /* something; said once until it takes output again */
 	bool ended; /* sends no more input */
+	bool is_socket;
 	uint8_t *buf;
 };
 
 struct serial_ends {
-	struct machine *machine;
-	void (*on_input)(void *opaque);
+	struct loop *loop;
+	const struct log *log;
+	pthread_mutex_t *lock; /* the owner's: guards all */
+	const char *name;
+	const struct serial_ends_ops *ops;
 	void *opaque;
 	char path[CONFIG_PATH_MAX]; /* of the socket */
 	int wake;
@@ -43,13 +47,16 @@ struct serial_ends {
 	uint8_t input[SERIAL_INPUT_MAX];
 	size_t input_at, input_len;
 	bool held, closing;
-	bool woken; /* the loop has been told already */
+	bool lossless, blocked; /* something was not taken */
+	bool open;              /* as the owner has been told */
+	bool woken;             /* the loop has been told already */
 };
 
 static const char *const end_names[ENDS] = {
 	[END_CLIENT] = "socket client",
 	[END_LOG] = "log file",
 	[END_STDOUT] = "stdout",
+	[END_FD] = "descriptor",
 };
 
 static void wake(struct serial_ends *e)
@@ -60,15 +67,17 @@ static void wake(struct serial_ends *e)
 	io_eventfd_signal(e->wake);
 }
 
-/* ---- output ---- */
+/* ---- output ------------------------------------------------------------------------- */
 
-static ssize_t write_some(unsigned which, int fd, const uint8_t *buf, size_t len)
+static ssize_t write_some(const struct serial_ends *e, unsigned which, const uint8_t *buf,
+                          size_t len)
 {
+	const int fd = e->ends[which].fd;
 	struct pollfd p = { .fd = fd, .events = POLLOUT };
 
-	if (which == END_CLIENT)
+	if (e->ends[which].is_socket)
 		return send(fd, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL);
-	if (which == END_STDOUT) {
+	if (which != END_LOG) {
 		if (poll(&p, 1, 0) <= 0) {
 			errno = EAGAIN;
 			return -1;
@@ -84,7 +93,7 @@ static void flush(struct serial_ends *e, unsigned which)
 	size_t done = 0;
 
 	while (done < end->len) {
-		ssize_t n = write_some(which, end->fd, end->buf + done, end->len - done);
+		ssize_t n = write_some(e, which, end->buf + done, end->len - done);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -93,7 +102,7 @@ static void flush(struct serial_ends *e, unsigned which)
 		if (n < 0) {
 			/* A client that has gone, which is noticed elsewhere; a full disk. */
 			if (which != END_CLIENT && !end->lost)
-				log_warn(e->machine->log, "serial0: %s: %s, output is lost",
+				log_warn(e->log, "%s: %s: %s, output is lost", e->name,
 				         end_names[which], strerror(errno));
 			end->lost = true;
 			end->len = 0;
@@ -108,28 +117,62 @@ static void flush(struct serial_ends *e, unsigned which)
 	end->len -= done;
 }
 
-void serial_ends_put(struct serial_ends *e, uint8_t byte)
+static void put(struct serial_ends *e, unsigned which, const uint8_t *buf, size_t len)
 {
-	for (unsigned i = 0; i < ENDS; i++) {
-		struct end *end = &e->ends[i];
+	struct end *end = &e->ends[which];
 
-		if (end->fd < 0)
-			continue;
+	while (len && end->fd >= 0) {
+		const size_t n = MIN(len, OUTPUT_MAX - end->len);
+
+		memcpy(end->buf + end->len, buf, n);
+		end->len += n;
+		buf += n;
+		len -= n;
+		if (!len)
+			return;
 		/* A file takes what it is given. */
-		if (end->len == OUTPUT_MAX && i == END_LOG)
-			flush(e, i);
-		if (end->len < OUTPUT_MAX) {
-			end->buf[end->len++] = byte;
-		} else if (!end->lost) {
-			end->lost = true;
-			log_warn(e->machine->log, "serial0: %s does not keep up, output is lost",
-			         end_names[i]);
-		}
+		if (which == END_LOG)
+			flush(e, which);
+		if (end->len < OUTPUT_MAX)
+			continue;
+		if (!end->lost)
+			log_warn(e->log, "%s: %s does not keep up, output is lost", e->name,
+			         end_names[which]);
+		end->lost = true;
+		return;
 	}
-	wake(e);
 }
 
-/* ---- input ---- */
+/* What every end has room for. */
+static size_t room(const struct serial_ends *e)
+{
+	size_t least = SIZE_MAX;
+
+	for (unsigned i = 0; i < ENDS; i++)
+		if (e->lossless && i != END_LOG && e->ends[i].fd >= 0)
+			least = MIN(least, OUTPUT_MAX - e->ends[i].len);
+	return least;
+}
+
+size_t serial_ends_write(struct serial_ends *e, const uint8_t *buf, size_t len)
+{
+	const size_t n = MIN(len, room(e));
+
+	for (unsigned i = 0; i < ENDS; i++)
+		put(e, i, buf, n);
+	if (n < len)
+		e->blocked = true;
+	wake(e);
+	return n;
+}
+
+bool serial_ends_open(const struct serial_ends *e)
+{
+	return e->ends[END_CLIENT].fd >= 0 || e->ends[END_FD].fd >= 0 ||
+	       e->ends[END_STDOUT].fd >= 0;
+}
+
+/* ---- input -------------------------------------------------------------------------- */
 
 static bool wants_input(const struct serial_ends *e)
 {
@@ -190,7 +233,7 @@ void serial_ends_hold(struct serial_ends *e, bool hold)
 	wake(e);
 }
 
-/* ---- the loop's side ---- */
+/* ---- the loop's side ---------------------------------------------------------------- */
 
 static void on_event(void *opaque, int fd, uint32_t events);
 
@@ -205,16 +248,14 @@ static void watch(struct serial_ends *e, int fd, uint32_t events, struct loop_wa
 		*w = NULL;
 	} else if (*w) {
 		loop_watch_events(*w, events);
-	} else if (loop_watch(e->machine->loop, fd, events, on_event, e, w, &err) < 0) {
-		log_debug(e->machine->log, "serial0: fd %d: %s", fd, err.text);
+	} else if (loop_watch(e->loop, fd, events, on_event, e, w, &err) < 0) {
+		log_debug(e->log, "%s: fd %d: %s", e->name, fd, err.text);
 		*w = NULL;
 	}
 }
 
-static void drop_client(struct serial_ends *e)
+static void drop(struct serial_ends *e, struct end *end)
 {
-	struct end *end = &e->ends[END_CLIENT];
-
 	watch(e, -1, 0, &end->watch);
 	close(end->fd);
 	end->fd = -1;
@@ -238,11 +279,12 @@ static void accept_client(struct serial_ends *e)
 	if (fd < 0)
 		return;
 	if (end->fd >= 0 && hung_up(end->fd))
-		drop_client(e);
+		drop(e, end);
 	if (end->fd >= 0)
 		close(fd);
 	else
 		end->fd = fd;
+	end->is_socket = true;
 }
 
 static void update_watches(struct serial_ends *e)
@@ -254,32 +296,51 @@ static void update_watches(struct serial_ends *e)
 		uint32_t out = end->len ? EPOLLOUT : 0;
 
 		if (i != END_LOG)
-			watch(e, end->fd, out | (i == END_CLIENT && !end->ended ? in : 0),
+			watch(e, end->fd, out | (i != END_STDOUT && !end->ended ? in : 0),
 			      &end->watch);
 	}
 	watch(e, e->stdin_fd, in, &e->stdin_watch);
 }
 
+static void service_input(struct serial_ends *e, struct end *end)
+{
+	if (end->fd >= 0 && !end->ended && !read_input(e, end->fd))
+		end->ended = true;
+	/* One that only closed its sending side still wants to read. */
+	if (end->fd >= 0 && end->ended && hung_up(end->fd))
+		drop(e, end);
+}
+
+static void tell_owner(struct serial_ends *e)
+{
+	const bool open = serial_ends_open(e);
+
+	if (open != e->open && e->ops->opened)
+		e->ops->opened(e->opaque, open);
+	e->open = open;
+	if (e->blocked && room(e)) {
+		e->blocked = false;
+		if (e->ops->room)
+			e->ops->room(e->opaque);
+	}
+	if (e->input_at < e->input_len)
+		e->ops->input(e->opaque);
+}
+
 static void service(struct serial_ends *e)
 {
-	struct end *client = &e->ends[END_CLIENT];
-
 	e->woken = false;
 	for (unsigned i = 0; i < ENDS; i++) {
 		if (e->ends[i].fd >= 0)
 			flush(e, i);
 	}
-	if (client->fd >= 0 && !client->ended && !read_input(e, client->fd))
-		client->ended = true;
-	/* One that only closed its sending side still wants to read. */
-	if (client->fd >= 0 && client->ended && hung_up(client->fd))
-		drop_client(e);
+	service_input(e, &e->ends[END_CLIENT]);
+	service_input(e, &e->ends[END_FD]);
 	if (e->stdin_fd >= 0 && !read_input(e, e->stdin_fd))
 		e->stdin_fd = -1;
 	if (e->listener >= 0)
 		accept_client(e);
-	if (e->input_at < e->input_len)
-		e->on_input(e->opaque);
+	tell_owner(e);
 	update_watches(e);
 }
 
@@ -290,13 +351,13 @@ static void on_event(void *opaque, int fd, uint32_t events)
 	(void)events;
 	if (fd == e->wake)
 		io_eventfd_drain(fd);
-	machine_lock(e->machine);
+	pthread_mutex_lock(e->lock);
 	if (!e->closing)
 		service(e);
-	machine_unlock(e->machine);
+	pthread_mutex_unlock(e->lock);
 }
 
-/* ---- making and unmaking ---- */
+/* ---- making and unmaking ------------------------------------------------------------ */
 
 /* A socket file that nobody listens on any more is in the way. */
 static bool is_stale(const struct sockaddr_un *addr)
@@ -309,42 +370,49 @@ static bool is_stale(const struct sockaddr_un *addr)
 	       errno == ECONNREFUSED;
 }
 
-static int listen_at(struct serial_ends *e, const char *path, struct gw_error *err)
+static int listen_at(struct serial_ends *e, const char *keys, const char *path,
+                     struct gw_error *err)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	autoclose int fd = -1;
 
 	if (strlen(path) >= sizeof(addr.sun_path))
-		return error_set(err, -ENAMETOOLONG, "serial.socket %s: longer than %zu", path,
+		return error_set(err, -ENAMETOOLONG, "%ssocket %s: longer than %zu", keys, path,
 		                 sizeof(addr.sun_path) - 1);
 	memcpy(addr.sun_path, path, strlen(path) + 1);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
-		return error_set_sys(err, -errno, "serial.socket %s: socket", path);
+		return error_set_sys(err, -errno, "%ssocket %s: socket", keys, path);
 	if (is_stale(&addr))
 		unlink(path);
 	/* Whoever reaches the console may be root in the guest: the owner only. */
 	if (fchmod(fd, 0600) < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
-		return error_set_sys(err, -errno, "serial.socket %s: bind", path);
+		return error_set_sys(err, -errno, "%ssocket %s: bind", keys, path);
 	memcpy(e->path, path, strlen(path) + 1);
 	if (listen(fd, 4) < 0)
-		return error_set_sys(err, -errno, "serial.socket %s: listen", path);
+		return error_set_sys(err, -errno, "%ssocket %s: listen", keys, path);
 	e->listener = take_fd(&fd);
-	return loop_watch(e->machine->loop, e->listener, EPOLLIN, on_event, e, &e->listener_watch,
-	                  err);
+	return loop_watch(e->loop, e->listener, EPOLLIN, on_event, e, &e->listener_watch, err);
 }
 
-static int open_log(struct serial_ends *e, const char *path, struct gw_error *err)
+static int open_log(struct serial_ends *e, const char *keys, const char *path, struct gw_error *err)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 
 	if (fd < 0)
-		return error_set_sys(err, -errno, "serial.log %s: open", path);
+		return error_set_sys(err, -errno, "%slog %s: open", keys, path);
 	e->ends[END_LOG].fd = fd;
 	return 0;
 }
 
-static int open_ends(struct serial_ends *e, const struct config_serial *config,
+static bool is_socket(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode);
+}
+
+static int open_ends(struct serial_ends *e, const struct serial_ends_config *config,
                      struct gw_error *err)
 {
 	int r = 0;
@@ -352,46 +420,57 @@ static int open_ends(struct serial_ends *e, const struct config_serial *config,
 	for (unsigned i = 0; i < ENDS; i++) {
 		e->ends[i].buf = malloc(OUTPUT_MAX);
 		if (!e->ends[i].buf)
-			return error_set(err, -ENOMEM, "no memory for the serial port");
+			return error_set(err, -ENOMEM, "no memory for %s", e->name);
 	}
 	e->wake = io_eventfd();
 	if (e->wake < 0)
 		return error_set_sys(err, e->wake, "eventfd");
-	r = loop_watch(e->machine->loop, e->wake, EPOLLIN, on_event, e, &e->wake_watch, err);
+	r = loop_watch(e->loop, e->wake, EPOLLIN, on_event, e, &e->wake_watch, err);
 	if (!r && config->log[0])
-		r = open_log(e, config->log, err);
+		r = open_log(e, config->keys, config->log, err);
 	if (!r && config->socket[0])
-		r = listen_at(e, config->socket, err);
+		r = listen_at(e, config->keys, config->socket, err);
 	if (!r && config->stdio) {
 		e->ends[END_STDOUT].fd = STDOUT_FILENO;
+		e->ends[END_STDOUT].is_socket = is_socket(STDOUT_FILENO);
 		e->stdin_fd = STDIN_FILENO;
 	}
 	return r;
 }
 
-int serial_ends_create(struct machine *m, const struct config_serial *config,
-                       void (*input)(void *opaque), void *opaque, struct serial_ends **out,
-                       struct gw_error *err)
+int serial_ends_create(struct loop *loop, const struct log *log, pthread_mutex_t *lock,
+                       const struct serial_ends_config *config, const struct serial_ends_ops *ops,
+                       void *opaque, struct serial_ends **out, struct gw_error *err)
 {
 	struct serial_ends *e = calloc(1, sizeof(*e));
 	int r;
 
-	if (!e)
-		return error_set(err, -ENOMEM, "no memory for the serial port");
-	e->machine = m;
-	e->on_input = input;
+	if (!e) {
+		if (config->fd >= 0)
+			close(config->fd);
+		return error_set(err, -ENOMEM, "no memory for %s", config->name);
+	}
+	e->loop = loop;
+	e->log = log;
+	e->lock = lock;
+	e->name = config->name;
+	e->lossless = config->lossless;
+	e->ops = ops;
 	e->opaque = opaque;
 	e->wake = e->listener = e->stdin_fd = -1;
 	for (unsigned i = 0; i < ENDS; i++)
 		e->ends[i].fd = -1;
+	e->ends[END_FD].fd = config->fd;
+	e->ends[END_FD].is_socket = config->fd >= 0 && is_socket(config->fd);
 	/* Handlers that are called already wait until all is there. */
-	machine_lock(m);
+	pthread_mutex_lock(lock);
 	r = open_ends(e, config, err);
 	if (!r) {
 		*out = e;
+		e->open = serial_ends_open(e);
 		wake(e);
 	}
-	machine_unlock(m);
+	pthread_mutex_unlock(lock);
 	if (r < 0)
 		serial_ends_destroy(e);
 	return r;
@@ -408,13 +487,13 @@ void serial_ends_destroy(struct serial_ends *e)
 	if (!e)
 		return;
 	/* From here on a handler that begins touches no watch. */
-	machine_lock(e->machine);
+	pthread_mutex_lock(e->lock);
 	e->closing = true;
 	for (unsigned i = 0; i < ENDS; i++) {
 		if (e->ends[i].fd >= 0)
 			flush(e, i);
 	}
-	machine_unlock(e->machine);
+	pthread_mutex_unlock(e->lock);
 	loop_unwatch(e->wake_watch);
 	loop_unwatch(e->listener_watch);
 	loop_unwatch(e->stdin_watch);
@@ -426,6 +505,7 @@ void serial_ends_destroy(struct serial_ends *e)
 	close_fd(e->listener);
 	close_fd(e->ends[END_CLIENT].fd);
 	close_fd(e->ends[END_LOG].fd);
+	close_fd(e->ends[END_FD].fd);
 	for (unsigned i = 0; i < ENDS; i++)
 		free(e->ends[i].buf);
 	free(e);

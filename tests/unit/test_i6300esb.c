@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "virtio_driver.h"
+
+#include "vmm/device_action.h"
+#include "vmm/devices.h"
+#include "vmm/pci_device.h"
+
+enum { TIMER1 = 0, TIMER2 = 4, INTERRUPT = 8, RELOAD = 12 };
+
+struct dog {
+	struct vmachine *vm;
+	struct pci_device *d;
+};
+
+static void begin(struct dog *w, uint32_t action)
+{
+	struct device *d;
+
+	w->vm = vmachine_new(2 * MIB);
+	d = vmachine_add(w->vm, &i6300esb_driver, &action, sizeof(action));
+	cr_assert_not_null(d, "%s", w->vm->error);
+	w->d = container_of(d, struct pci_device, device);
+	pci_config_write(&w->d->function, 4, 2, 2);
+	vmachine_run(w->vm);
+}
+
+static void out(struct dog *w, unsigned reg, unsigned size, uint64_t value)
+{
+	machine_lock(w->vm->m);
+	bus_write(&w->vm->m->mmio, w->d->function.bars[0].address + reg, size, value);
+	machine_unlock(w->vm->m);
+}
+
+static uint64_t in(struct dog *w, unsigned reg, unsigned size)
+{
+	uint64_t value;
+
+	machine_lock(w->vm->m);
+	value = bus_read(&w->vm->m->mmio, w->d->function.bars[0].address + reg, size);
+	machine_unlock(w->vm->m);
+	return value;
+}
+
+static void config(struct dog *w, unsigned reg, unsigned size, uint32_t value)
+{
+	machine_lock(w->vm->m);
+	pci_config_write(&w->d->function, reg, size, value);
+	machine_unlock(w->vm->m);
+}
+
+static void unlock(struct dog *w)
+{
+	out(w, RELOAD, 2, 0x80);
+	out(w, RELOAD, 2, 0x86);
+}
+
+static void reload(struct dog *w)
+{
+	unlock(w);
+	out(w, RELOAD, 2, 0x100);
+}
+
+/* As Linux's driver sets it up: config register, both timers, then enable. */
+static void start(struct dog *w, uint32_t first, uint32_t second, uint32_t lock)
+{
+	config(w, 0x60, 2, 3);
+	unlock(w);
+	out(w, TIMER1, 4, first);
+	unlock(w);
+	out(w, TIMER2, 4, second);
+	reload(w);
+	config(w, 0x68, 1, 2 | lock);
+}
+
+static void turn(struct dog *w, int ms)
+{
+	for (const int64_t end = now_ms() + ms; now_ms() < end;)
+		loop_once(w->vm->m->loop, 2);
+}
+
+static bool has_event(void *opaque)
+{
+	return vmachine_event(opaque, "WATCHDOG");
+}
+
+Test(i6300esb, two_stages_then_the_action)
+{
+	struct dog w;
+	int64_t before;
+
+	begin(&w, ACTION_RESET);
+	cr_assert_eq(pci_get(w.d->function.config, 0, 4), 0x25ab8086);
+	before = now_ms();
+	start(&w, 100, 400, 0);
+	cr_assert_eq(pci_config_read(&w.d->function, 0x68, 1), 2);
+	turn(&w, 200);
+	cr_assert_eq(in(&w, INTERRUPT, 4), 1, "the first stage has ended");
+	cr_assert_eq(w.vm->event_count, 0);
+	cr_assert_eq(in(&w, RELOAD, 2), 0);
+	cr_assert(vmachine_wait(w.vm, has_event, w.vm, 2000));
+	cr_assert_geq(now_ms() - before, 485, "1 kHz");
+	cr_assert_str_eq(vmachine_event(w.vm, "WATCHDOG"), "{\"action\":\"reset\"}");
+	cr_assert_eq(w.vm->resets, 1);
+	cr_assert_eq(in(&w, RELOAD, 2), 0x200);
+	turn(&w, 600);
+	cr_assert_eq(w.vm->resets, 1, "and once");
+	/* The reset that follows leaves that one bit. */
+	machine_lock(w.vm->m);
+	pci_reset(w.vm->m->pci);
+	machine_unlock(w.vm->m);
+	pci_config_write(&w.d->function, 4, 2, 2);
+	cr_assert_eq(in(&w, RELOAD, 2), 0x200);
+	cr_assert_eq(in(&w, INTERRUPT, 4), 0);
+	cr_assert_eq(pci_config_read(&w.d->function, 0x68, 1), 0);
+	unlock(&w);
+	out(&w, RELOAD, 2, 0x300);
+	cr_assert_eq(in(&w, RELOAD, 2), 0);
+	vmachine_free(w.vm);
+}
+
+Test(i6300esb, reloading_keeps_it_quiet)
+{
+	struct dog w;
+
+	begin(&w, ACTION_RESET);
+	start(&w, 300, 300, 0);
+	for (unsigned i = 0; i < 12; i++) {
+		turn(&w, 30);
+		reload(&w);
+	}
+	cr_assert_eq(w.vm->event_count, 0);
+	cr_assert_eq(in(&w, INTERRUPT, 4), 0);
+	/* Stopped it is quiet for good. */
+	config(&w, 0x68, 1, 0);
+	turn(&w, 700);
+	cr_assert_eq(w.vm->event_count, 0);
+	vmachine_free(w.vm);
+}
+
+Test(i6300esb, writes_need_unlocking)
+{
+	struct dog w;
+
+	begin(&w, ACTION_POWEROFF);
+	start(&w, 40, 40, 0);
+	/* None of these is a reload. */
+	for (unsigned i = 0; i < 6; i++) {
+		turn(&w, 20);
+		out(&w, RELOAD, 2, 0x100);
+		out(&w, RELOAD, 2, 0x86);
+		out(&w, RELOAD, 2, 0x100);
+		out(&w, RELOAD, 2, 0x80);
+		out(&w, TIMER1, 4, 0xfffff);
+		out(&w, RELOAD, 2, 0x86);
+		out(&w, RELOAD, 2, 0x100);
+	}
+	cr_assert(vmachine_wait(w.vm, has_event, w.vm, 2000));
+	cr_assert_eq(w.vm->poweroffs, 1);
+	cr_assert_str_eq(vmachine_event(w.vm, "WATCHDOG"), "{\"action\":\"poweroff\"}");
+	vmachine_free(w.vm);
+}
+
+Test(i6300esb, locked_it_cannot_be_stopped)
+{
+	struct dog w;
+
+	begin(&w, ACTION_PAUSE);
+	start(&w, 30, 30, 1);
+	config(&w, 0x68, 1, 0);
+	cr_assert_eq(pci_config_read(&w.d->function, 0x68, 1), 3);
+	cr_assert(vmachine_wait(w.vm, has_event, w.vm, 2000));
+	cr_assert_eq(w.vm->pauses, 1);
+	vmachine_free(w.vm);
+}
+
+Test(i6300esb, the_fast_clock_and_no_output)
+{
+	struct dog w;
+
+	begin(&w, ACTION_RESET);
+	start(&w, 1, 1, 0);
+	config(&w, 0x68, 1, 0);
+	/* 200000 at 1 MHz; at 1 kHz it would be minutes. */
+	config(&w, 0x60, 2, 3 | 4);
+	unlock(&w);
+	out(&w, TIMER1, 4, 200000);
+	config(&w, 0x68, 1, 2);
+	turn(&w, 20);
+	cr_assert_eq(w.vm->resets, 0);
+	cr_assert(vmachine_wait(w.vm, has_event, w.vm, 2000));
+	cr_assert_eq(w.vm->resets, 1);
+	config(&w, 0x60, 2, 3 | 0x20);
+	unlock(&w);
+	out(&w, TIMER1, 4, 5);
+	unlock(&w);
+	out(&w, RELOAD, 2, 0x300);
+	turn(&w, 60);
+	cr_assert_eq(in(&w, INTERRUPT, 4), 1);
+	out(&w, INTERRUPT, 4, 1);
+	cr_assert_eq(in(&w, INTERRUPT, 4), 0);
+	cr_assert_eq(w.vm->resets, 1, "the output is off");
+	vmachine_free(w.vm);
+}
+
+Test(i6300esb, it_stands_still_with_the_guest_and_moves)
+{
+	struct kept *kept = calloc(1, sizeof(*kept));
+	struct gw_error err = { 0 };
+	struct dog a, b;
+	int64_t before;
+
+	begin(&a, ACTION_RESET);
+	begin(&b, ACTION_RESET);
+	start(&a, 30, 600, 0);
+	turn(&a, 60);
+	cr_assert_eq(in(&a, INTERRUPT, 4), 1);
+	vmachine_pause(a.vm);
+	turn(&a, 700);
+	cr_assert_eq(a.vm->event_count, 0);
+	vmachine_pause(b.vm);
+	kept_save(kept, &a.d->participant);
+	cr_assert_eq(kept_load(kept, &b.d->participant, &err), 0, "%s", err.text);
+	turn(&b, 700);
+	cr_assert_eq(b.vm->event_count, 0);
+	cr_assert_eq(in(&b, INTERRUPT, 4), 1);
+	before = now_ms();
+	vmachine_run(b.vm);
+	cr_assert(vmachine_wait(b.vm, has_event, b.vm, 2000));
+	cr_assert_geq(now_ms() - before, 200, "what was left goes on");
+	/* Faulty states: preload, stage, remaining time. */
+	static const struct {
+		unsigned offset;
+		uint8_t value;
+	} bad[] = { { 2, 0x10 }, { 6, 0x10 }, { 8, 3 }, { 9, 3 }, { 10, 4 }, { 18, 0x80 } };
+
+	vmachine_pause(b.vm);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		uint8_t *byte = &kept->records[0].bytes[4096 + bad[i].offset];
+		const uint8_t was = *byte;
+
+		*byte = bad[i].value;
+		cr_assert_eq(kept_load(kept, &b.d->participant, &err), -EINVAL, "fault %zu", i);
+		*byte = was;
+	}
+	kept->records[0].len--;
+	cr_assert_eq(kept_load(kept, &b.d->participant, &err), -EINVAL);
+	free(kept);
+	vmachine_free(a.vm);
+	vmachine_free(b.vm);
+}
+
+Test(i6300esb, a_non_maskable_interrupt)
+{
+	struct platform *kvm = platform_new_kvm();
+	struct kvm_vcpu_events events;
+	struct dog w;
+
+	begin(&w, ACTION_NMI);
+	w.vm->m->irqs = kvm->m.irqs;
+	cr_assert_eq(ioctl(kvm->vcpu_fd, KVM_GET_VCPU_EVENTS, &events), 0);
+	cr_assert_eq(events.nmi.pending, 0);
+	start(&w, 10, 10, 0);
+	cr_assert(vmachine_wait(w.vm, has_event, w.vm, 2000));
+	cr_assert_str_eq(vmachine_event(w.vm, "WATCHDOG"), "{\"action\":\"inject-nmi\"}");
+	cr_assert_eq(ioctl(kvm->vcpu_fd, KVM_GET_VCPU_EVENTS, &events), 0);
+	cr_assert_neq(events.nmi.pending, 0);
+	w.vm->m->irqs = NULL;
+	vmachine_free(w.vm);
+	platform_free(kvm);
+}
