@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # make            build/godwit, build/libgodwit.a, build/libgodwit.so
+# make examples   build/examples/: programs that embed the library
 # make check      every test; ends in one line "N passed, N failed"
+# make check-long  what takes longer: a Debian guest moved 20 times under load
 # make demo       the whole job on two lab hosts
 # make lint       format, static checks, floors
 # make lab-shell  a prompt on a lab host
+# make configs    configs/schema.json and the table of docs/config.md, from the tables in code
 # make install    PREFIX=/usr/local DESTDIR=
 
 BUILD ?= build
 CC = gcc
 ARCH = x86
 PREFIX ?= /usr/local
-PKGS = libcjson libxxhash
+PKGS = libcjson libxxhash liburing
+# Their headers only: they are loaded when they are used, so that nobody else waits for them.
+LAZY_PKGS = gnutls libedit
 # Another VARIANT keeps its objects apart: "make VARIANT=-asan SANITIZE=...".
 VARIANT ?=
 SANITIZE ?=
@@ -25,20 +30,20 @@ WARN += -Wno-gnu-variable-sized-type-not-at-end
 endif
 ALL_CFLAGS = -std=gnu17 $(WARN) $(CFLAGS) $(SANITIZE) -fPIC -fvisibility=hidden -pthread \
 	-D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Iinclude -Isrc -I$(BUILD)/gen \
-	$(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+	$(shell pkg-config --cflags $(PKGS) $(LAZY_PKGS) 2>/dev/null)
 LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -pthread
 
-LIB_SRC = $(wildcard src/base/*.c src/vmm/*.c src/vmm/$(ARCH)/*.c src/vfio/*.c src/migration/*.c \
+LIB_SRC = $(wildcard src/base/*.c src/vmm/*.c src/vmm/$(ARCH)/*.c src/vmm/virtio/*.c src/vfio/*.c src/migration/*.c \
 	src/*.c src/control/*.c)
 CLI_SRC = $(wildcard src/cli/*.c)
 UNIT_SRC = $(wildcard tests/unit/*.c)
 KVM_SRC = $(wildcard tests/kvm/*.c)
-GUESTS = $(patsubst %,$(BUILD)/tests/guests/%.elf,mixer dirtier fault)
+GUESTS = $(patsubst %,$(BUILD)/tests/guests/%.elf,mixer dirtier fault doorbell first)
 obj = $(patsubst %.c,$(OBJ)/%.o,$(1))
 # Tests reach into the library, so they link its objects.
 LIB_OBJ = $(call obj,$(LIB_SRC))
 
-.PHONY: all tests install clean check demo lint bench fuzz model packages
+.PHONY: all tests examples configs install clean check check-long demo lint bench fuzz model packages
 .DELETE_ON_ERROR:
 
 all: $(BUILD)/godwit $(BUILD)/libgodwit.a $(BUILD)/libgodwit.so
@@ -50,8 +55,11 @@ $(BUILD)/libgodwit.a: $(LIB_OBJ)
 	rm -f $@
 	ar rcs $@ $^
 
-$(BUILD)/libgodwit.so: $(LIB_OBJ)
-	$(CC) $(SANITIZE) -shared -Wl,-soname,libgodwit.so.0 -Wl,-z,defs -o $@ $^ $(LIBS)
+# Programs look for it by its soname.
+$(BUILD)/libgodwit.so: $(LIB_OBJ) src/libgodwit.map
+	$(CC) $(SANITIZE) -shared -Wl,-soname,libgodwit.so.0 -Wl,-z,defs \
+		-Wl,--version-script=src/libgodwit.map -o $@ $(LIB_OBJ) $(LIBS)
+	ln -sf libgodwit.so $@.0
 
 $(OBJ)/%.o: %.c
 	@mkdir -p $(@D)
@@ -73,13 +81,29 @@ $(BUILD)/tests/guests/%.elf: tests/guests/%.S tests/guests/start.S tests/guests/
 	$(CC) -nostdlib -static -no-pie -Wl,--build-id=none,-z,noexecstack,--no-warn-rwx-segments \
 		-T tests/guests/guest.ld -o $@ tests/guests/start.S $<
 
+# The one that is entered without start.S.
+$(BUILD)/tests/guests/first.elf: tests/guests/first.S tests/guests/guest.ld
+	@mkdir -p $(@D)
+	$(CC) -nostdlib -static -no-pie -Wl,--build-id=none,-z,noexecstack,--no-warn-rwx-segments \
+		-T tests/guests/guest.ld -o $@ $<
+
 tests: $(BUILD)/tests/unit$(VARIANT) $(BUILD)/tests/kvm$(VARIANT) $(GUESTS)
 $(BUILD)/tests/unit$(VARIANT): $(call obj,$(UNIT_SRC)) $(LIB_OBJ)
 	@mkdir -p $(@D)
-	$(CC) $(SANITIZE) -o $@ $^ $(LIBS) -lcriterion
+	$(CC) $(SANITIZE) -o $@ $^ $(LIBS) -lcriterion -lgnutls
 $(BUILD)/tests/kvm$(VARIANT): $(call obj,$(KVM_SRC)) $(LIB_OBJ)
 	@mkdir -p $(@D)
 	$(CC) $(SANITIZE) -o $@ $^ $(LIBS) -lcriterion
+
+# Programs that embed the library, linked as others would link them.
+EMBED = -Iinclude -L$(BUILD) -Wl,-rpath,'$$ORIGIN/..' -o $@ $< -lgodwit -pthread
+examples: $(BUILD)/examples/embed $(BUILD)/examples/own_device
+$(BUILD)/examples/%: examples/%.c include/godwit.h $(BUILD)/libgodwit.so
+	@mkdir -p $(@D)
+	$(CC) -std=gnu17 -D_GNU_SOURCE $(WARN) $(CFLAGS) $(EMBED)
+$(BUILD)/tests/cxx: tests/abi/cxx.cc include/godwit.h $(BUILD)/libgodwit.so
+	@mkdir -p $(@D)
+	$(CXX) -std=c++17 -Wall -Wextra -Werror -pedantic $(CFLAGS) $(EMBED)
 
 install: all
 	install -D -m 755 $(BUILD)/godwit $(DESTDIR)$(PREFIX)/bin/godwit
@@ -88,11 +112,21 @@ install: all
 	install -D -m 755 $(BUILD)/libgodwit.so $(DESTDIR)$(PREFIX)/lib/libgodwit.so.0
 	ln -sf libgodwit.so.0 $(DESTDIR)$(PREFIX)/lib/libgodwit.so
 
+configs: $(BUILD)/godwit
+	$(BUILD)/godwit config --schema >configs/schema.json
+	@mkdir -p $(BUILD)/gen
+	$(BUILD)/godwit config --help --markdown >$(BUILD)/gen/keys.md
+	sed -i -e '/^<!-- keys/r $(BUILD)/gen/keys.md' -e '/^<!-- keys/,/^<!-- end of keys/{//!d}' \
+		docs/config.md
+
 packages:
 	scripts/packages.sh build
 
 check:
 	tests/check.sh
+
+check-long:
+	tests/check-long.sh
 
 demo:
 	demo/demo.sh

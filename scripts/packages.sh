@@ -4,13 +4,14 @@
 # Installs, with apt, the Debian packages that a part of the project needs. What is there already
 # costs nothing: then neither the network nor root is used.
 #
-# usage: scripts/packages.sh [build|check|lab|lint|model|all]...        (default: build)
+# usage: scripts/packages.sh [build|check|lab|debian|lint|model|all]...        (default: build)
 set -eu
 
-build="gcc libc6-dev make pkg-config libcjson-dev libxxhash-dev acpica-tools libcriterion-dev"
+build="gcc libc6-dev make pkg-config libcjson-dev libxxhash-dev liburing-dev libgnutls28-dev libedit-dev acpica-tools libcriterion-dev"
 # The lab itself (kernel, QEMU, busybox) is unpacked under build/lab by tests/lab/setup.sh; these
 # are the tools for that. libelf1 is for the kernel's objtool.
 lab="gcc libc6-dev make kmod cpio xz-utils zstd libelf1"
+debian="debootstrap e2fsprogs"
 lint="clang clang-format clang-tidy cppcheck"
 model="gcc libc6-dev spin"
 
@@ -25,11 +26,12 @@ for part; do
 	case $part in
 	build) wanted="$wanted $build" ;;
 	lab) wanted="$wanted $lab" ;;
+	debian) wanted="$wanted $debian" ;;
 	lint) wanted="$wanted $build $lint" ;;
-	check) wanted="$wanted $build $lab clang" ;;
+	check) wanted="$wanted $build $lab $debian clang g++" ;;
 	model) wanted="$wanted $model" ;;
-	all) wanted="$wanted $build $lab $lint" ;;
-	*) die "unknown part '$part'; the parts are build, check, lab, lint, model, all" ;;
+	all) wanted="$wanted $build $lab $debian $lint" ;;
+	*) die "unknown part '$part'; the parts are build, check, lab, debian, lint, model, all" ;;
 	esac
 done
 

@@ -17,6 +17,14 @@ int cli_run(int argc, char **argv);
 int cli_restore(int argc, char **argv);
 int cli_ctl(int argc, char **argv);
 int cli_inspect(int argc, char **argv);
+int cli_config(int argc, char **argv);
+int cli_devices(int argc, char **argv);
+
+/* The longest configuration that is read. */
+#define CLI_CONFIG_MAX (1u << 20)
+
+/* JSON on stdout, for people: over several lines. */
+void cli_print_json(const char *json);
 
 /* "godwit: WHAT: ..." on stderr; returns CLI_FAILED. */
 int cli_error(const char *what, const char *format, ...) __attribute__((format(printf, 2, 3)));

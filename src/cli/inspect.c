@@ -7,8 +7,7 @@
 #include <getopt.h>
 #include <stdio.h>
 
-/* For people: over several lines. */
-static void print_pretty(const char *json)
+void cli_print_json(const char *json)
 {
 	cJSON *root = cJSON_Parse(json);
 	autofree char *pretty = root ? cJSON_Print(root) : NULL;
@@ -28,7 +27,7 @@ int cli_inspect(int argc, char **argv)
 		return cli_usage(argv[0], "needs one directory or file");
 	r = gw_inspect(argv[optind], &json, &err);
 	if (json)
-		print_pretty(json);
+		cli_print_json(json);
 	gw_free(json);
 	return r < 0 ? cli_error(argv[0], "%s", err.text) : CLI_OK;
 }

@@ -17,40 +17,66 @@ static const struct subcommand {
 	const char *help;
 } subcommands[] = {
 	{ "run", cli_run,
-	  "run CONFIG [--control PATH] [--paused] [-v|-q]\n"
-	  "run --incoming URI|defer [--map PATH=VALUE]... [--control PATH] [-v|-q]",
+	  "run [CONFIG] [--set PATH=VALUE]... [FLAG]... [--control WHERE] [--paused] [-v|-q]\n"
+	  "run --incoming URI|defer [--map PATH=VALUE]... [--control WHERE] [-v|-q]",
 	  "Runs a virtual machine, from a configuration or as the place where one\n"
 	  "arrives, until it powers off or is told to quit. SIGINT and SIGTERM quit.\n"
 	  "\n"
+	  "  --set PATH=VALUE  set any key, as devices.disk0.serial=x or devices[0].slot=4;\n"
+	  "                    null takes it away (godwit config --help)\n"
+	  "  --kernel FILE, --initrd FILE, --cmdline TEXT, --memory SIZE, --cpus N,\n"
+	  "  --name TEXT       set one key; without CONFIG, memory is 512M and the console\n"
+	  "                    is on stdin and stdout\n"
+	  "  --disk FILE[,ro]  add a disk (virtio-blk)\n"
+	  "  --net TAP         add a network card (virtio-net) on a tap of the host\n"
+	  "  --vfio ADDRESS    pass a device through (godwit devices)\n"
 	  "  --incoming URI    wait for a migration on tcp:HOST:PORT or unix:PATH;\n"
 	  "                    defer: until migrate-incoming or snapshot-load is given\n"
 	  "  --map PATH=VALUE  host resources that differ here, as devices.ID.host=...\n"
-	  "  --control PATH    serve QMP on a UNIX socket\n"
+	  "  --control PATH    serve QMP on a UNIX socket; systemd: on the one that the\n"
+	  "                    service manager hands over; tls:HOST:PORT: on TCP\n"
+	  "  --control-group GROUP  this group may use the socket as well\n"
+	  "  --tls-dir DIR     with tls: ca-cert.pem, server-cert.pem, server-key.pem\n"
 	  "  --paused          wait for cont before the first instruction\n"
 	  "  -v, -q            say more, or less; may be repeated\n" },
 	{ "restore", cli_restore,
-	  "restore DIR [--map PATH=VALUE]... [--control PATH] [--paused] [-v|-q]",
+	  "restore DIR [--map PATH=VALUE]... [--control WHERE] [--paused] [-v|-q]",
 	  "Runs a virtual machine from a snapshot directory. One that was paused when\n"
 	  "it was saved stays paused. Options as with run.\n" },
 	{ "ctl", cli_ctl,
-	  "ctl PATH COMMAND [KEY=VALUE]... [--timeout S]\n"
-	  "ctl PATH events [--timeout S]\n"
-	  "ctl PATH wait EVENT [KEY=VALUE]... [--timeout S]\n"
-	  "ctl PATH wait-migration [--timeout S]",
-	  "Sends a command to a control socket and prints what it returns. A value is\n"
-	  "JSON if it can be read as such, and a string otherwise. query-commands lists\n"
-	  "the commands.\n"
+	  "ctl WHERE [-H] [--timeout S] [--tls-dir DIR]\n"
+	  "ctl WHERE COMMAND [KEY=VALUE]... [-H] [--timeout S] [--tls-dir DIR]\n"
+	  "ctl WHERE events | wait EVENT [KEY=VALUE]... | wait-migration [...]",
+	  "Sends a command to a control socket and prints what it returns, as JSON. A\n"
+	  "value is JSON if it can be read as such, and a string otherwise. WHERE is a\n"
+	  "socket's path or tls:HOST:PORT. Without a command there is a prompt, with\n"
+	  "history and completion, or commands are read from stdin, one a line.\n"
 	  "\n"
 	  "  events            print events, one a line\n"
 	  "  wait EVENT        print the first event of that name whose data has these\n"
 	  "                    values\n"
 	  "  wait-migration    wait until a migration has ended and print\n"
 	  "                    query-migrate; the exit status says if it was completed\n"
+	  "  -H, --human       print for people: aligned, in tables\n"
 	  "  --timeout S       give up after S seconds; until then, wait for a socket\n"
-	  "                    that is not there yet\n" },
+	  "                    that is not there yet\n"
+	  "  --tls-dir DIR     with tls: ca-cert.pem, client-cert.pem, client-key.pem\n" },
 	{ "inspect", cli_inspect, "inspect DIR|FILE",
 	  "Describes a snapshot directory, or a file that holds a stream, as JSON, and\n"
 	  "checks every checksum in it.\n" },
+	{ "config", cli_config,
+	  "config --schema\n"
+	  "config --help [--markdown]\n"
+	  "config --check FILE... [--host]",
+	  "Says what a configuration may hold, and whether one is good.\n"
+	  "\n"
+	  "  --schema          print the JSON Schema\n"
+	  "  --help            print every key, its type, default and meaning\n"
+	  "  --check FILE...   say all that is wrong in each file\n"
+	  "  --host            look for the files and devices that it names, too\n" },
+	{ "devices", cli_devices, "devices [--json]",
+	  "Lists the host's PCI devices and mediated devices: which can be passed\n"
+	  "through and moved, why the others cannot, and the command that mends it.\n" },
 	{ "version", cli_version, "version", "Prints the version.\n" },
 	{ "help", cli_help, "help [SUBCOMMAND]", "Says how a subcommand is used.\n" },
 };

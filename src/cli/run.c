@@ -5,6 +5,8 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "base/util.h"
+#include "cli/compose.h"
+#include "cli/control_option.h"
 #include "cli/keyvalue.h"
 #include "cli/signals.h"
 
@@ -13,14 +15,14 @@
 #include <stdio.h>
 #include <string.h>
 
-#define CONFIG_MAX MIB
 #define MAPS_MAX 64
 
 /* What a command line asks for. */
 struct wish {
 	const char *source; /* configuration, or snapshot directory; may be NULL with `incoming` */
 	const char *incoming;
-	const char *control;
+	struct control_choice control;
+	struct compose compose; /* what is put on top of the configuration */
 	bool paused;
 	enum gw_log_level level;
 	struct gw_map map[MAPS_MAX];
@@ -41,17 +43,27 @@ static int take_map(struct wish *wish, const char *what, char *word)
 	return CLI_OK;
 }
 
-static int take_option(struct wish *wish, const char *what, int option)
+/* An option that has no letter: one of control's, or of the configuration's. */
+static int take_long(struct wish *wish, const char *what, const char *name)
+{
+	struct gw_error err;
+	int r = control_option(name, optarg, &wish->control, &err);
+
+	if (r == -ENOENT)
+		r = compose_option(name, optarg, &wish->compose, &err);
+	return r < 0 ? cli_usage(what, "%s", err.text) : CLI_OK;
+}
+
+static int take_option(struct wish *wish, const char *what, int option, const char *name)
 {
 	switch (option) {
+	case 0:
+		return take_long(wish, what, name);
 	case 'i':
 		wish->incoming = optarg;
 		return CLI_OK;
 	case 'm':
 		return take_map(wish, what, optarg);
-	case 'c':
-		wish->control = optarg;
-		return CLI_OK;
 	case 'p':
 		wish->paused = true;
 		return CLI_OK;
@@ -68,17 +80,20 @@ static int take_option(struct wish *wish, const char *what, int option)
 
 static int parse(int argc, char **argv, const struct option *options, struct wish *wish)
 {
-	int option, status;
+	int option, status, which = 0;
+	struct gw_error err;
 
 	*wish = (struct wish){ .level = GW_LOG_INFO };
-	while ((option = getopt_long(argc, argv, "vq", options, NULL)) != -1) {
-		status = take_option(wish, argv[0], option);
+	while ((option = getopt_long(argc, argv, "vq", options, &which)) != -1) {
+		status = take_option(wish, argv[0], option, options[which].name);
 		if (status != CLI_OK)
 			return status;
 	}
 	if (argc - optind > 1)
 		return cli_usage(argv[0], "\"%s\" is one word too many", argv[optind + 1]);
 	wish->source = argv[optind];
+	if (control_choice_check(&wish->control, &err) < 0)
+		return cli_usage(argv[0], "%s", err.text);
 	return CLI_OK;
 }
 
@@ -109,17 +124,22 @@ static void on_signal(void *opaque, int signal)
 static int serve(struct gw_vm *vm, const struct wish *wish, struct gw_control **control,
                  struct gw_error *err)
 {
-	return wish->control ? gw_control_new(vm, wish->control, control, err) : 0;
+	return control_open(vm, &wish->control, control, err);
 }
 
 static int fill_from_config(struct gw_vm *vm, const struct wish *wish, struct gw_control **control,
                             struct gw_error *err)
 {
-	autofree char *json = NULL;
-	int r = io_read_file(wish->source, CONFIG_MAX, &json, NULL, err);
+	const char *name = wish->source ? wish->source : "command line";
+	autofree char *base = NULL, *json = NULL;
+	int r = 0;
 
+	if (wish->source)
+		r = io_read_file(wish->source, CLI_CONFIG_MAX, &base, NULL, err);
 	if (!r)
-		r = gw_vm_configure(vm, json, wish->source, err);
+		r = compose_text(&wish->compose, base, &json, err);
+	if (!r)
+		r = gw_vm_configure(vm, json, name, err);
 	if (!r)
 		r = serve(vm, wish, control, err);
 	if (!r && !wish->paused)
@@ -193,7 +213,8 @@ int cli_run(int argc, char **argv)
 	static const struct option options[] = {
 		{ "incoming", required_argument, NULL, 'i' },
 		{ "map", required_argument, NULL, 'm' },
-		{ "control", required_argument, NULL, 'c' },
+		CONTROL_OPTIONS,
+		COMPOSE_OPTIONS,
 		{ "paused", no_argument, NULL, 'p' },
 		{ 0 },
 	};
@@ -205,14 +226,17 @@ int cli_run(int argc, char **argv)
 	if (wish.incoming) {
 		if (wish.paused)
 			return cli_usage(argv[0], "--paused: the stream says whether it runs");
+		if (wish.compose.count)
+			return cli_usage(argv[0], "--%s: the stream brings its configuration",
+			                 wish.compose.words[0].flag);
 		if (wish.source)
 			cli_error(argv[0],
 			          "%s is not used: with --incoming, the stream brings its own",
 			          wish.source);
 		return hold_vm(&wish, fill_from_stream, argv[0]);
 	}
-	if (!wish.source)
-		return cli_usage(argv[0], "needs a configuration, or --incoming");
+	if (!wish.source && !wish.compose.count)
+		return cli_usage(argv[0], "needs a configuration, flags, or --incoming");
 	if (wish.map_count)
 		return cli_usage(argv[0], "--map: needs --incoming");
 	return hold_vm(&wish, fill_from_config, argv[0]);
@@ -222,7 +246,7 @@ int cli_restore(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "map", required_argument, NULL, 'm' },
-		{ "control", required_argument, NULL, 'c' },
+		CONTROL_OPTIONS,
 		{ "paused", no_argument, NULL, 'p' },
 		{ 0 },
 	};

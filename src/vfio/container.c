@@ -256,6 +256,17 @@ static void container_destroy(struct vfio_container *c)
 	free(c);
 }
 
+/* What the embedder has given under this name, or else what is at `path`. */
+static int open_or_given(struct machine *m, const char *name, const char *path)
+{
+	int fd = machine_fd(m, name);
+
+	if (fd != -ENOENT)
+		return fd;
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
 static int container_create(struct machine *m, struct gw_error *err)
 {
 	struct kvm_create_device device = { .type = KVM_DEV_TYPE_VFIO };
@@ -271,10 +282,12 @@ static int container_create(struct machine *m, struct gw_error *err)
 		                          .sync = dirty_sync,
 		                          .stop = dirty_stop };
 	c->listener.remapped = ram_remapped;
-	c->fd = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
+	c->fd = open_or_given(m, "vfio", "/dev/vfio/vfio");
 	if (c->fd < 0)
-		r = error_set_sys(err, -errno, "/dev/vfio/vfio (is the module vfio loaded?)");
-	else if ((r = io_ioctl(c->fd, VFIO_GET_API_VERSION, NULL)) != VFIO_API_VERSION)
+		r = error_set_sys(err, c->fd, "/dev/vfio/vfio (is the module vfio loaded?)");
+	else if ((r = io_ioctl(c->fd, VFIO_GET_API_VERSION, NULL)) < 0)
+		r = error_set_sys(err, r, "/dev/vfio/vfio: VFIO_GET_API_VERSION");
+	else if (r != VFIO_API_VERSION)
 		r = error_set(err, -ENOTSUP, "/dev/vfio/vfio: API version %d", r);
 	else if (io_ioctl(c->fd, VFIO_CHECK_EXTENSION, (void *)VFIO_TYPE1v2_IOMMU) <= 0)
 		r = error_set(
@@ -376,7 +389,7 @@ static int group_open(struct vfio_container *c, unsigned number, struct vfio_gro
                       struct gw_error *err)
 {
 	struct vfio_group *group = calloc(1, sizeof(*group));
-	char path[32];
+	char path[32], name[32];
 	int r;
 
 	if (!group) {
@@ -385,13 +398,14 @@ static int group_open(struct vfio_container *c, unsigned number, struct vfio_gro
 		return error_set(err, -ENOMEM, "out of memory");
 	}
 	snprintf(path, sizeof(path), "/dev/vfio/%u", number);
+	snprintf(name, sizeof(name), "vfio-group:%u", number);
 	group->container = c;
 	group->number = number;
 	group->users = 1;
 	group->next = c->groups;
 	c->groups = group;
-	group->fd = open(path, O_RDWR | O_CLOEXEC);
-	r = group->fd < 0 ? error_set_sys(err, -errno, "%s", path)
+	group->fd = open_or_given(c->machine, name, path);
+	r = group->fd < 0 ? error_set_sys(err, group->fd, "%s", path)
 	                  : join_container(group, path, err);
 	if (r < 0) {
 		group_close(group);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The driver: a VFIO device becomes a PCI function of the machine, and goes back to the host. */
+#include "vfio/options.h"
 #include "vfio/vfio.h"
 #include "vfio/vfio_pci.h"
 
@@ -8,8 +9,6 @@
 
 #include <stdio.h>
 #include <string.h>
-
-#define SYSFS "/sys"
 
 static void forget_migration(struct vfio_pci *d)
 {
@@ -94,8 +93,10 @@ static const struct pci_function_ops function_ops = {
 
 static int open_device(struct vfio_pci *d, struct gw_error *err)
 {
-	int fd, r = sysfs_find(SYSFS, d->host, &d->sysfs, err);
+	int fd, r = sysfs_find(SYSFS_ROOT, d->host, &d->sysfs, err);
 
+	if (r < 0)
+		error_context(err, "host");
 	if (!r)
 		r = vfio_group_get(d->device.machine, d->sysfs.group, &d->group, err);
 	if (!r)
@@ -148,6 +149,7 @@ static int plug(struct vfio_pci *d, unsigned slot, bool hot, struct gw_error *er
 static int create(struct machine *m, const struct config_device *config, bool hot,
                   struct device **out, struct gw_error *err)
 {
+	const struct vfio_options *options = (const void *)config->options;
 	struct vfio_pci *d = calloc(1, sizeof(*d));
 	int r;
 
@@ -156,7 +158,7 @@ static int create(struct machine *m, const struct config_device *config, bool ho
 	d->device.driver = &vfio_pci_driver;
 	d->device.machine = m;
 	snprintf(d->device.id, sizeof(d->device.id), "%s", config->id);
-	snprintf(d->host, sizeof(d->host), "%s", config->host);
+	memcpy(d->host, options->host, sizeof(d->host));
 	snprintf(d->function.name, sizeof(d->function.name), "%s", config->id);
 	d->function.ops = &function_ops;
 	pthread_mutex_init(&d->intx.lock, NULL);
@@ -208,6 +210,9 @@ static void destroy(struct device *device)
 
 const struct device_driver vfio_pci_driver = {
 	.type = "vfio-pci",
+	.help = "a device of the host, passed through by VFIO",
+	.keys = vfio_keys,
+	.check_host = vfio_check_host,
 	.create = create,
 	.request_unplug = request_unplug,
 	.destroy = destroy,

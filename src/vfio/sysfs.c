@@ -8,13 +8,11 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Drivers that leave the group's devices to user space. A bridge's driver does no DMA of its
- * own (Linux, drivers/vfio/pci: pcieport is allowed in a group). */
-static const char *const harmless_drivers[] = { "vfio-pci",  "pcieport", "pci-stub",
-	                                        "vfio_mdev", "mtty",     "vfio-pci-core" };
+/* Drivers that leave a device alone without being VFIO's. A bridge's driver does no DMA of its own
+ * (Linux, drivers/vfio/pci: pcieport is allowed in a group). */
+static const char *const harmless_drivers[] = { "pcieport", "pci-stub" };
 
-/* The last part of where the link dir/name points; "" if there is none. */
-static void link_name(const char *dir, const char *name, char *out, size_t size)
+void sysfs_link(const char *dir, const char *name, char *out, size_t size)
 {
 	char path[PATH_MAX + 64], target[PATH_MAX];
 	const char *last;
@@ -32,15 +30,27 @@ static void link_name(const char *dir, const char *name, char *out, size_t size)
 		strcpy(out, last);
 }
 
-static bool may_stay(const char *driver)
+/* vfio-pci itself, and its variants: "mlx5_vfio_pci" and the like. */
+bool sysfs_driver_is_vfio(const char *driver)
 {
-	if (!driver[0])
-		return true;
+	return strstr(driver, "vfio_pci") || strstr(driver, "vfio-pci");
+}
+
+bool sysfs_driver_may_stay(const char *driver)
+{
 	for (size_t i = 0; i < ARRAY_SIZE(harmless_drivers); i++)
 		if (!strcmp(driver, harmless_drivers[i]))
 			return true;
-	/* Variant drivers of vfio-pci, "mlx5_vfio_pci" and the like. */
-	return strstr(driver, "vfio_pci") || strstr(driver, "vfio-pci");
+	return !driver[0] || sysfs_driver_is_vfio(driver);
+}
+
+/* A mediated device is made for VFIO, whatever drives it. */
+static bool is_mdev(const char *path)
+{
+	char type[64];
+
+	sysfs_link(path, "mdev_type", type, sizeof(type));
+	return type[0];
 }
 
 static int say_bound(const struct sysfs_device *device, const char *who, const char *driver,
@@ -70,8 +80,8 @@ static int check_group(const char *root, const struct sysfs_device *device, stru
 		if (entry->d_name[0] == '.')
 			continue;
 		snprintf(path, sizeof(path), "%s/%s", dir, entry->d_name);
-		link_name(path, "driver", driver, sizeof(driver));
-		if (!may_stay(driver))
+		sysfs_link(path, "driver", driver, sizeof(driver));
+		if (!sysfs_driver_may_stay(driver) && !is_mdev(path))
 			r = say_bound(device, entry->d_name, driver, err);
 	}
 	closedir(list);
@@ -82,9 +92,11 @@ static int check_driver(const struct sysfs_device *device, struct gw_error *err)
 {
 	char driver[64];
 
-	link_name(device->path, "driver", driver, sizeof(driver));
-	if (driver[0])
+	sysfs_link(device->path, "driver", driver, sizeof(driver));
+	if (sysfs_driver_is_vfio(driver) || is_mdev(device->path))
 		return 0;
+	if (driver[0])
+		return say_bound(device, device->name, driver, err);
 	return error_set(err, -EBUSY,
 	                 "%s has no driver and has to be bound to vfio-pci: "
 	                 "driverctl --nosave set-override %s vfio-pci",
@@ -103,13 +115,13 @@ int sysfs_find(const char *root, const char *host, struct sysfs_device *out, str
 	else
 		snprintf(path, sizeof(path), "%s/bus/pci/devices/%s", root, host);
 	if (!realpath(path, out->path))
-		return error_set(err, -ENODEV, "host: no such device %s (%s: %s)", host, path,
-		                 strerror(errno));
+		return error_set(err, -ENODEV, "no such %sdevice %s (%s: %s)",
+		                 host[0] == '/' ? "" : "PCI ", host, path, strerror(errno));
 	last = strrchr(out->path, '/') + 1;
 	if (strlen(last) >= sizeof(out->name))
-		return error_set(err, -ENODEV, "host: %s is no device", host);
+		return error_set(err, -ENODEV, "%s is no device", host);
 	strcpy(out->name, last);
-	link_name(out->path, "iommu_group", group, sizeof(group));
+	sysfs_link(out->path, "iommu_group", group, sizeof(group));
 	out->group = (unsigned)strtoul(group, &end, 10);
 	if (!group[0] || *end)
 		return error_set(

@@ -9,6 +9,11 @@
 #include "base/error.h"
 
 #include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Where it is mounted. */
+#define SYSFS_ROOT "/sys"
 
 struct sysfs_device {
 	char path[PATH_MAX]; /* its folder, all links resolved */
@@ -23,5 +28,13 @@ struct sysfs_device {
  * IOMMU group, -EBUSY a driver of the host has it or another device of the group.
  */
 int sysfs_find(const char *root, const char *host, struct sysfs_device *out, struct gw_error *err);
+
+/* The last part of where the link dir/name points; "" if there is none. */
+void sysfs_link(const char *dir, const char *name, char *out, size_t size);
+/* Does this driver ("": none) leave its device to user space, so that the others of the group can
+ * be handed over? */
+bool sysfs_driver_may_stay(const char *driver);
+/* Is it vfio-pci, or a variant of it? */
+bool sysfs_driver_is_vfio(const char *driver);
 
 #endif

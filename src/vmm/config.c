@@ -1,304 +1,274 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The configuration's keys, each a row of a table, and one walk over JSON and
- * table that reads, checks and writes them.
+ * Reading: one walk over JSON, by the rows of the tables. A device has two
+ * tables, what every device has and its driver's, and two places to fill.
  */
-#include "vmm/config.h"
+#include "vmm/config_internal.h"
 
 #include "base/error.h"
 #include "base/util.h"
+#include "vmm/device.h"
 
-#include <cjson/cJSON.h>
-#include <ctype.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-enum kind { KIND_TEXT, KIND_UINT, KIND_SIZE, KIND_BOOL };
-
-struct key {
-	const char *section; /* NULL: top level */
-	const char *name;
-	enum kind kind;
-	bool required;
-	size_t offset;
-	uint64_t size_or_min; /* KIND_TEXT: room; numbers: smallest */
-	uint64_t max;
-};
-
-#define TEXT(section, name, required, type, member)                                                \
-	{                                                                                          \
-		section, name, KIND_TEXT, required, offsetof(type, member),                        \
-		        sizeof(((type *)0)->member), 0                                             \
-	}
-#define NUMBER(kind, section, name, required, member, min, max)                                    \
-	{                                                                                          \
-		section, name, kind, required, offsetof(struct config, member), min, max           \
-	}
-
-static const struct key machine_keys[] = {
-	TEXT(NULL, "name", false, struct config, name),
-	NUMBER(KIND_UINT, NULL, "cpus", false, cpus, 1, 255),
-	NUMBER(KIND_SIZE, NULL, "memory", true, memory, 2 * MIB, 4096 * GIB),
-	TEXT("boot", "kernel", true, struct config, boot.kernel),
-	TEXT("boot", "initrd", false, struct config, boot.initrd),
-	TEXT("boot", "cmdline", false, struct config, boot.cmdline),
-	TEXT("serial", "socket", false, struct config, serial.socket),
-	TEXT("serial", "log", false, struct config, serial.log),
-	{ "serial", "stdio", KIND_BOOL, false, offsetof(struct config, serial.stdio), 0, 0 },
-};
-
-static const struct key device_keys[] = {
-	TEXT(NULL, "id", true, struct config_device, id),
-	TEXT(NULL, "type", true, struct config_device, type),
-	TEXT(NULL, "host", true, struct config_device, host),
-	{ NULL, "slot", KIND_UINT, false, offsetof(struct config_device, slot), 1, 31 },
-};
+/* Rows of a table that can be told to have been seen. */
+#define KEYS_MAX 64
+/* Unknown keys beyond these many are not worth a search for what was meant. */
+#define GUESSES_MAX 16
 
 struct table {
-	const struct key *keys;
-	size_t count;
-};
-static const struct table machine_table = { machine_keys, ARRAY_SIZE(machine_keys) };
-static const struct table device_table = { device_keys, ARRAY_SIZE(device_keys) };
-
-/* All faults of a text, one after the other. */
-struct faults {
-	struct gw_error *err;
-	int count;
+	const struct config_key *keys;
+	void *base;
+	uint64_t seen;
 };
 
-static void fault(struct faults *faults, const char *format, ...)
-        __attribute__((format(printf, 2, 3)));
+struct reading {
+	struct table tables[2];
+	unsigned count;
+	const char *list;      /* a key at the top that is dealt with elsewhere; NULL: none */
+	bool unknown_are_fine; /* a device of a type that there is not */
+	const char *prefix;    /* "devices[3].", "" */
+	struct config_faults *faults;
+};
 
-static void fault(struct faults *faults, const char *format, ...)
+const struct device_driver *config_find_driver(const struct device_drivers *drivers,
+                                               const char *type)
 {
-	char text[512];
-	va_list ap;
-
-	va_start(ap, format);
-	vsnprintf(text, sizeof(text), format, ap);
-	va_end(ap);
-	if (faults->count++)
-		error_append(faults->err, "%s", text);
-	else
-		error_set(faults->err, -EINVAL, "%s", text);
-}
-
-/* ---- one value -------------------------------------------------------------- */
-
-/* "512M", "2G", or a number of bytes. */
-static bool parse_size(const cJSON *item, uint64_t *out)
-{
-	static const struct {
-		char letter;
-		uint64_t factor;
-	} units[] = { { 'K', KIB }, { 'M', MIB }, { 'G', GIB } };
-	unsigned long long value;
-	char *end;
-
-	if (cJSON_IsNumber(item)) {
-		if (item->valuedouble < 0 || item->valuedouble > 9007199254740992.0 ||
-		    item->valuedouble != (double)(uint64_t)item->valuedouble)
-			return false;
-		*out = (uint64_t)item->valuedouble;
-		return true;
-	}
-	if (!cJSON_IsString(item) || !isdigit((unsigned char)item->valuestring[0]))
-		return false;
-	errno = 0;
-	value = strtoull(item->valuestring, &end, 10);
-	if (errno)
-		return false;
-	for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
-		if (toupper((unsigned char)*end) != units[i].letter || end[1])
-			continue;
-		return !mul_overflows((uint64_t)value, units[i].factor, out);
-	}
-	*out = value;
-	return !*end;
-}
-
-static void read_text(const cJSON *item, const struct key *key, const char *path, char *to,
-                      struct faults *faults)
-{
-	if (!cJSON_IsString(item))
-		fault(faults, "%s: must be a string", path);
-	else if (strlen(item->valuestring) >= key->size_or_min)
-		fault(faults, "%s: longer than %llu bytes", path,
-		      (unsigned long long)key->size_or_min - 1);
-	else if (key->required && !item->valuestring[0])
-		fault(faults, "%s: must not be empty", path);
-	else
-		strcpy(to, item->valuestring);
-}
-
-static void read_number(const cJSON *item, const struct key *key, const char *path, void *to,
-                        struct faults *faults)
-{
-	uint64_t value;
-
-	if (key->kind == KIND_UINT && !cJSON_IsNumber(item)) {
-		fault(faults, "%s: must be a number", path);
-	} else if (!parse_size(item, &value)) {
-		fault(faults, "%s: must be a whole number%s", path,
-		      key->kind == KIND_SIZE ? " of bytes, or one with K, M or G, as \"512M\""
-		                             : "");
-	} else if (value < key->size_or_min || value > key->max) {
-		fault(faults, "%s: %llu is not within %llu and %llu", path,
-		      (unsigned long long)value, (unsigned long long)key->size_or_min,
-		      (unsigned long long)key->max);
-	} else if (key->kind == KIND_UINT) {
-		*(uint32_t *)to = (uint32_t)value;
-	} else {
-		*(uint64_t *)to = value;
-	}
-}
-
-static void read_value(const cJSON *item, const struct key *key, const char *path, void *base,
-                       struct faults *faults)
-{
-	void *to = (char *)base + key->offset;
-
-	switch (key->kind) {
-	case KIND_TEXT:
-		read_text(item, key, path, to, faults);
-		break;
-	case KIND_UINT:
-	case KIND_SIZE:
-		read_number(item, key, path, to, faults);
-		break;
-	case KIND_BOOL:
-		if (cJSON_IsBool(item))
-			*(bool *)to = cJSON_IsTrue(item);
-		else
-			fault(faults, "%s: must be true or false", path);
-		break;
-	}
-}
-
-/* ---- objects ------------------------------------------------------------------ */
-
-static bool same_section(const char *a, const char *b)
-{
-	return a == b || (a && b && !strcmp(a, b));
-}
-
-static const struct key *find_key(const struct table *table, const char *section, const char *name)
-{
-	for (size_t i = 0; i < table->count; i++)
-		if (same_section(table->keys[i].section, section) &&
-		    !strcmp(table->keys[i].name, name))
-			return &table->keys[i];
+	for (unsigned i = 0; i < drivers->count; i++)
+		if (!strcmp(drivers->list[i]->type, type))
+			return drivers->list[i];
 	return NULL;
 }
 
-static bool is_section(const struct table *table, const char *name)
+/* ---- keys that there are not ----------------------------------------------------------------- */
+
+/* Changes that make one word of the other: letters put in, left out or replaced. */
+static unsigned distance(const char *a, const char *b)
 {
-	for (size_t i = 0; i < table->count; i++)
-		if (table->keys[i].section && !strcmp(table->keys[i].section, name))
-			return true;
+	enum { LONGEST = 40 };
+	const size_t alen = strlen(a), blen = strlen(b);
+	unsigned row[LONGEST + 1];
+
+	if (alen > LONGEST || blen > LONGEST)
+		return LONGEST;
+	for (unsigned j = 0; j <= blen; j++)
+		row[j] = j;
+	for (unsigned i = 1; i <= alen; i++) {
+		unsigned corner = row[0];
+
+		row[0] = i;
+		for (unsigned j = 1; j <= blen; j++) {
+			const unsigned replaced = corner + (a[i - 1] != b[j - 1]);
+
+			corner = row[j];
+			row[j] = MIN(replaced, MIN(row[j], row[j - 1]) + 1);
+		}
+	}
+	return row[blen];
+}
+
+/* A key is what was meant if it has that very name elsewhere, or nearly so in the same place. */
+static unsigned unlikeness(const struct config_key *key, const char *section, const char *name)
+{
+	if (!strcmp(key->name, name))
+		return 1;
+	if (!config_same_section(key->section, section))
+		return UINT32_MAX;
+	return distance(key->name, name);
+}
+
+static void say_unknown(const struct reading *r, const char *section, const char *name)
+{
+	const char *dot = section ? "." : "";
+	unsigned best = MIN(strlen(name) / 3 + 1, 2ul) + 1;
+	char hint[160] = "";
+
+	for (unsigned t = 0; t < r->count && r->faults->count < GUESSES_MAX; t++) {
+		for (const struct config_key *key = r->tables[t].keys; key->name; key++) {
+			unsigned d = unlikeness(key, section, name);
+
+			if (d < best)
+				snprintf(hint, sizeof(hint), "; did you mean %s%s%s%s?", r->prefix,
+				         key->section ? key->section : "", key->section ? "." : "",
+				         key->name);
+			best = MIN(best, d);
+			if (section || !key->section)
+				continue;
+			d = distance(key->section, name);
+			if (d < best)
+				snprintf(hint, sizeof(hint), "; did you mean %s%s?", r->prefix,
+				         key->section);
+			best = MIN(best, d);
+		}
+	}
+	config_fault(r->faults, "%s%s%s%.64s: no such key%s", r->prefix, section ? section : "",
+	             dot, name, hint);
+}
+
+/* ---- objects -----------------------------------------------------------------------------------
+ */
+
+/* As the table has it, so that it lives as long; NULL: there is no such section. */
+static const char *find_section(const struct reading *r, const char *name)
+{
+	for (unsigned t = 0; t < r->count; t++)
+		for (const struct config_key *key = r->tables[t].keys; key->name; key++)
+			if (key->section && !strcmp(key->section, name))
+				return key->section;
+	return NULL;
+}
+
+/* False: there is no such key. */
+static bool read_key(struct reading *r, const cJSON *item, const char *section)
+{
+	for (unsigned t = 0; t < r->count; t++) {
+		struct table *table = &r->tables[t];
+		const struct config_key *key = config_find_key(table->keys, section, item->string);
+		char path[160];
+		uint64_t bit;
+
+		if (!key)
+			continue;
+		bit = 1ull << (size_t)(key - table->keys) % KEYS_MAX;
+		snprintf(path, sizeof(path), "%s%s%s%s", r->prefix, section ? section : "",
+		         section ? "." : "", key->name);
+		if (table->seen & bit)
+			config_fault(r->faults, "%s: given twice", path);
+		else
+			config_read_value(item, key, path, table->base, r->faults);
+		table->seen |= bit;
+		return true;
+	}
 	return false;
 }
 
-static void read_object(const cJSON *object, const struct table *table, const char *section,
-                        const char *prefix, void *base, struct faults *faults)
+static void read_section(struct reading *r, const cJSON *object, const char *section)
 {
 	const cJSON *item;
 
-	cJSON_ArrayForEach(item, object)
-	{
-		const struct key *key = find_key(table, section, item->string);
-		char path[160];
-
-		snprintf(path, sizeof(path), "%s%.64s", prefix, item->string);
-		if (key) {
-			read_value(item, key, path, base, faults);
-		} else if (!section && is_section(table, item->string)) {
-			strcat(path, ".");
-			if (cJSON_IsObject(item))
-				read_object(item, table, item->string, path, base, faults);
-			else
-				fault(faults, "%s%s: must be an object", prefix, item->string);
-		} else if (!(table == &machine_table && !section &&
-		             !strcmp(item->string, "devices"))) {
-			fault(faults, "%s: no such key", path);
-		}
-	}
-}
-
-static void check_required(const cJSON *object, const struct table *table, const char *prefix,
-                           struct faults *faults)
-{
-	for (size_t i = 0; i < table->count; i++) {
-		const struct key *key = &table->keys[i];
-		const cJSON *in = object;
-
-		if (!key->required)
-			continue;
-		if (key->section)
-			in = cJSON_GetObjectItemCaseSensitive(object, key->section);
-		if (!cJSON_GetObjectItemCaseSensitive(in, key->name))
-			fault(faults, "%s%s%s%s: missing", prefix, key->section ? key->section : "",
-			      key->section ? "." : "", key->name);
-	}
-}
-
-static void read_device(const cJSON *item, const char *prefix, struct config_device *out,
-                        struct faults *faults)
-{
-	memset(out, 0, sizeof(*out));
-	if (!cJSON_IsObject(item)) {
-		fault(faults, "%s: must be an object", prefix);
+	if (!cJSON_IsObject(object)) {
+		config_fault(r->faults, "%s%s: must be an object", r->prefix, section);
 		return;
 	}
-	read_object(item, &device_table, NULL, prefix, out, faults);
-	check_required(item, &device_table, prefix, faults);
-	for (const char *c = out->id; *c; c++) {
-		if (!isalnum((unsigned char)*c) && !strchr("-_", *c)) {
-			fault(faults, "%sid: \"%s\" may hold letters, digits, - and _ only", prefix,
-			      out->id);
-			break;
+	cJSON_ArrayForEach(item, object)
+	{
+		if (!read_key(r, item, section))
+			say_unknown(r, section, item->string);
+	}
+}
+
+static void check_required(struct reading *r)
+{
+	for (unsigned t = 0; t < r->count; t++) {
+		const struct table *table = &r->tables[t];
+
+		for (size_t i = 0; table->keys[i].name; i++) {
+			const struct config_key *key = &table->keys[i];
+
+			if (key->flags & CONFIG_REQUIRED && !(table->seen >> i % KEYS_MAX & 1))
+				config_fault(r->faults, "%s%s%s%s: missing", r->prefix,
+				             key->section ? key->section : "",
+				             key->section ? "." : "", key->name);
 		}
 	}
 }
 
-static void read_devices(const cJSON *list, struct config *out, struct faults *faults)
+static void read_object(struct reading *r, const cJSON *object)
+{
+	bool list_seen = false;
+	const cJSON *item;
+
+	for (unsigned t = 0; t < r->count; t++)
+		config_read_defaults(r->tables[t].keys, r->tables[t].base, r->faults);
+	cJSON_ArrayForEach(item, object)
+	{
+		const char *section = find_section(r, item->string);
+
+		if (r->list && !strcmp(item->string, r->list)) {
+			if (list_seen)
+				config_fault(r->faults, "%s: given twice", r->list);
+			list_seen = true;
+		} else if (section) {
+			read_section(r, item, section);
+		} else if (!read_key(r, item, NULL) && !r->unknown_are_fine) {
+			say_unknown(r, NULL, item->string);
+		}
+	}
+	check_required(r);
+}
+
+/* ---- devices
+ * ------------------------------------------------------------------------------------- */
+
+static void say_no_type(const char *prefix, const char *type, const struct device_drivers *drivers,
+                        struct config_faults *faults)
+{
+	char list[400] = "";
+
+	for (unsigned i = 0; i < drivers->count; i++)
+		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s", i ? ", " : "",
+		         drivers->list[i]->type);
+	config_fault(faults, "%stype: no device type \"%.64s\"; there are %s", prefix, type, list);
+}
+
+static void read_device(const cJSON *item, const char *prefix, const struct device_drivers *drivers,
+                        struct config_device *out, struct config_faults *faults)
+{
+	const cJSON *type = cJSON_GetObjectItemCaseSensitive(item, "type");
+	const char *word = cJSON_IsString(type) ? type->valuestring : "";
+	const struct device_driver *driver = config_find_driver(drivers, word);
+	struct reading r = {
+		.tables = { { .keys = config_device_keys, .base = out } },
+		.count = 1,
+		.unknown_are_fine = !driver,
+		.prefix = prefix,
+		.faults = faults,
+	};
+
+	memset(out, 0, sizeof(*out));
+	if (driver)
+		r.tables[r.count++] = (struct table){ driver->keys, out->options, 0 };
+	read_object(&r, item);
+	if (!driver && *word)
+		say_no_type(prefix, word, drivers, faults);
+}
+
+static void read_devices(const cJSON *list, const struct device_drivers *drivers,
+                         struct config *out, struct config_faults *faults)
 {
 	const cJSON *item;
 
 	if (!list)
 		return;
 	if (!cJSON_IsArray(list)) {
-		fault(faults, "devices: must be a list");
+		config_fault(faults, "devices: must be a list");
 		return;
 	}
 	cJSON_ArrayForEach(item, list)
 	{
-		unsigned n = out->device_count;
 		char prefix[32];
 
-		if (n == CONFIG_DEVICES_MAX) {
-			fault(faults, "devices: more than %d", CONFIG_DEVICES_MAX);
+		if (out->device_count == CONFIG_DEVICES_MAX) {
+			config_fault(faults, "devices: more than %d", CONFIG_DEVICES_MAX);
 			return;
 		}
-		snprintf(prefix, sizeof(prefix), "devices[%u].", n);
-		read_device(item, prefix, &out->devices[n], faults);
-		for (unsigned i = 0; i < n; i++) {
-			if (!strcmp(out->devices[i].id, out->devices[n].id))
-				fault(faults, "%sid: \"%s\" is devices[%u]'s already", prefix,
-				      out->devices[n].id, i);
-			if (out->devices[n].slot && out->devices[i].slot == out->devices[n].slot)
-				fault(faults, "%sslot: %u is devices[%u]'s already", prefix,
-				      out->devices[n].slot, i);
+		snprintf(prefix, sizeof(prefix), "devices[%u]", out->device_count);
+		if (!cJSON_IsObject(item)) {
+			config_fault(faults, "%s: must be an object", prefix);
+		} else {
+			strcat(prefix, ".");
+			read_device(item, prefix, drivers, &out->devices[out->device_count],
+			            faults);
 		}
 		out->device_count++;
 	}
 }
 
-/* ---- the calls ------------------------------------------------------------------- */
+/* ---- the calls
+ * ------------------------------------------------------------------------------------- */
 
-static cJSON *parse_json(const char *json, struct gw_error *err)
+static cJSON *parse_json(const char *json, struct config_faults *faults)
 {
 	const char *end = NULL;
 	cJSON *root = cJSON_ParseWithOpts(json, &end, 1);
@@ -308,158 +278,51 @@ static cJSON *parse_json(const char *json, struct gw_error *err)
 
 		for (const char *c = json; end && c < end; c++)
 			line += *c == '\n';
-		error_set(err, -EINVAL, "line %u: not JSON", line);
+		config_fault(faults, "line %u: not JSON", line);
 	} else if (!cJSON_IsObject(root)) {
-		error_set(err, -EINVAL, "must be a JSON object");
+		config_fault(faults, "must be a JSON object");
 		cJSON_Delete(root);
 		root = NULL;
 	}
 	return root;
 }
 
-int config_parse(const char *json, const char *name, struct config *out, struct gw_error *err)
+int config_parse(const char *json, const char *name, const struct device_drivers *drivers,
+                 struct config *out, struct gw_error *err)
 {
-	struct gw_error local;
-	struct faults faults = { .err = err ? err : &local };
-	cJSON *root = parse_json(json, faults.err);
+	struct config_faults faults;
+	struct reading r = {
+		.tables = { { .keys = config_machine_keys, .base = out } },
+		.count = 1,
+		.list = "devices",
+		.prefix = "",
+		.faults = &faults,
+	};
+	cJSON *root;
 
-	if (!root)
-		return error_context(faults.err, "%s", name);
+	config_faults_begin(&faults, name, err);
 	memset(out, 0, sizeof(*out));
-	out->cpus = 1;
-	read_object(root, &machine_table, NULL, "", out, &faults);
-	check_required(root, &machine_table, "", &faults);
-	if (out->memory % (2 * MIB))
-		fault(&faults, "memory: %llu is not a multiple of 2M",
-		      (unsigned long long)out->memory);
-	read_devices(cJSON_GetObjectItemCaseSensitive(root, "devices"), out, &faults);
+	root = parse_json(json, &faults);
+	if (root) {
+		read_object(&r, root);
+		read_devices(cJSON_GetObjectItemCaseSensitive(root, "devices"), drivers, out,
+		             &faults);
+		config_check_whole(out, &faults);
+	}
 	cJSON_Delete(root);
-	return faults.count ? error_context(faults.err, "%s", name) : 0;
+	return config_faults_end(&faults);
 }
 
-int config_parse_device(const char *json, struct config_device *out, struct gw_error *err)
+int config_parse_device(const char *json, const struct device_drivers *drivers,
+                        struct config_device *out, struct gw_error *err)
 {
-	struct gw_error local;
-	struct faults faults = { .err = err ? err : &local };
-	cJSON *root = parse_json(json, faults.err);
+	struct config_faults faults;
+	cJSON *root;
 
-	if (!root)
-		return error_context(faults.err, "device");
-	read_device(root, "", out, &faults);
+	config_faults_begin(&faults, "device", err);
+	root = parse_json(json, &faults);
+	if (root)
+		read_device(root, "", drivers, out, &faults);
 	cJSON_Delete(root);
-	return faults.count ? error_context(faults.err, "device") : 0;
-}
-
-static struct config_device *find_device(struct config *config, const char *id, size_t len)
-{
-	for (unsigned i = 0; i < config->device_count; i++)
-		if (strlen(config->devices[i].id) == len &&
-		    !strncmp(config->devices[i].id, id, len))
-			return &config->devices[i];
-	return NULL;
-}
-
-/* What may differ between hosts: places in the host's file system, and nothing of the guest's. */
-static const char *const map_paths[] = { "serial.socket", "serial.log", "serial.stdio" };
-
-static int apply_one(struct config *config, const struct gw_map *map, struct gw_error *err)
-{
-	struct faults faults = { .err = err };
-	const struct table *table = &machine_table;
-	const struct key *key = NULL;
-	const char *dot;
-	void *base = config;
-	cJSON *value;
-
-	for (size_t i = 0; i < ARRAY_SIZE(map_paths); i++)
-		if (!strcmp(map_paths[i], map->path))
-			key = find_key(table, "serial", map->path + strlen("serial."));
-	if (!strncmp(map->path, "devices.", 8) && (dot = strchr(map->path + 8, '.')) &&
-	    !strcmp(dot, ".host")) {
-		base = find_device(config, map->path + 8, (size_t)(dot - map->path - 8));
-		if (!base)
-			return error_set(err, -ENOENT, "map %s: the machine has no such device",
-			                 map->path);
-		key = find_key(&device_table, NULL, "host");
-	}
-	if (!key)
-		return error_set(err, -EINVAL,
-		                 "map %s: no such path; there are devices.ID.host, serial.socket, "
-		                 "serial.log, serial.stdio",
-		                 map->path);
-	value = key->kind == KIND_BOOL ? cJSON_Parse(map->value) : cJSON_CreateString(map->value);
-	if (value)
-		read_value(value, key, map->path, base, &faults);
-	else
-		fault(&faults, "%s: %s is no value for it", map->path, map->value);
-	cJSON_Delete(value);
-	return faults.count ? error_context(err, "map") : 0;
-}
-
-int config_apply_map(struct config *config, const struct gw_map *map, size_t count,
-                     struct gw_error *err)
-{
-	struct gw_error local;
-
-	for (size_t i = 0; i < count; i++) {
-		int r = apply_one(config, &map[i], err ? err : &local);
-
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-static bool print_key(cJSON *object, const struct key *key, const void *base)
-{
-	const void *from = (const char *)base + key->offset;
-
-	switch (key->kind) {
-	case KIND_TEXT:
-		return !*(const char *)from || cJSON_AddStringToObject(object, key->name, from);
-	case KIND_UINT:
-		return !*(const uint32_t *)from ||
-		       cJSON_AddNumberToObject(object, key->name, *(const uint32_t *)from);
-	case KIND_SIZE:
-		return cJSON_AddNumberToObject(object, key->name, (double)*(const uint64_t *)from);
-	case KIND_BOOL:
-		return !*(const bool *)from || cJSON_AddTrueToObject(object, key->name);
-	}
-	return false;
-}
-
-static bool print_keys(cJSON *root, const struct table *table, const void *base)
-{
-	for (size_t i = 0; i < table->count; i++) {
-		const struct key *key = &table->keys[i];
-		cJSON *in = root;
-
-		if (key->section) {
-			in = cJSON_GetObjectItemCaseSensitive(root, key->section);
-			if (!in)
-				in = cJSON_AddObjectToObject(root, key->section);
-		}
-		if (!in || !print_key(in, key, base))
-			return false;
-	}
-	return true;
-}
-
-char *config_print(const struct config *config)
-{
-	cJSON *root = cJSON_CreateObject();
-	cJSON *devices = cJSON_AddArrayToObject(root, "devices");
-	bool ok = root && devices && print_keys(root, &machine_table, config);
-	char *text = NULL;
-
-	for (unsigned i = 0; i < config->device_count && ok; i++) {
-		cJSON *d = cJSON_CreateObject();
-
-		ok = d && cJSON_AddItemToArray(devices, d) &&
-		     print_keys(d, &device_table, &config->devices[i]);
-	}
-	if (ok)
-		text = cJSON_PrintUnformatted(root);
-	cJSON_Delete(root);
-	return text;
+	return config_faults_end(&faults);
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The configuration: what is accepted, what is refused and by which words; maps; CPUID's table. */
-#include "vmm/config.h"
-#include "vmm/x86/x86.h"
+/* The configuration: what is accepted, what is refused and by which words; maps. */
+#include "config_drivers.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -10,15 +9,20 @@
 
 static struct config config;
 
+static const struct thing *thing(unsigned i)
+{
+	return (const void *)config.devices[i].options;
+}
+
 Test(config, reads_everything)
 {
 	struct gw_error err;
 	const char *json =
 	        "{\"name\":\"a\",\"cpus\":3,\"memory\":\"512M\",\"boot\":{\"kernel\":\"/k\","
 	        "\"initrd\":\"/i\",\"cmdline\":\"c\"},\"serial\":{\"stdio\":true},"
-	        "\"devices\":[{\"id\":\"n0\",\"type\":\"vfio-pci\",\"host\":\"h\",\"slot\":4}]}";
+	        "\"devices\":[{\"id\":\"n0\",\"type\":\"t\",\"host\":\"h\",\"slot\":4}]}";
 
-	cr_assert_eq(config_parse(json, "x", &config, &err), 0, "%s", err.text);
+	cr_assert_eq(config_parse(json, "x", &drivers, &config, &err), 0, "%s", err.text);
 	cr_assert_str_eq(config.name, "a");
 	cr_assert_eq(config.cpus, 3);
 	cr_assert_eq(config.memory, 512ull << 20);
@@ -26,6 +30,8 @@ Test(config, reads_everything)
 	cr_assert(config.serial.stdio);
 	cr_assert_eq(config.device_count, 1);
 	cr_assert_eq(config.devices[0].slot, 4);
+	cr_assert_str_eq(thing(0)->host, "h");
+	cr_assert_eq(thing(0)->queues, 2, "the default");
 }
 
 Test(config, prints_what_it_reads)
@@ -38,11 +44,12 @@ Test(config, prints_what_it_reads)
 	        config_parse(
 	                "{\"memory\":4194304,\"boot\":{\"kernel\":\"/k \\\"q\\\"\"},\"devices\":"
 	                "[{\"id\":\"a\",\"type\":\"t\",\"host\":\"h\"}]}",
-	                "x", &config, &err),
+	                "x", &drivers, &config, &err),
 	        0, "%s", err.text);
-	text = config_print(&config);
+	text = config_print(&config, &drivers);
 	cr_assert(text);
-	cr_assert_eq(config_parse(text, "y", &again, &err), 0, "%s in %s", err.text, text);
+	cr_assert_eq(config_parse(text, "y", &drivers, &again, &err), 0, "%s in %s", err.text,
+	             text);
 	cr_assert_eq(memcmp(&config, &again, sizeof(config)), 0, "%s", text);
 	free(text);
 }
@@ -65,11 +72,12 @@ static const struct {
 	{ "{\"cpus\":256}", "cpus: 256 is not within 1 and 255" },
 	{ "{\"cpus\":\"2\"}", "cpus: must be a number" },
 	{ "{\"boot\":3}", "boot: must be an object" },
-	{ "{\"boot\":{\"kernel\":\"\"}}", "boot.kernel: must not be empty" },
+	{ "{\"boot\":{\"kernel\":\"\"}}", "boot.kernel: missing" },
+	{ "{\"devices\":[{\"id\":\"\"}]}", "devices[0].id: must not be empty" },
 	{ "{\"boot\":{\"kernal\":\"/k\"}}", "boot.kernal: no such key" },
 	{ "{\"serial\":{\"stdio\":1}}", "serial.stdio: must be true or false" },
 	{ "{\"devices\":{}}", "devices: must be a list" },
-	{ "{\"devices\":[1]}", "devices[0].: must be an object" },
+	{ "{\"devices\":[1]}", "devices[0]: must be an object" },
 	{ "{\"devices\":[{\"id\":\"a b\",\"type\":\"t\",\"host\":\"h\"}]}",
 	  "devices[0].id: \"a b\"" },
 	{ "{\"devices\":[{\"id\":\"a\",\"type\":\"t\",\"host\":\"h\"},{\"id\":\"a\",\"type\":\"t\","
@@ -85,8 +93,8 @@ Test(config, refuses_by_name)
 	for (size_t i = 0; i < sizeof(faulty) / sizeof(faulty[0]); i++) {
 		struct gw_error err = { 0 };
 
-		cr_assert_eq(config_parse(faulty[i].json, "f.json", &config, &err), -EINVAL, "%s",
-		             faulty[i].json);
+		cr_assert_eq(config_parse(faulty[i].json, "f.json", &drivers, &config, &err),
+		             -EINVAL, "%s", faulty[i].json);
 		cr_assert(strstr(err.text, faulty[i].says), "%s: %s", faulty[i].json, err.text);
 		cr_assert_eq(strncmp(err.text, "f.json: ", 8), 0, "%s", err.text);
 	}
@@ -96,9 +104,9 @@ Test(config, names_all_faults_at_once)
 {
 	struct gw_error err;
 
-	cr_assert_eq(
-	        config_parse("{\"cpus\":0,\"memory\":\"x\",\"nonsense\":1}", "f", &config, &err),
-	        -EINVAL);
+	cr_assert_eq(config_parse("{\"cpus\":0,\"memory\":\"x\",\"nonsense\":1}", "f", &drivers,
+	                          &config, &err),
+	             -EINVAL);
 	cr_assert(strstr(err.text, "cpus:") && strstr(err.text, "memory:") &&
 	                  strstr(err.text, "nonsense:") && strstr(err.text, "boot.kernel: missing"),
 	          "%s", err.text);
@@ -118,40 +126,15 @@ Test(config, maps_what_is_the_hosts_and_nothing_else)
 
 	cr_assert_eq(config_parse("{\"memory\":4194304,\"boot\":{\"kernel\":\"/k\"},\"devices\":"
 	                          "[{\"id\":\"a\",\"type\":\"t\",\"host\":\"h\"}]}",
-	                          "x", &config, &err),
+	                          "x", &drivers, &config, &err),
 	             0);
-	cr_assert_eq(config_apply_map(&config, good, 3, &err), 0, "%s", err.text);
-	cr_assert_str_eq(config.devices[0].host, "/new");
+	cr_assert_eq(config_apply_map(&config, &drivers, good, 3, &err), 0, "%s", err.text);
+	cr_assert_str_eq(thing(0)->host, "/new");
 	cr_assert_str_eq(config.serial.log, "/log");
 	cr_assert(config.serial.stdio);
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		cr_assert_lt(config_apply_map(&config, &bad[i], 1, &err), 0, "%s", bad[i].path);
+		cr_assert_lt(config_apply_map(&config, &drivers, &bad[i], 1, &err), 0, "%s",
+		             bad[i].path);
 		cr_assert(strstr(err.text, bad[i].path), "%s", err.text);
 	}
-}
-
-Test(cpuid, hides_what_cannot_move_and_places_vcpus)
-{
-	struct kvm_cpuid2 *in = calloc(1, sizeof(*in) + 8 * sizeof(in->entries[0]));
-	struct kvm_cpuid2 *out = calloc(1, sizeof(*out) + 8 * sizeof(out->entries[0]));
-
-	in->nent = 4;
-	in->entries[0] = (struct kvm_cpuid_entry2){ .function = 1, .ecx = 1u << 5 };
-	in->entries[1] = (struct kvm_cpuid_entry2){ .function = 0x80000001, .ecx = 1u << 2 | 1 };
-	in->entries[2] = (struct kvm_cpuid_entry2){ .function = 0x80000007, .edx = 1u << 8 | 1 };
-	in->entries[3] = (struct kvm_cpuid_entry2){ .function = 0xb,
-		                                    .index = 1,
-		                                    .flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX };
-	cpuid_for_vcpu(in, 2, 3, true, out);
-	cr_assert_eq(out->entries[0].ebx >> 24, 2, "the APIC id");
-	cr_assert_eq(out->entries[0].ebx >> 16 & 0xff, 3);
-	cr_assert_eq(out->entries[0].ecx & 1u << 5, 0, "VMX");
-	cr_assert(out->entries[0].ecx & 1u << 31 && out->entries[0].ecx & 1u << 24);
-	cr_assert_eq(out->entries[1].ecx, 1, "SVM");
-	cr_assert_eq(out->entries[2].edx, 1, "invariant TSC");
-	cr_assert_eq(out->entries[3].edx, 2);
-	cr_assert_eq(out->entries[3].ebx, 3);
-	cr_assert_eq(out->entries[3].eax, 2, "bits for three");
-	free(in);
-	free(out);
 }

@@ -322,7 +322,7 @@ Test(vfio_sysfs, what_cannot_be_passed_through)
 	cr_assert_eq(sysfs_find(root, "0000:03:00.0", &device, &err), -EBUSY);
 	cr_assert(strstr(err.text, "has no driver"), "%s", err.text);
 	cr_assert_eq(sysfs_find(root, "0000:09:00.0", &device, &err), -ENODEV);
-	cr_assert(strstr(err.text, "no such device 0000:09:00.0"), "%s", err.text);
+	cr_assert(strstr(err.text, "no such PCI device 0000:09:00.0"), "%s", err.text);
 	cr_assert_eq(sysfs_find(root, "0000:04:00.0", &device, &err), -ENOTSUP);
 	cr_assert(strstr(err.text, "no IOMMU group"), "%s", err.text);
 	remove_tree(root);

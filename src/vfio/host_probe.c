@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Asks a device for its migration features. Its group has to be opened for
+ * that, which only one process can do at a time: a device that a guest has is
+ * not disturbed. Opening resets the device, as every opening does.
+ * Source: Linux, Documentation/driver-api/vfio.rst.
+ */
+#include "vfio/host_internal.h"
+
+#include "base/io.h"
+#include "base/util.h"
+#include "vfio/mig_v2.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+
+static int open_path(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* A device of a group can be had once the group is in a container that has an IOMMU. */
+static int join(int group, int container)
+{
+	struct vfio_group_status status = { .argsz = sizeof(status) };
+	int r = io_ioctl(group, VFIO_GROUP_GET_STATUS, &status);
+
+	if (r < 0)
+		return r;
+	if (!(status.flags & VFIO_GROUP_FLAGS_VIABLE))
+		return -EPERM;
+	r = io_ioctl(group, VFIO_GROUP_SET_CONTAINER, &container);
+	return r < 0 ? r : io_ioctl(container, VFIO_SET_IOMMU, (void *)VFIO_TYPE1v2_IOMMU);
+}
+
+static bool has_dma_logging(int fd)
+{
+	struct vfio_device_feature probe = {
+		.argsz = sizeof(probe),
+		.flags = VFIO_DEVICE_FEATURE_PROBE | VFIO_DEVICE_FEATURE_SET |
+		         VFIO_DEVICE_FEATURE_DMA_LOGGING_START,
+	};
+
+	return io_ioctl(fd, VFIO_DEVICE_FEATURE, &probe) >= 0;
+}
+
+static int ask(int fd, struct vfio_features *out)
+{
+	struct gw_error err;
+	struct mig_v2 mig;
+	int r = mig_v2_init(&mig, &vfio_kernel_io, fd, &err);
+
+	if (r < 0)
+		return r;
+	out->flags = mig.flags;
+	out->dma_logging = has_dma_logging(fd);
+	out->data_size = mig.flags ? mig_v2_stop_copy_size(&mig) : 0;
+	mig_v2_fini(&mig);
+	return 0;
+}
+
+int host_probe(unsigned number, const char *name, struct vfio_features *out)
+{
+	autoclose int container = -1, group = -1, device = -1;
+	char path[32];
+	int r;
+
+	*out = (struct vfio_features){ 0 };
+	snprintf(path, sizeof(path), "/dev/vfio/%u", number);
+	container = open_path("/dev/vfio/vfio");
+	if (container < 0)
+		return container;
+	group = open_path(path);
+	if (group < 0)
+		return group;
+	r = join(group, container);
+	if (r < 0)
+		return r;
+	device = io_ioctl(group, VFIO_GROUP_GET_DEVICE_FD, (void *)(uintptr_t)name);
+	r = device < 0 ? device : ask(device, out);
+	return r;
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a configuration says of a device of type "vfio-pci". */
+#include "vfio/options.h"
+
+#include "vfio/sysfs.h"
+
+#include "base/error.h"
+
+const struct config_key vfio_keys[] = {
+	CONFIG_ROW_TEXT(NULL, "host", CONFIG_REQUIRED | CONFIG_OF_HOST, struct vfio_options, host,
+	                "the host's device: a PCI address (0000:03:00.0) or a folder in sysfs "
+	                "(/sys/bus/mdev/devices/UUID); godwit devices lists them"),
+	CONFIG_ROW_END,
+};
+
+int vfio_check_host(const void *options, struct gw_error *err)
+{
+	const struct vfio_options *o = options;
+	struct sysfs_device device;
+
+	return sysfs_find(SYSFS_ROOT, o->host, &device, err) < 0 ? error_context(err, "host") : 0;
+}

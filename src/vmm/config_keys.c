@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The keys of a configuration that are not a driver's: what may be said of the machine itself. */
+#include "vmm/config_internal.h"
+
+#include "base/cpulist.h"
+#include "base/error.h"
+#include "base/util.h"
+
+#include <ctype.h>
+#include <string.h>
+
+/* ---- what a text must look like ------------------------------------------------------------ */
+
+static int check_id(const char *text, struct gw_error *err)
+{
+	for (const char *c = text; *c; c++)
+		if (!isalnum((unsigned char)*c) && !strchr("-_", *c))
+			return error_set(err, -EINVAL,
+			                 "\"%s\" may hold letters, digits, - and _ only", text);
+	return 0;
+}
+
+/* RFC 4122, 3: 8-4-4-4-12 hexadecimal digits. */
+static int check_uuid(const char *text, struct gw_error *err)
+{
+	static const char form[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+	bool good = strlen(text) == strlen(form);
+
+	for (size_t i = 0; good && form[i]; i++)
+		good = form[i] == '-' ? text[i] == '-' : isxdigit((unsigned char)text[i]) != 0;
+	return good ? 0 : error_set(err, -EINVAL, "\"%s\" is no UUID of the form %s", text, form);
+}
+
+static int check_list(const char *text, struct gw_error *err)
+{
+	struct cpulist list;
+
+	if (cpulist_parse(text, &list))
+		return 0;
+	return error_set(err, -EINVAL, "\"%s\" is no list of numbers and ranges, as \"0-3,8\"",
+	                 text);
+}
+
+/* ---- the machine --------------------------------------------------------------------------- */
+
+static const char *const model_words[] = {
+	[CONFIG_CPU_HOST] = "host",
+	[CONFIG_CPU_V2] = "x86-64-v2",
+	[CONFIG_CPU_V3] = "x86-64-v3",
+	NULL,
+};
+
+static const char *const pages_words[] = {
+	[CONFIG_PAGES_TRANSPARENT] = "transparent",
+	[CONFIG_PAGES_4K] = "4K",
+	[CONFIG_PAGES_2M] = "2M",
+	[CONFIG_PAGES_1G] = "1G",
+	NULL,
+};
+
+static const char *const clock_words[] = {
+	[CONFIG_CLOCK_CONTINUE] = "continue",
+	[CONFIG_CLOCK_REALTIME] = "realtime",
+	NULL,
+};
+
+#define TEXT(section, name, flags, member, check, help)                                            \
+	{                                                                                          \
+		section, name, CONFIG_TEXT, flags, offsetof(struct config, member), 0,             \
+		        sizeof(((struct config *)0)->member), NULL, NULL, help, check              \
+	}
+#define PART(name, help)                                                                           \
+	CONFIG_ROW_NUMBER("cpu", #name, CONFIG_UINT, 0, struct config, cpu.name, 1,                \
+	                  CONFIG_CPUS_MAX, NULL, help)
+
+const struct config_key config_machine_keys[] = {
+	TEXT(NULL, "name", 0, name, NULL, "what the machine is called"),
+	TEXT(NULL, "uuid", 0, uuid, check_uuid, "the machine's UUID, as the guest is told it"),
+	CONFIG_ROW_NUMBER(NULL, "cpus", CONFIG_UINT, 0, struct config, cpus, 1, CONFIG_CPUS_MAX,
+	                  "1", "virtual CPUs"),
+	CONFIG_ROW_ENUM("cpu", "model", struct config, cpu.model, "\"host\"", model_words,
+	                "what the guest's CPUs can do: all that the host's can, or a level that "
+	                "many hosts have, so that the guest can move between unlike ones"),
+	PART(sockets, "sockets; worked out from the other numbers where it is left out"),
+	PART(dies, "dies in a socket; 1 where it is left out"),
+	PART(cores, "cores in a die; worked out from the other numbers where it is left out"),
+	PART(threads, "threads in a core; 1 where it is left out"),
+	{ "cpu", "affinity", CONFIG_TEXTS, CONFIG_OF_HOST, offsetof(struct config, cpu.affinity), 0,
+	  CONFIG_CPUS_MAX, NULL, NULL,
+	  "host CPUs on which each virtual CPU may run, one entry for each: \"3\", \"0-1,4\"",
+	  check_list },
+	CONFIG_ROW_NUMBER(NULL, "memory", CONFIG_SIZE, CONFIG_REQUIRED, struct config, memory,
+	                  2 * MIB, 4096 * GIB, NULL, "guest memory; a multiple of 2 MiB"),
+	CONFIG_ROW_ENUM("backing", "pages", struct config, backing.pages, "\"transparent\"",
+	                pages_words,
+	                "pages of the host that hold guest memory: the kernel's choice, small "
+	                "ones only, or reserved huge pages of one size"),
+	CONFIG_ROW_BOOL("backing", "lock", struct config, backing.lock, NULL,
+	                "guest memory is locked, never swapped out"),
+	CONFIG_ROW_BOOL("backing", "prealloc", struct config, backing.prealloc, NULL,
+	                "guest memory is taken from the host before the guest starts"),
+	TEXT("backing", "nodes", CONFIG_OF_HOST, backing.nodes, check_list,
+	     "the host's NUMA nodes that guest memory is bound to: \"0\", \"0-1\"; any where it is "
+	     "left out"),
+	CONFIG_ROW_ENUM(NULL, "clock", struct config, clock, "\"continue\"", clock_words,
+	                "the guest's clock after a pause, a restore or a move: goes on from where "
+	                "it stood, or catches up with real time"),
+	TEXT("boot", "kernel", CONFIG_FILE, boot.kernel, NULL,
+	     "a bzImage, or an ELF file with a PVH entry; this or boot.firmware is required"),
+	TEXT("boot", "initrd", CONFIG_FILE, boot.initrd, NULL, "the kernel's initial RAM disk"),
+	TEXT("boot", "cmdline", 0, boot.cmdline, NULL, "the kernel's command line"),
+	TEXT("boot", "firmware", CONFIG_FILE, boot.firmware, NULL,
+	     "a firmware image that boots from a disk, in place of a kernel"),
+	TEXT("serial", "socket", CONFIG_OF_HOST, serial.socket, NULL,
+	     "the console as a UNIX stream socket made here, one client at a time"),
+	TEXT("serial", "log", CONFIG_OF_HOST, serial.log, NULL,
+	     "file to which all that the console prints is appended"),
+	{ "serial", "stdio", CONFIG_BOOL, CONFIG_OF_HOST, offsetof(struct config, serial.stdio), 0,
+	  0, NULL, NULL, "the console on the process's stdin and stdout", NULL },
+	CONFIG_ROW_END,
+};
+
+const struct config_key config_device_keys[] = {
+	{ NULL, "id", CONFIG_TEXT, CONFIG_REQUIRED, offsetof(struct config_device, id), 0,
+	  sizeof(((struct config_device *)0)->id), NULL, NULL,
+	  "what the device is called; letters, digits, - and _; unique", check_id },
+	{ NULL, "type", CONFIG_TEXT, CONFIG_REQUIRED, offsetof(struct config_device, type), 0,
+	  sizeof(((struct config_device *)0)->type), NULL, NULL, "which device it is", NULL },
+	CONFIG_ROW_NUMBER(NULL, "slot", CONFIG_UINT, 0, struct config_device, slot, 1, 31, NULL,
+	                  "PCI slot; any free one where it is left out"),
+	CONFIG_ROW_END,
+};
+
+/* ---- finding a row ------------------------------------------------------------------------- */
+
+bool config_same_section(const char *a, const char *b)
+{
+	return a == b || (a && b && !strcmp(a, b));
+}
+
+const struct config_key *config_find_key(const struct config_key *keys, const char *section,
+                                         const char *name)
+{
+	for (const struct config_key *key = keys; key->name; key++)
+		if (config_same_section(key->section, section) && !strcmp(key->name, name))
+			return key;
+	return NULL;
+}
