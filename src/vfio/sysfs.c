@@ -59,10 +59,10 @@ static int say_bound(const struct sysfs_device *device, const char *who, const c
 	bool other = strcmp(who, device->name);
 
 	return error_set(err, -EBUSY,
-	                 "%s%s%s is driven by %s and has to be bound to vfio-pci%s: "
-	                 "driverctl --nosave set-override %s vfio-pci",
+	                 "%s%s%s is driven by %s and has to be bound to vfio-pci%s "
+	                 "(\"godwit devices\" tells how)",
 	                 other ? device->name : "", other ? ": in its IOMMU group " : "", who,
-	                 driver, other ? " too" : "", who);
+	                 driver, other ? " too" : "");
 }
 
 static int check_group(const char *root, const struct sysfs_device *device, struct gw_error *err)
@@ -98,9 +98,9 @@ static int check_driver(const struct sysfs_device *device, struct gw_error *err)
 	if (driver[0])
 		return say_bound(device, device->name, driver, err);
 	return error_set(err, -EBUSY,
-	                 "%s has no driver and has to be bound to vfio-pci: "
-	                 "driverctl --nosave set-override %s vfio-pci",
-	                 device->name, device->name);
+	                 "%s has no driver and has to be bound to vfio-pci "
+	                 "(\"godwit devices\" tells how)",
+	                 device->name);
 }
 
 int sysfs_find(const char *root, const char *host, struct sysfs_device *out, struct gw_error *err)

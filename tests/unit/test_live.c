@@ -736,8 +736,9 @@ Test(live, source_killed_at_each_message)
 /* The wire stands but lets nothing more through. */
 static void hold(unsigned type, int direction, const char *want)
 {
-	const struct gw_migrate_params params = { .network_timeout_ms = 150,
-		                                  .switchover_timeout_ms = 150 };
+	/* Long enough that a busy machine does not make the wire look silent before its time. */
+	const struct gw_migrate_params params = { .network_timeout_ms = 800,
+		                                  .switchover_timeout_ms = 800 };
 	struct pair x;
 
 	pair_init(&x, true);
