@@ -84,7 +84,9 @@ struct gw_event {
 /*
  * Callbacks run on threads of the library, one at a time for each VM. They
  * must not call back into the same VM and should return quickly: hand the
- * word on to a thread of your own. Any of them may be NULL.
+ * word on to a thread of your own. With an external loop some come from
+ * within gw_vm_dispatch, and any may come from within another call. Any of
+ * them may be NULL.
  */
 struct gw_callbacks {
 	void *opaque;
@@ -140,12 +142,14 @@ GW_API int gw_vm_dispatch(struct gw_vm *vm, int timeout_ms, struct gw_error *err
  */
 GW_API int gw_vm_give_fd(struct gw_vm *vm, const char *name, int fd, struct gw_error *err);
 
-/* Takes the name back and closes the VM's copy. -ENOENT. */
+/* Takes the name back and closes the VM's copy; what uses it already has another one. Errors:
+ * -ENOENT. */
 GW_API int gw_vm_drop_fd(struct gw_vm *vm, const char *name, struct gw_error *err);
 
 /*
  * A further listener for events, called after the one given at creation and under the same
- * rules. gw_vm_unlisten returns once no call to it is under way; -ENOENT if there is none.
+ * rules. gw_vm_unlisten returns once no call to it is under way, so not from a callback; -ENOENT
+ * if there is none. Errors: -ENOMEM.
  */
 GW_API int gw_vm_listen(struct gw_vm *vm, void (*event)(void *opaque, const struct gw_event *event),
                         void *opaque, struct gw_error *err);
@@ -182,27 +186,37 @@ enum gw_state {
 	GW_STATE_INTERNAL_ERROR, /* KVM gave up on a vCPU; the log says why */
 };
 
+/* The state now; another thread, or the guest, may change it at any time. */
 GW_API enum gw_state gw_vm_state(struct gw_vm *vm);
 
-/* QMP's word for a state: "running", "paused", "inmigrate", ... */
+/* QMP's word for a state: "running", "paused", "inmigrate", ... Never released. */
 GW_API const char *gw_state_name(enum gw_state state);
 
 /*
  * Runs the vCPUs: from PRELAUNCH or PAUSED. Does nothing if they run.
  * From POSTMIGRATE it is refused with -EPERM, since the guest may be running
  * elsewhere: `force` overrides that, and only that; whoever sets it has made
- * sure that the other host does not run the guest.
+ * sure that the other host does not run the guest. Errors, further: -ENODATA
+ * (empty), -EBUSY (another state, named), -ESHUTDOWN (told to quit).
  */
 GW_API int gw_vm_cont(struct gw_vm *vm, bool force, struct gw_error *err);
 
-/* Stops the vCPUs; returns when all have stopped. PAUSED afterwards. -EBUSY while it is being
- * saved or handed over. */
+/*
+ * Stops the vCPUs; returns when all have stopped. PAUSED afterwards; does nothing if they stand.
+ * Errors: -ENODATA (empty), -EBUSY (it is being saved, handed over, or has yet to arrive).
+ */
 GW_API int gw_vm_stop(struct gw_vm *vm, struct gw_error *err);
 
-/* Presses the power button. The guest decides what to do about it. */
+/* Presses the power button. The guest decides what to do about it. Errors: -ENODATA (empty),
+ * -EBUSY (it has yet to arrive), -EINVAL (the guest stands). */
 GW_API int gw_vm_powerdown(struct gw_vm *vm, struct gw_error *err);
 
-/* Resets the machine and boots it again, as its reset button would. */
+/*
+ * Resets the machine and boots it again, as its reset button would; from any state in which the
+ * machine is here. It runs again if it ran, and is PAUSED otherwise. Errors: -ENODATA (empty),
+ * -EBUSY (a migration is under way, or the guest was handed over), and those of reading the boot
+ * images, after which the state is INTERNAL_ERROR.
+ */
 GW_API int gw_vm_reset(struct gw_vm *vm, struct gw_error *err);
 
 /*
@@ -223,7 +237,8 @@ GW_API int gw_vm_wait(struct gw_vm *vm, int timeout_ms, struct gw_error *err);
 /* The configuration that the machine has now, as JSON. -ENODATA if empty. */
 GW_API int gw_vm_query_config(struct gw_vm *vm, char **json, struct gw_error *err);
 
-/* The vCPUs: JSON list of {"cpu-index", "thread-id"}. */
+/* The vCPUs: JSON list of {"cpu-index", "thread-id"}. -ENODATA if empty, as with all queries
+ * below. */
 GW_API int gw_vm_query_cpus(struct gw_vm *vm, char **json, struct gw_error *err);
 
 /* The PCI functions: JSON in the form of QMP's query-pci. */
@@ -247,12 +262,15 @@ GW_API int gw_vm_query_memory(struct gw_vm *vm, char **json, struct gw_error *er
 GW_API int gw_vm_device_command(struct gw_vm *vm, const char *id, const char *command,
                                 const char *args, char **ret, struct gw_error *err);
 
-/* Sends a non-maskable interrupt to every vCPU. */
+/* Sends a non-maskable interrupt to every vCPU. Errors: -ENODATA (empty), -EBUSY (it has yet to
+ * arrive), and KVM's. */
 GW_API int gw_vm_inject_nmi(struct gw_vm *vm, struct gw_error *err);
 
 /*
  * Writes guest memory and the vCPUs' registers to `fd` as an ELF core file, which gdb and crash
- * read. vCPUs are stopped meanwhile. Blocks. Errors: those of writing.
+ * read. `fd` stays the caller's. vCPUs are stopped meanwhile. Blocks until all is written, and
+ * other calls on the VM with it. Errors: -ENODATA (empty), -EBUSY (migration under way), and those
+ * of writing.
  */
 GW_API int gw_vm_dump_memory(struct gw_vm *vm, int fd, struct gw_error *err);
 
@@ -429,7 +447,9 @@ GW_API int gw_vm_save(struct gw_vm *vm, const char *dir, struct gw_error *err);
 /*
  * Fills an empty VM from a snapshot directory. Everything is checked before
  * anything is loaded. The VM is PAUSED afterwards, or RUNNING if it ran when
- * it was saved and `run` is set. On error it is empty again.
+ * it was saved and `run` is set. On error it is empty again. Blocks until done.
+ * Errors: -EBUSY (not empty), -EINVAL (a path of the map), and what is wrong
+ * with the snapshot or missing on this host, named.
  */
 GW_API int gw_vm_restore(struct gw_vm *vm, const char *dir, const struct gw_map *map,
                          size_t map_count, bool run, struct gw_error *err);
@@ -440,6 +460,8 @@ GW_API int gw_vm_restore(struct gw_vm *vm, const char *dir, const struct gw_map 
  * Returns once it listens; the rest is told by events and
  * gw_vm_query_migrate. A stream that fails leaves the VM empty, in
  * INMIGRATE, and listening no more; it may be called again.
+ * Errors: -EBUSY (not empty, or waiting already), -EINVAL (URI), -EADDRINUSE
+ * and whatever else listening gives.
  */
 GW_API int gw_vm_incoming(struct gw_vm *vm, const char *uri, const struct gw_map *map,
                           size_t map_count, struct gw_error *err);
@@ -458,7 +480,8 @@ GW_API int gw_vm_migrate(struct gw_vm *vm, const char *uri, struct gw_error *err
  */
 GW_API int gw_vm_migrate_cancel(struct gw_vm *vm, struct gw_error *err);
 
-/* The present or last migration, JSON in the form of QMP's query-migrate. */
+/* The present or last migration, JSON in the form of QMP's query-migrate; also of an empty VM.
+ * Errors: -ENOMEM. */
 GW_API int gw_vm_query_migrate(struct gw_vm *vm, char **json, struct gw_error *err);
 
 /* Parameters of migrations to come and under way. 0 leaves one as it is. */
@@ -470,8 +493,10 @@ struct gw_migrate_params {
 	uint64_t network_timeout_ms;    /* silence after which a peer is dead; default 5000 */
 };
 
+/* Errors: -EINVAL (the one that is out of range, named; none has been set). */
 GW_API int gw_vm_set_migrate_params(struct gw_vm *vm, const struct gw_migrate_params *params,
                                     struct gw_error *err);
+/* All of them, as they are in force. */
 GW_API void gw_vm_get_migrate_params(struct gw_vm *vm, struct gw_migrate_params *params);
 
 /* ---- control socket ---------------------------------------------------- */
@@ -502,27 +527,31 @@ struct gw_control_options {
 GW_API int gw_control_new_with(struct gw_vm *vm, const struct gw_control_options *options,
                                struct gw_control **out, struct gw_error *err);
 
-/* Closes the socket and its clients, and removes the path. Replies already made are sent. */
+/* Closes the socket and its clients, and removes the path. Replies already made are sent. NULL is
+ * fine. Before gw_vm_free. */
 GW_API void gw_control_free(struct gw_control *control);
 
 /* ---- what a configuration may hold --------------------------------------- */
 
-/* The configuration's JSON Schema (draft 2020-12). */
+/* The configuration's JSON Schema (draft 2020-12). Errors: -ENOMEM. */
 GW_API int gw_config_schema(char **json, struct gw_error *err);
 
-/* Every key with its type, range, default and meaning, for people; as Markdown or as text. */
+/* Every key with its type, range, default and meaning, for people; as Markdown or as text.
+ * Errors: -ENOMEM. */
 GW_API int gw_config_help(bool markdown, char **text, struct gw_error *err);
 
 /*
  * Checks a configuration as gw_vm_configure would, without making anything. With `host` also
- * whether the files and devices that it names are there.
+ * whether the files and devices that it names are there. Types of device that a program has
+ * registered with its VMs are unknown here. Errors: -EINVAL (every fault named), -ENOMEM.
  */
 GW_API int gw_config_check(const char *json, const char *name, bool host, struct gw_error *err);
 
 /*
  * The host's PCI devices and mediated devices as JSON list: address, name, driver, IOMMU group and
  * its members, reset methods, NUMA node, migration features, and why a device can't be passed
- * through or moved, with the command that would mend it (docs/devices.md).
+ * through or moved, with the command that would mend it (docs/devices.md). Needs no VM and no
+ * privilege, though it says more with it. Errors: -ENOMEM, and those of reading sysfs.
  */
 GW_API int gw_host_devices(char **json, struct gw_error *err);
 
@@ -531,7 +560,8 @@ GW_API int gw_host_devices(char **json, struct gw_error *err);
 /*
  * Describes a snapshot directory, or a file that holds a stream, as JSON, and
  * checks every checksum in it. Needs no VM. If something is wrong the JSON
- * still holds all that could be read, and the error says what is wrong.
+ * still holds all that could be read, and the error says what is wrong;
+ * *json is NULL where nothing could.
  */
 GW_API int gw_inspect(const char *path, char **json, struct gw_error *err);
 

@@ -59,7 +59,7 @@ struct gw_vm {
 	bool poweroff_wanted;
 	bool pause_wanted;
 	bool failed;
-	uint32_t eject_wanted; /* PCI slots that the guest lets go of */
+	uint32_t eject_wanted;     /* PCI slots that the guest lets go of */
 	struct vm_unplug *unplugs; /* asked for with a time limit */
 	struct loop_timer *unplug_timer;
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The VM's devices at run time: plugged in, asked, let go; and what else is asked of the machine. */
+/* The VM's devices at run time: plugged in, asked, let go; and what else is asked of the machine.
+ */
 #include "vm.h"
 
 #include "base/error.h"

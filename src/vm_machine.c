@@ -22,9 +22,9 @@
 
 /* One line a driver. */
 static const struct device_driver *const drivers[] = {
-	&virtio_blk_driver, &virtio_net_driver,     &virtio_vsock_driver, &virtio_console_driver,
-	&virtio_rng_driver, &virtio_balloon_driver, &pvpanic_driver,      &i6300esb_driver,
-	&vfio_pci_driver,
+	&virtio_blk_driver,     &virtio_net_driver, &virtio_vsock_driver,
+	&virtio_console_driver, &virtio_rng_driver, &virtio_balloon_driver,
+	&pvpanic_driver,        &i6300esb_driver,   &vfio_pci_driver,
 };
 const struct device_drivers vm_drivers = { drivers, ARRAY_SIZE(drivers) };
 

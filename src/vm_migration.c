@@ -119,7 +119,8 @@ static int host_build(void *opaque, const char *json, struct participant_list **
 		return error_set(err, -ENOMEM, "out of memory");
 	r = config_parse(json, "configuration", vm_drivers_of(vm), config, err);
 	if (!r)
-		r = config_apply_map(config, vm_drivers_of(vm), vm->map.entries, vm->map.count, err);
+		r = config_apply_map(config, vm_drivers_of(vm), vm->map.entries, vm->map.count,
+		                     err);
 	if (!r)
 		r = config_check_host(config, "configuration", vm_drivers_of(vm), true, err);
 	if (r < 0)

@@ -73,13 +73,20 @@ suite() {
 	fi
 }
 
-# lab NAME HOSTS SECONDS SCRIPT...: a lab run. Each line "PASS name" in a script's log is a test;
+# header SCRIPT KEY DEFAULT: what a scenario says of itself in its first lines.
+header() {
+	local v
+	v=$(sed -n "s/^# $2: //p" "$1")
+	echo "${v:-$3}"
+}
+
+# lab NAME HOSTS SECONDS MEMORY DISK SCRIPT...: a lab run. Each line "PASS name" in a script's log is a test;
 # what ends a script early is one that failed.
 lab() {
-	local name=$1 hosts=$2 limit=$3 n
-	shift 3
+	local name=$1 hosts=$2 limit=$3 memory=$4 disk=$5 n
+	shift 5
 	local status=0
-	tests/lab/lab -n "$hosts" -t "$limit" -o "$OUT/$name" "$@" >"$OUT/$name.log" 2>&1 || status=$?
+	tests/lab/lab -n "$hosts" -t "$limit" -m "$memory" ${disk:+-d "$disk"} -o "$OUT/$name" "$@" >"$OUT/$name.log" 2>&1 || status=$?
 	n=$(cat "$OUT/$name"/?/script.log 2>/dev/null | grep -c '^PASS ')
 	passed=$((passed + n))
 	echo "$name: $n passed"
@@ -94,12 +101,14 @@ say "packages"
 scripts/packages.sh check || { bad packages; echo "$passed passed, $failed failed"; exit 1; }
 
 say "build: gcc"
-one build make -s -j2 all tests
+one build make -s -j2 all tests examples
 say "build: gcc with ASan and UBSan"
 one build-sanitized make -s -j2 VARIANT=-asan CFLAGS="-O1 -g" \
 	SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" tests
 say "build: clang"
 one build-clang make -s -j2 VARIANT=-clang CC=clang "$BUILD/tests/unit-clang"
+one abi tests/abi/check.sh
+one cxx "$BUILD/tests/cxx"
 one install make -s install DESTDIR="$OUT/root" PREFIX=/usr
 
 export GODWIT_GUESTS=$PWD/$BUILD/tests/guests
@@ -111,6 +120,9 @@ suite unit-clang "$BUILD/tests/unit-clang" -j2
 say "tests on this machine's /dev/kvm"
 if [ -c /dev/kvm ]; then
 	suite kvm "$BUILD/tests/kvm" -j1
+	one example-embed timeout 300 "$BUILD/examples/embed" "$GODWIT_GUESTS/mixer.elf"
+	one example-own-device timeout 300 "$BUILD/examples/own_device" \
+		"$GODWIT_GUESTS/doorbell.elf"
 	suite kvm-sanitized env ASAN_OPTIONS=detect_leaks=0 "$BUILD/tests/kvm-asan" -j1
 else
 	skip kvm "this machine has no /dev/kvm; the lab runs the same tests"
@@ -118,12 +130,12 @@ fi
 
 say "lab"
 if one lab-setup tests/lab/setup.sh && [ "$failed" -eq 0 ] || [ -f "$BUILD/lab/guest.cpio.gz" ]; then
+	one lab-debian tests/lab/debian.sh
 	for script in tests/lab/scenarios/*.sh; do
-		hosts=$(sed -n 's/^# hosts: //p' "$script")
-		limit=$(sed -n 's/^# seconds: //p' "$script")
 		name=$(basename "$script" .sh)
 		say "lab: $name"
-		lab "lab-$name" "$hosts" "$limit" "$script"
+		lab "lab-$name" "$(header "$script" hosts 1)" "$(header "$script" seconds 300)" \
+			"$(header "$script" memory 2048)" "$(header "$script" disk "")" "$script"
 	done
 	say "demo"
 	one demo demo/demo.sh

@@ -43,7 +43,8 @@ struct post {
 struct loop {
 	int epoll_fd;
 	int wake_fd;
-	int timer_fd; /* goes off at the earliest deadline, so that epoll_fd alone tells of all work */
+	int timer_fd; /* goes off at the earliest deadline, so that epoll_fd alone tells of all work
+	               */
 	pthread_mutex_t lock; /* guards all below */
 	pthread_cond_t handled;
 	struct loop_watch *watches, *graveyard;

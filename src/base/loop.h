@@ -39,6 +39,8 @@ bool loop_is_own_thread(struct loop *loop);
 int loop_fd(const struct loop *loop);
 /* One round: waits at most timeout_ms (-1: no limit). */
 void loop_once(struct loop *loop, int timeout_ms);
+/* Makes a round that waits return, and loop_fd() readable. Any thread. */
+void loop_wake(struct loop *loop);
 
 /* Watches fd for EPOLLIN/EPOLLOUT (level-triggered). The fd stays the caller's. */
 int loop_watch(struct loop *loop, int fd, uint32_t events, loop_fd_fn fn, void *opaque,

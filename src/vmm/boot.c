@@ -212,11 +212,25 @@ static const struct participant_ops boot_ops = {
 
 /* ---- for the machine ------------------------------------------------------ */
 
+/* docs/firmware.md says it at length. */
+static int refuse_firmware(const char *path, struct gw_error *err)
+{
+	return error_set(
+	        err, -ENOTSUP,
+	        "boot.firmware: %s: this machine has neither the flash nor the chipset and "
+	        "fw_cfg device that packaged UEFI images are built for; give the kernel and "
+	        "initrd of the disk as boot.kernel and boot.initrd (docs/firmware.md)",
+	        path);
+}
+
 int boot_create(struct machine *m, struct boot **out, struct gw_error *err)
 {
-	struct boot *boot = calloc(1, sizeof(*boot));
+	struct boot *boot;
 	int r = 0;
 
+	if (m->config.boot.firmware[0])
+		return refuse_firmware(m->config.boot.firmware, err);
+	boot = calloc(1, sizeof(*boot));
 	if (!boot)
 		return error_set(err, -ENOMEM, "boot: out of memory");
 	for (unsigned i = 0; i < IMAGES; i++)

@@ -14,6 +14,11 @@
 #include <string.h>
 #include <sys/mman.h>
 
+static int kvm_set_memslot(struct machine *m, struct kvm_userspace_memory_region *region)
+{
+	return io_ioctl(m->vm_fd, KVM_SET_USER_MEMORY_REGION, region);
+}
+
 static int set_memslot(struct memory *mem, uint32_t slot, uint32_t flags, uint64_t gpa,
                        uint64_t size, void *hva)
 {
@@ -25,7 +30,7 @@ static int set_memslot(struct memory *mem, uint32_t slot, uint32_t flags, uint64
 		.userspace_addr = (uintptr_t)hva,
 	};
 
-	return io_ioctl(mem->machine->vm_fd, KVM_SET_USER_MEMORY_REGION, &region);
+	return mem->set_memslot(mem->machine, &region);
 }
 
 int memory_set_region_flags(struct memory *mem, const struct ram_region *r, uint32_t flags)
@@ -33,8 +38,7 @@ int memory_set_region_flags(struct memory *mem, const struct ram_region *r, uint
 	return set_memslot(mem, r->slot, flags, r->gpa, r->size, r->hva);
 }
 
-static int region_create(struct memory *mem, const struct arch_range *range, unsigned index,
-                         struct gw_error *err)
+int region_create(struct memory *mem, unsigned index, bool in_blocks, struct gw_error *err)
 {
 	struct ram_region *r = &mem->regions[index];
 	struct ram_backing backing;
@@ -43,19 +47,35 @@ static int region_create(struct memory *mem, const struct arch_range *range, uns
 
 	for (unsigned i = 0; i < index; i++)
 		before += mem->regions[i].size;
-	*r = (struct ram_region){ .gpa = range->gpa, .size = range->size, .slot = index, .fd = -1 };
-	ret = ram_backing_create(mem->machine, before, r->size, &backing, err);
+	r->slot = index;
+	r->fd = -1;
+	ret = ram_backing_create_in(mem->machine, before, r->size, in_blocks, &backing, err);
 	if (ret < 0)
 		return ret;
 	r->fd = backing.fd;
 	r->offset = backing.offset;
 	r->hva = backing.hva;
+	r->take_pages = backing.take_pages;
 	mem->copy_in = backing.copy_in;
+	if (r->block % backing.page)
+		return error_set(err, -EINVAL, "block: not a multiple of the host's pages of %llu",
+		                 (unsigned long long)backing.page);
 	ret = memory_set_region_flags(mem, r, 0);
 	if (ret < 0)
 		return error_set_sys(err, ret, "guest RAM at 0x%llx: KVM_SET_USER_MEMORY_REGION",
 		                     (unsigned long long)r->gpa);
 	return 0;
+}
+
+void region_destroy(struct memory *mem, struct ram_region *r)
+{
+	if (r->hva) {
+		set_memslot(mem, r->slot, 0, r->gpa, 0, NULL);
+		munmap(r->hva, r->size);
+	}
+	if (r->fd >= 0)
+		close(r->fd);
+	free(r->plugged);
 }
 
 int memory_create(struct machine *m, uint64_t ram_size, struct memory **out, struct gw_error *err)
@@ -68,19 +88,22 @@ int memory_create(struct machine *m, uint64_t ram_size, struct memory **out, str
 		return error_set(err, -ENOMEM, "guest RAM: out of memory");
 	mem->machine = m;
 	mem->size = ram_size;
+	mem->set_memslot = kvm_set_memslot;
+	mem->device_slots = MEMORY_REGIONS;
 	pthread_mutex_init(&mem->lock, NULL);
 	ram_participant_init(mem);
 	for (unsigned i = 0; i < count; i++) {
 		int r;
 
 		mem->region_count = i + 1;
-		r = region_create(mem, &ranges[i], i, err);
+		mem->regions[i].gpa = ranges[i].gpa;
+		mem->regions[i].size = ranges[i].size;
+		r = region_create(mem, i, false, err);
 		if (r < 0) {
 			memory_destroy(mem);
 			return r;
 		}
 	}
-	mem->device_slots = count;
 	memory_dirty_probe(mem);
 	*out = mem;
 	return 0;
@@ -94,23 +117,15 @@ void memory_destroy(struct memory *mem)
 	memory_dirty_fini(mem);
 	ram_participant_fini(mem);
 	memory_discard_fini(mem);
-	for (size_t i = 0; i < mem->region_count; i++) {
-		struct ram_region *r = &mem->regions[i];
-
-		if (r->hva) {
-			set_memslot(mem, r->slot, 0, r->gpa, 0, NULL);
-			munmap(r->hva, r->size);
-		}
-		if (r->fd >= 0)
-			close(r->fd);
-	}
+	for (size_t i = 0; i < mem->region_count; i++)
+		region_destroy(mem, &mem->regions[i]);
 	pthread_mutex_destroy(&mem->lock);
 	free(mem);
 }
 
 size_t memory_region_count(const struct memory *mem)
 {
-	return mem->region_count;
+	return __atomic_load_n(&mem->region_count, __ATOMIC_ACQUIRE);
 }
 
 const struct ram_region *memory_region(const struct memory *mem, size_t i)
@@ -123,15 +138,30 @@ uint64_t memory_size(const struct memory *mem)
 	return mem->size;
 }
 
-void *memory_hva(const struct memory *mem, uint64_t gpa, uint64_t len)
+struct ram_region *region_find(const struct memory *mem, uint64_t gpa, uint64_t len)
 {
-	for (size_t i = 0; i < mem->region_count; i++) {
-		const struct ram_region *r = &mem->regions[i];
+	const size_t count = memory_region_count(mem);
 
-		if (gpa >= r->gpa && gpa - r->gpa < r->size && len <= r->size - (gpa - r->gpa))
-			return r->hva + (gpa - r->gpa);
+	for (size_t i = 0; i < count; i++) {
+		const struct ram_region *r = &mem->regions[i];
+		/* A region may be going meanwhile. */
+		const uint64_t from = __atomic_load_n(&r->gpa, __ATOMIC_RELAXED);
+
+		if (gpa >= from && gpa - from < r->size && len <= r->size - (gpa - from))
+			return (struct ram_region *)(uintptr_t)r;
 	}
 	return NULL;
+}
+
+/* Where a region is in this process stays the same until the end, so the answer does too. */
+void *memory_hva(const struct memory *mem, uint64_t gpa, uint64_t len)
+{
+	const struct ram_region *r = region_find(mem, gpa, len);
+	const uint64_t offset = r ? gpa - __atomic_load_n(&r->gpa, __ATOMIC_RELAXED) : 0;
+
+	if (!r || (r->block && !region_all_there(r, offset, len)))
+		return NULL;
+	return r->hva + offset;
 }
 
 int memory_read(const struct memory *mem, uint64_t gpa, void *buf, size_t len)
@@ -222,7 +252,8 @@ void memory_remove_listener(struct memory *mem, struct memory_listener *l)
 int memory_map_file(struct memory *mem, uint64_t gpa, uint64_t size, int fd, uint64_t offset,
                     struct gw_error *err)
 {
-	uint8_t *hva = memory_hva(mem, gpa, size);
+	const struct ram_region *region = region_find(mem, gpa, size);
+	uint8_t *hva = region ? region->hva + (gpa - region->gpa) : NULL;
 	int r;
 
 	if (!hva || !size || (gpa | size | offset) % PAGE_SIZE)
@@ -242,7 +273,7 @@ int memory_map_file(struct memory *mem, uint64_t gpa, uint64_t size, int fd, uin
 	if (r < 0)
 		return r;
 	for (struct memory_listener *l = mem->listeners; l; l = l->next) {
-		r = l->remapped(l, gpa, size, hva, err);
+		r = l->remapped ? l->remapped(l, gpa, size, hva, err) : 0;
 		if (r < 0)
 			return r;
 	}

@@ -17,10 +17,15 @@
 struct machine;
 struct memory;
 
-/* A piece of guest RAM; the pieces do not overlap and never move. */
+/* A piece of guest RAM; the pieces do not overlap and never move. Of one that was added while the
+ * machine was there (memory_add_region) only those blocks are there that are plugged: for guest and
+ * devices the rest is no RAM, and has no contents to be kept. */
 struct ram_region {
-	uint64_t gpa;
+	uint64_t gpa; /* MEMORY_GONE: it was taken away */
 	uint64_t size;
+	uint64_t block;    /* it is plugged in pieces of this size; 0: all of it is there */
+	uint64_t *plugged; /* with `block`: one bit a block */
+	bool take_pages;   /* with `block`: the host's pages are taken when it is plugged */
 	uint8_t *hva;
 	int fd;          /* memfd; not all of it is mapped after memory_map_file */
 	uint64_t offset; /* where in fd it begins */
@@ -28,12 +33,18 @@ struct ram_region {
 	uint64_t *dirty; /* one bit a page; once tracking was on */
 };
 
+#define MEMORY_GONE UINT64_MAX
+
 int memory_create(struct machine *m, uint64_t ram_size, struct memory **out, struct gw_error *err);
 void memory_destroy(struct memory *mem);
 
 size_t memory_region_count(const struct memory *mem);
 const struct ram_region *memory_region(const struct memory *mem, size_t i);
+/* What the machine began with. */
 uint64_t memory_size(const struct memory *mem);
+
+/* The next stretch of region `i` that is there, from *offset on; false: there is none. */
+bool memory_next_run(const struct memory *mem, size_t i, uint64_t *offset, uint64_t *len);
 
 /* Where [gpa, gpa+len) of RAM is in this process; NULL if any of it is not RAM or it
  * crosses regions. */
@@ -61,15 +72,29 @@ struct dirty_source {
 int memory_add_dirty_source(struct memory *mem, struct dirty_source *s, struct gw_error *err);
 void memory_remove_dirty_source(struct memory *mem, struct dirty_source *s);
 
-/* Who holds translations to RAM of its own (an IOMMU mapping) and must renew them when what is
- * behind a guest-physical range has been replaced. */
+/* Who has to know how RAM is laid out, in most cases because it holds translations of its own (an
+ * IOMMU mapping). Any call may be NULL. They must not call back into memory, but for reading. */
 struct memory_listener {
+	/* What is behind a guest-physical range has been replaced. */
 	int (*remapped)(struct memory_listener *l, uint64_t gpa, uint64_t size, void *hva,
 	                struct gw_error *err);
+	/* Whole blocks of a region, each of `block` bytes, are about to be there; are not any more
+	 * (or were not to be, after all). Once memory_follow() was called. */
+	int (*plugged)(struct memory_listener *l, uint64_t gpa, uint64_t size, uint64_t block,
+	               void *hva, struct gw_error *err);
+	void (*unplugged)(struct memory_listener *l, uint64_t gpa, uint64_t size);
+	/* A region was added, or is gone. */
+	int (*regions_changed)(struct memory_listener *l, struct gw_error *err);
+	/* Dirty tracking is off: memory_plug() and memory_unplug() work again. */
+	void (*tracking_ended)(struct memory_listener *l);
+	bool pins_nothing; /* pages may be taken from under it (memory_discard) */
+	bool follows;      /* kept by memory */
 	struct memory_listener *next;
 };
 void memory_add_listener(struct memory *mem, struct memory_listener *l);
 void memory_remove_listener(struct memory *mem, struct memory_listener *l);
+/* Calls plugged() for all blocks that are there, and from now on for those that come. */
+int memory_follow(struct memory *mem, struct memory_listener *l, struct gw_error *err);
 
 /* Marks RAM in [gpa, gpa+len) dirty; what is not RAM is passed over. Any thread. Does nothing
  * while tracking is off. */
@@ -100,6 +125,27 @@ int memory_map_file(struct memory *mem, uint64_t gpa, uint64_t size, int fd, uin
 int memory_discard(struct memory *mem, uint64_t gpa, uint64_t len);
 /* False while listeners forbid it. */
 bool memory_can_discard(struct memory *mem);
+
+/* ---- RAM that comes and goes (src/vmm/memory_plug.c) ------------------------------------- */
+
+/* A region of which nothing is there yet, in `block`s of a power of two of at least 2 MiB.
+ * Everything page-aligned. -EEXIST: something is there; -EBUSY: memory is being moved. */
+int memory_add_region(struct memory *mem, uint64_t gpa, uint64_t size, uint64_t block,
+                      struct gw_error *err);
+/* Takes it away with all that is plugged. What was in flight there leads nowhere: the mapping in
+ * this process stays, for a region of the same size to come. */
+void memory_remove_region(struct memory *mem, uint64_t gpa);
+
+/* Whole blocks of such a region come, or go and are given back to the host. Any thread.
+ * -EINVAL: not blocks of one region, or some of them are there already (are not there); -EBUSY:
+ * dirty tracking is on; else what the host or a listener says, and nothing has changed. */
+int memory_plug(struct memory *mem, uint64_t gpa, uint64_t len, struct gw_error *err);
+int memory_unplug(struct memory *mem, uint64_t gpa, uint64_t len, struct gw_error *err);
+/* All blocks of the region at `gpa` that are there. */
+int memory_unplug_all(struct memory *mem, uint64_t gpa, struct gw_error *err);
+/* How much of [gpa, gpa+len) is there, and of all such regions together. */
+uint64_t memory_plugged_within(const struct memory *mem, uint64_t gpa, uint64_t len);
+uint64_t memory_plugged(const struct memory *mem);
 
 /* RAM as a participant, "ram" (src/vmm/ram.c). */
 struct participant *memory_participant(struct memory *mem);

@@ -35,9 +35,10 @@ static void set_all(struct ram_region *r)
 {
 	uint64_t pages = r->size / PAGE_SIZE;
 
-	memset(r->dirty, 0xff, region_words(r) * 8);
+	for (uint64_t w = 0; w < region_words(r); w++)
+		r->dirty[w] = region_word_there(r, w) ? UINT64_MAX : 0;
 	if (pages % 64)
-		r->dirty[pages / 64] = (1ull << (pages % 64)) - 1;
+		r->dirty[pages / 64] &= (1ull << (pages % 64)) - 1;
 }
 
 void memory_dirty_fini(struct memory *mem)
@@ -65,21 +66,38 @@ static int alloc_bitmaps(struct memory *mem, struct gw_error *err)
 	return 0;
 }
 
+static int log_regions(struct memory *mem, uint32_t flags)
+{
+	int ret = 0;
+
+	for (size_t i = 0; i < mem->region_count; i++) {
+		const struct ram_region *r = &mem->regions[i];
+
+		if (r->gpa != MEMORY_GONE)
+			ret = memory_set_region_flags(mem, r, flags);
+		if (ret < 0 && flags)
+			return ret;
+	}
+	return 0;
+}
+
 int memory_dirty_start(struct memory *mem, struct gw_error *err)
 {
 	int r;
 
 	if (mem->tracking)
 		return error_set(err, -EBUSY, "dirty tracking is on already");
+	/* From here on nothing is plugged or unplugged (memory_plug.c). */
+	pthread_mutex_lock(&mem->lock);
 	r = alloc_bitmaps(mem, err);
+	if (!r)
+		__atomic_store_n(&mem->tracking, true, __ATOMIC_RELEASE);
+	pthread_mutex_unlock(&mem->lock);
 	if (r < 0)
 		return r;
-	__atomic_store_n(&mem->tracking, true, __ATOMIC_RELEASE);
-	for (size_t i = 0; i < mem->region_count && !r; i++) {
-		r = memory_set_region_flags(mem, &mem->regions[i], KVM_MEM_LOG_DIRTY_PAGES);
-		if (r < 0)
-			error_set_sys(err, r, "dirty tracking on: KVM_SET_USER_MEMORY_REGION");
-	}
+	r = log_regions(mem, KVM_MEM_LOG_DIRTY_PAGES);
+	if (r < 0)
+		error_set_sys(err, r, "dirty tracking on: KVM_SET_USER_MEMORY_REGION");
 	for (struct dirty_source *s = mem->sources; s && !r; s = s->next)
 		r = s->start ? s->start(s, err) : 0;
 	if (r < 0)
@@ -94,9 +112,13 @@ void memory_dirty_stop(struct memory *mem)
 	for (struct dirty_source *s = mem->sources; s; s = s->next)
 		if (s->stop)
 			s->stop(s);
-	for (size_t i = 0; i < mem->region_count; i++)
-		memory_set_region_flags(mem, &mem->regions[i], 0);
+	log_regions(mem, 0);
+	pthread_mutex_lock(&mem->lock);
 	__atomic_store_n(&mem->tracking, false, __ATOMIC_RELEASE);
+	for (struct memory_listener *l = mem->listeners; l; l = l->next)
+		if (l->tracking_ended)
+			l->tracking_ended(l);
+	pthread_mutex_unlock(&mem->lock);
 }
 
 int memory_add_dirty_source(struct memory *mem, struct dirty_source *s, struct gw_error *err)
@@ -138,7 +160,8 @@ void memory_mark_dirty(struct memory *mem, uint64_t gpa, uint64_t len)
 			continue;
 		for (uint64_t p = (from - r->gpa) >> PAGE_SHIFT;
 		     p <= (to - 1 - r->gpa) >> PAGE_SHIFT; p++)
-			__atomic_fetch_or(&r->dirty[p / 64], 1ull << (p % 64), __ATOMIC_RELAXED);
+			if (region_word_there(r, p / 64))
+				__atomic_fetch_or(&r->dirty[p / 64], 1ull << (p % 64), __ATOMIC_RELAXED);
 	}
 }
 
@@ -146,13 +169,15 @@ static int fetch_kvm_log(struct memory *mem, size_t i, struct gw_error *err)
 {
 	struct ram_region *r = &mem->regions[i];
 	struct kvm_dirty_log log = { .slot = r->slot, .dirty_bitmap = mem->log[i] };
-	int ret = io_ioctl(mem->machine->vm_fd, KVM_GET_DIRTY_LOG, &log);
+	int ret = r->gpa == MEMORY_GONE
+	                  ? 0
+	                  : io_ioctl(mem->machine->vm_fd, KVM_GET_DIRTY_LOG, &log);
 
 	if (ret < 0)
 		return error_set_sys(err, ret, "RAM at 0x%llx: KVM_GET_DIRTY_LOG",
 		                     (unsigned long long)r->gpa);
 	for (uint64_t w = 0; w < region_words(r); w++)
-		if (mem->log[i][w])
+		if (mem->log[i][w] && region_word_there(r, w))
 			__atomic_fetch_or(&r->dirty[w], mem->log[i][w], __ATOMIC_RELAXED);
 	return 0;
 }

@@ -8,7 +8,7 @@
  * of the memfd (a restored snapshot), the memfd is mapped again.
  *
  * What an IOMMU holds pinned would stay with the device while the guest got
- * another page: while there are listeners nothing is discarded.
+ * another page: while a listener pins RAM nothing is discarded.
  */
 #include "vmm/memory_internal.h"
 
@@ -78,13 +78,11 @@ static int drop_file(struct memory *mem, uint64_t *bits, const struct ram_region
 	return 0;
 }
 
-static int discard(struct memory *mem, size_t i, uint64_t offset, uint64_t len)
+int region_discard(struct memory *mem, size_t i, uint64_t offset, uint64_t len)
 {
 	const struct ram_region *r = &mem->regions[i];
 	int ret = 0;
 
-	if (mem->listeners)
-		return -EBUSY;
 	if (fallocate(r->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 	              (off_t)(r->offset + offset), (off_t)len) < 0)
 		return -errno;
@@ -109,7 +107,7 @@ int memory_discard(struct memory *mem, uint64_t gpa, uint64_t len)
 			return -EINVAL;
 		/* Whoever is about to pin pages waits here until none are taken away any more. */
 		pthread_mutex_lock(&mem->lock);
-		ret = discard(mem, i, gpa - r->gpa, len);
+		ret = memory_pinned(mem) ? -EBUSY : region_discard(mem, i, gpa - r->gpa, len);
 		pthread_mutex_unlock(&mem->lock);
 		return ret;
 	}
@@ -154,12 +152,20 @@ uint64_t memory_alike(struct memory *mem, size_t i, uint64_t page, uint64_t coun
 	return n ? n : alike_in_fd(&mem->regions[i], page, count, hole);
 }
 
+bool memory_pinned(const struct memory *mem)
+{
+	for (const struct memory_listener *l = mem->listeners; l; l = l->next)
+		if (!l->pins_nothing)
+			return true;
+	return false;
+}
+
 bool memory_can_discard(struct memory *mem)
 {
 	bool can;
 
 	pthread_mutex_lock(&mem->lock);
-	can = !mem->listeners;
+	can = !memory_pinned(mem);
 	pthread_mutex_unlock(&mem->lock);
 	return can;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What memory.c, memory_dirty.c and ram.c share, and nobody else sees. */
+/* What memory*.c and ram.c share, and nobody else sees. */
 #ifndef VMM_MEMORY_INTERNAL_H
 #define VMM_MEMORY_INTERNAL_H
 
@@ -9,16 +9,23 @@
 #include <pthread.h>
 
 #define MEMORY_DEVICE_SLOTS 256
+/* Places for regions: RAM's, then those of memory_add_region(). */
+#define MEMORY_REGIONS (ARCH_RAM_RANGES + 4)
+/* A block is so many pages at least that a word of the dirty bitmap belongs to one block. */
+#define MEMORY_BLOCK_MIN (2ull << 20)
 
 struct memory {
 	struct machine *machine;
 	uint64_t size;
-	struct ram_region regions[ARCH_RAM_RANGES];
-	size_t region_count;
+	struct ram_region regions[MEMORY_REGIONS];
+	size_t region_count; /* grows only, so that other threads need no lock to look */
+	/* KVM_SET_USER_MEMORY_REGION, so that it can be done without in tests. */
+	int (*set_memslot)(struct machine *m, struct kvm_userspace_memory_region *region);
 	bool copy_in; /* memory_map_file() copies (struct ram_backing) */
 	struct memory_listener *listeners;
 
-	/* guards device_slot_used, the list of listeners, and what is discarded meanwhile */
+	/* guards device_slot_used, the list of listeners, what is discarded meanwhile, which
+	 * regions there are and what is plugged in them */
 	pthread_mutex_t lock;
 	uint32_t device_slots; /* number of the first memslot for device memory */
 	bool device_slot_used[MEMORY_DEVICE_SLOTS];
@@ -27,21 +34,37 @@ struct memory {
 	bool tracking;
 	bool manual_protect; /* KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 is on */
 	struct dirty_source *sources;
-	uint64_t *log[ARCH_RAM_RANGES]; /* room for KVM_GET_DIRTY_LOG */
+	uint64_t *log[MEMORY_REGIONS]; /* room for KVM_GET_DIRTY_LOG */
 
 	/* One bit a page: a file is mapped there instead of the memfd; NULL: nowhere */
-	uint64_t *from_file[ARCH_RAM_RANGES];
+	uint64_t *from_file[MEMORY_REGIONS];
 
 	/* RAM as a participant (ram.c) */
 	struct participant participant;
 	struct {
 		size_t region;
 		uint64_t word;
-	} cursor;                         /* where iterate() goes on */
-	uint8_t *loaded[ARCH_RAM_RANGES]; /* one bit a page: holds data that were loaded */
+	} cursor;                        /* where iterate() goes on */
+	uint8_t *loaded[MEMORY_REGIONS]; /* one bit a page: holds data that were loaded */
+	bool told;                       /* what is plugged has been sent */
+	uint32_t heard;                  /* one bit a region: what is plugged there has come */
 };
 
 int memory_set_region_flags(struct memory *mem, const struct ram_region *r, uint32_t flags);
+/* Makes what is behind a region and shows it to the guest: regions[index], with gpa and size. Its
+ * fields are undone by region_destroy(). */
+int region_create(struct memory *mem, unsigned index, bool in_blocks, struct gw_error *err);
+void region_destroy(struct memory *mem, struct ram_region *r);
+/* The region that [gpa, gpa+len) lies in, whether it is plugged or not; NULL. */
+struct ram_region *region_find(const struct memory *mem, uint64_t gpa, uint64_t len);
+/* Does somebody hold translations to RAM? With `lock`. */
+bool memory_pinned(const struct memory *mem);
+/* Is all of it plugged? Any thread. */
+bool region_all_there(const struct ram_region *r, uint64_t offset, uint64_t len);
+/* The part of memory_discard() that does it; with `lock`. */
+int region_discard(struct memory *mem, size_t i, uint64_t offset, uint64_t len);
+/* Whatever a file has put where nothing is plugged goes again. */
+void memory_discard_unplugged(struct memory *mem);
 void memory_dirty_probe(struct memory *mem);
 void memory_dirty_fini(struct memory *mem);
 /* memory_discard.c */
@@ -57,6 +80,15 @@ void ram_participant_fini(struct memory *mem);
 static inline uint64_t region_words(const struct ram_region *r)
 {
 	return (r->size / 4096 + 63) / 64;
+}
+
+/* Does RAM that is there belong to this word of the dirty bitmap? */
+static inline bool region_word_there(const struct ram_region *r, uint64_t word)
+{
+	const uint64_t b = r->block ? word / (r->block / 4096 / 64) : 0;
+
+	return !r->block ||
+	       (__atomic_load_n(&r->plugged[b / 64], __ATOMIC_RELAXED) >> (b % 64) & 1);
 }
 
 #endif

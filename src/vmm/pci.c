@@ -181,8 +181,7 @@ void pci_reset(struct pci_bus *bus)
 unsigned pci_add_capability(struct pci_function *f, uint8_t id, const void *body, unsigned len)
 {
 	const unsigned at = f->capabilities_end ? f->capabilities_end : PCI_FIRST_CAPABILITY;
-	const unsigned link =
-	        f->capability_last ? f->capability_last + 1u : PCI_REG_CAPABILITIES;
+	const unsigned link = f->capability_last ? f->capability_last + 1u : PCI_REG_CAPABILITIES;
 
 	memcpy(f->config + at, body, len);
 	f->config[at] = id;

@@ -16,6 +16,8 @@
 #define SLEEP_TYPE_S5 5
 #define SLEEP_ENABLE 0x20u
 
+#define EVENTS_KNOWN (PM_EVENT_POWER_BUTTON | PM_EVENT_PCI | PM_EVENT_GENERATION)
+
 struct pm {
 	struct machine *machine;
 	uint32_t events, up, down;
@@ -145,6 +147,11 @@ void pm_power_button(struct pm *pm)
 	raise_event(pm, PM_EVENT_POWER_BUTTON);
 }
 
+void pm_generation_changed(struct pm *pm)
+{
+	raise_event(pm, PM_EVENT_GENERATION);
+}
+
 /* The last word about a slot counts: one that is filled again is not to be emptied. */
 void pm_pci_inserted(struct pm *pm, unsigned slot)
 {
@@ -194,7 +201,7 @@ static int pm_load(struct participant *p, uint32_t version, uint16_t type, const
 		return error_set(err, -EINVAL, "record of type %u with %zu bytes", type, len);
 	memcpy(&record, buf, sizeof(record));
 	machine_lock(pm->machine);
-	pm->events = record.events & (PM_EVENT_POWER_BUTTON | PM_EVENT_PCI);
+	pm->events = record.events & EVENTS_KNOWN;
 	pm->up = record.up;
 	pm->down = record.down;
 	machine_unlock(pm->machine);

@@ -23,6 +23,7 @@
 
 #define PM_EVENT_POWER_BUTTON 1
 #define PM_EVENT_PCI 2
+#define PM_EVENT_GENERATION 4 /* the VM generation id has changed */
 
 #ifndef ASL
 #include "vmm/machine.h"
@@ -33,6 +34,7 @@ void pm_destroy(struct pm *pm);
 void pm_reset(struct pm *pm);
 /* With the device lock held. */
 void pm_power_button(struct pm *pm);
+void pm_generation_changed(struct pm *pm);
 void pm_pci_inserted(struct pm *pm, unsigned slot);
 void pm_pci_eject_wanted(struct pm *pm, unsigned slot);
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vmm/vcpu.h"
 
+#include "base/cpulist.h"
 #include "base/error.h"
 #include "base/io.h"
 #include "base/util.h"
@@ -234,6 +235,37 @@ static void *vcpu_thread(void *opaque)
 	return NULL;
 }
 
+static const char *affinity_of(const struct vcpu *v)
+{
+	const struct config_texts *sets = &v->machine->config.cpu.affinity;
+
+	if (sets->count == 1)
+		return sets->item[0];
+	return v->index < sets->count ? sets->item[v->index] : "";
+}
+
+/* Where the host may run its thread. */
+static int pin_thread(struct vcpu *v, struct gw_error *err)
+{
+	const char *text = affinity_of(v);
+	struct cpulist list;
+	int r;
+
+	if (!text[0])
+		return 0;
+	if (!cpulist_parse(text, &list))
+		return error_set(err, -EINVAL, "vcpu%u: cpu.affinity: \"%s\" is no list of CPUs",
+		                 v->index, text);
+	/* The kernel's masks are arrays of longs in the machine's byte order, as a list's are. */
+	r = pthread_setaffinity_np(v->thread, sizeof(list.bits), (const cpu_set_t *)list.bits);
+	if (r == EINVAL)
+		return error_set(err, -EINVAL,
+		                 "vcpu%u: cpu.affinity: none of the host's CPUs %s is online and "
+		                 "allowed to this process",
+		                 v->index, text);
+	return r ? error_set_sys(err, -r, "vcpu%u: cpu.affinity %s", v->index, text) : 0;
+}
+
 static int start_thread(struct vcpu *v, struct gw_error *err)
 {
 	sigset_t all, old;
@@ -251,7 +283,7 @@ static int start_thread(struct vcpu *v, struct gw_error *err)
 	while (!v->parked)
 		pthread_cond_wait(&v->changed, &v->lock);
 	pthread_mutex_unlock(&v->lock);
-	return 0;
+	return pin_thread(v, err);
 }
 
 static int open_vcpu(struct vcpu *v, struct gw_error *err)
@@ -261,7 +293,7 @@ static int open_vcpu(struct vcpu *v, struct gw_error *err)
 
 	if (size < 0)
 		return error_set_sys(err, size, "/dev/kvm: KVM_GET_VCPU_MMAP_SIZE");
-	v->fd = io_ioctl(m->vm_fd, KVM_CREATE_VCPU, (void *)(uintptr_t)v->index);
+	v->fd = io_ioctl(m->vm_fd, KVM_CREATE_VCPU, (void *)(uintptr_t)arch_vcpu_id(m, v->index));
 	if (v->fd < 0)
 		return error_set_sys(err, v->fd, "vcpu%u: KVM_CREATE_VCPU", v->index);
 	v->run_size = (size_t)size;

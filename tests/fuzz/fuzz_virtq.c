@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A virtqueue whose rings and tables the guest has filled with anything. What is handed out must lie
- * in guest memory, whole; and there is an end to it.
+ * A virtqueue whose rings and tables the guest has filled with anything. What is handed out must
+ * lie in guest memory, whole; and there is an end to it.
  */
 #include "base/util.h"
 #include "vmm/memory_internal.h"
@@ -54,8 +54,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	q.driver = data[3] * 64u + 2u * (data[4] % 8u);
 	q.device = data[5] * 64u + 4u * (data[6] % 8u);
 	if (!virtq_enable(&q, options & 1, options & 2, options & 4, &err)) {
-		struct bytes_reader position = { .data = options & 8 ? data + 8 : zero,
-			                         .len = 5 };
+		struct bytes_reader position = { .data = options & 8 ? data + 8 : zero, .len = 5 };
 
 		if (size >= 13)
 			virtq_load(&q, &position, &err);

@@ -3,6 +3,8 @@
 
 #include "base/util.h"
 #include "vmm/memory.h"
+#include "vmm/x86/layout.h"
+#include "vmm/x86/vmgenid.h"
 #include "vmm/x86/x86.h"
 
 #include <fcntl.h>
@@ -201,10 +203,23 @@ static void compare_memory(struct machine *a, struct machine *b)
 		const struct ram_region *rb = memory_region(b->memory, i);
 
 		cr_assert_eq(ra->size, rb->size);
-		for (uint64_t at = 0; at < ra->size; at += PAGE_SIZE)
-			cr_assert(!memcmp(ra->hva + at, rb->hva + at, PAGE_SIZE),
-			          "page at 0x%llx differs", (unsigned long long)(ra->gpa + at));
+		for (uint64_t at = 0; at < ra->size; at += PAGE_SIZE) {
+			size_t skip = ra->gpa + at == LAYOUT_VMGENID ? VMGENID_SIZE : 0;
+
+			cr_assert(
+			        !memcmp(ra->hva + at + skip, rb->hva + at + skip, PAGE_SIZE - skip),
+			        "page at 0x%llx differs", (unsigned long long)(ra->gpa + at));
+		}
 	}
+}
+
+bool guest_same_generation(struct guest *a, struct guest *b)
+{
+	uint8_t ia[VMGENID_SIZE], ib[VMGENID_SIZE];
+
+	memory_read(a->vm->machine->memory, LAYOUT_VMGENID, ia, sizeof(ia));
+	memory_read(b->vm->machine->memory, LAYOUT_VMGENID, ib, sizeof(ib));
+	return !memcmp(ia, ib, sizeof(ia));
 }
 
 void guest_compare(struct guest *a, struct guest *b)

@@ -36,8 +36,10 @@ void guest_await_end(struct guest *g);
 /* Lets it run for about that long. */
 void guest_run_us(struct guest *g, unsigned us);
 
-/* Fails unless all of two stopped VMs' vCPU state and RAM is the same (time excepted). */
+/* Fails unless all of two stopped VMs' vCPU state and RAM is the same; excepted are time and the
+ * generation id, which a restore renews (guest_same_generation). */
 void guest_compare(struct guest *a, struct guest *b);
+bool guest_same_generation(struct guest *a, struct guest *b);
 
 /* Deterministic: the same numbers in each run, printed by the test that takes them. */
 unsigned next_random(unsigned *state, unsigned limit);

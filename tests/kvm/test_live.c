@@ -115,6 +115,7 @@ Test(live, paused_guest_arrives_paused_and_the_same)
 	h = migrate(g, 0);
 	cr_assert_eq(gw_vm_state(h->vm), GW_STATE_PAUSED);
 	guest_compare(g, h);
+	cr_assert(guest_same_generation(g, h), "there is still one guest only");
 	guest_free(g);
 	guest_free(h);
 }

@@ -117,7 +117,8 @@ Test(virtio, the_bar_is_seen_through_configuration_space)
 	vmachine_free(d.vm);
 }
 
-/* ---- negotiation (3.1) ------------------------------------------------------------------------ */
+/* ---- negotiation (3.1) ------------------------------------------------------------------------
+ */
 
 static void offer(struct vdriver *d, uint64_t features)
 {
@@ -245,7 +246,8 @@ Test(virtio, one_queue_is_reset_and_used_again)
 	vmachine_free(d.vm);
 }
 
-/* ---- the guest stands --------------------------------------------------------------------------- */
+/* ---- the guest stands ---------------------------------------------------------------------------
+ */
 
 Test(virtio, does_nothing_while_the_guest_stands)
 {
@@ -276,7 +278,8 @@ Test(virtio, says_what_it_has_to_say_before_it_stands)
 	vmachine_free(d.vm);
 }
 
-/* ---- interrupts ------------------------------------------------------------------------------- */
+/* ---- interrupts -------------------------------------------------------------------------------
+ */
 
 Test(virtio, the_isr_shows_in_the_status_and_goes_when_it_is_read)
 {
@@ -326,7 +329,8 @@ Test(virtio, a_masked_vector_becomes_pending)
 	vmachine_free(d.vm);
 }
 
-/* ---- state --------------------------------------------------------------------------------------- */
+/* ---- state
+ * --------------------------------------------------------------------------------------- */
 
 static int load_into(struct vmachine **there, struct vdriver *d, const struct kept *kept,
                      struct gw_error *err)

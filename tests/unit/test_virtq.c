@@ -399,8 +399,8 @@ static void traffic(bool packed, bool event_idx, bool indirect, uint16_t size, u
 			}
 			if (virtq_publish(&g->q))
 				driver_sleeps = false;
-			cr_assert(!(used > awaited && driver_sleeps), "step %u: the driver sleeps on",
-			          step);
+			cr_assert(!(used > awaited && driver_sleeps),
+			          "step %u: the driver sleeps on", step);
 		} else if (what == 3 && !driver_sleeps) {
 			returned += collect(g);
 			awaited = packed ? (unsigned)(size - g->free_slots) : added - returned;

@@ -273,8 +273,9 @@ static int create(struct machine *m, const struct config_device *config, bool ho
 		.queue_size = (uint16_t)o->queue_size,
 		.threads = o->queues,
 	};
+	autoclose int fd = -1;
 	struct blk *b;
-	int fd = -1, r = check_options(o, err);
+	int r = check_options(o, err);
 
 	if (!r && o->fd[0] && (fd = machine_fd(m, o->fd)) < 0)
 		r = error_set(err, fd, "fd: no descriptor \"%s\" was given", o->fd);
@@ -283,9 +284,10 @@ static int create(struct machine *m, const struct config_device *config, bool ho
 	b = calloc(1, sizeof(*b));
 	if (!b)
 		return error_set(err, -ENOMEM, "out of memory");
-	snprintf(b->path, sizeof(b->path), "%s", o->file[0] ? o->file : o->fd);
-	snprintf(b->serial, sizeof(b->serial), "%s", o->serial);
-	r = blk_file_open(b->path, fd, o->read_only, o->direct, &b->file, err);
+	snprintf(b->path, sizeof(b->path), "%.*s", CONFIG_PATH_MAX - 1,
+	         o->file[0] ? o->file : o->fd);
+	snprintf(b->serial, sizeof(b->serial), "%.*s", BLK_SERIAL_SIZE, o->serial);
+	r = blk_file_open(b->path, take_fd(&fd), o->read_only, o->direct, &b->file, err);
 	if (!r && (r = try_lock(b, m, err)) < 0)
 		blk_file_close(&b->file);
 	if (r < 0) {
@@ -299,7 +301,8 @@ static int create(struct machine *m, const struct config_device *config, bool ho
 	return r;
 }
 
-/* ---- asked ------------------------------------------------------------------------------------- */
+/* ---- asked -------------------------------------------------------------------------------------
+ */
 
 static bool describe(struct device *d, cJSON *info)
 {

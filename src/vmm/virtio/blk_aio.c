@@ -20,7 +20,8 @@ struct blk_aio {
 	struct io_uring ring;
 	int event_fd;
 	struct loop_watch *watch;
-	struct blk_aio_op *waiting, **waiting_end; /* for room in the ring, or for blk_aio_flush() */
+	struct blk_aio_op *waiting,
+	        **waiting_end; /* for room in the ring, or for blk_aio_flush() */
 };
 
 /* ---- an operation's way ---------------------------------------------------------------------- */
@@ -75,7 +76,8 @@ static bool ended(struct blk_aio_op *op, int result)
 	return !op->len;
 }
 
-/* ---- at once ---------------------------------------------------------------------------------- */
+/* ---- at once ----------------------------------------------------------------------------------
+ */
 
 static int perform(const struct blk_aio_op *op)
 {
@@ -114,7 +116,8 @@ static void perform_all(struct blk_aio *aio)
 	}
 }
 
-/* ---- by io_uring ------------------------------------------------------------------------------- */
+/* ---- by io_uring -------------------------------------------------------------------------------
+ */
 
 static void prepare(struct io_uring_sqe *sqe, struct blk_aio_op *op)
 {
@@ -206,7 +209,8 @@ static int create_ring(struct blk_aio *aio, struct gw_error *err)
 	return loop_watch(aio->loop, aio->event_fd, EPOLLIN, on_event, aio, &aio->watch, err);
 }
 
-/* ---- the calls ------------------------------------------------------------------------------------ */
+/* ---- the calls
+ * ------------------------------------------------------------------------------------ */
 
 int blk_aio_create(struct loop *loop, const struct blk_aio_calls *calls, void *opaque,
                    struct blk_aio **out, struct gw_error *err)

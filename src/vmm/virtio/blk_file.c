@@ -156,8 +156,7 @@ int blk_file_resize(struct blk_file *file, uint64_t size, struct gw_error *err)
 		                 "size: %llu is less than the disk has, %llu: data would be lost",
 		                 (unsigned long long)size, (unsigned long long)file->size);
 	else if (ftruncate(file->fd, (off_t)size) < 0)
-		r = error_set_sys(err, -errno, "ftruncate to %llu bytes",
-		                  (unsigned long long)size);
+		r = error_set_sys(err, -errno, "ftruncate to %llu bytes", (unsigned long long)size);
 	if (!r && now != size)
 		r = error_set(err, -EINVAL, "size: the block device has %llu bytes",
 		              (unsigned long long)now);

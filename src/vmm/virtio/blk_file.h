@@ -25,8 +25,8 @@ int blk_file_open(const char *path, int fd, bool read_only, bool direct, struct 
 void blk_file_close(struct blk_file *file);
 
 /* Keeps others from writing what we use, or from using what we write: an open file description
- * lock, given back by blk_file_unlock() or the end of the descriptor. -EBUSY. Does nothing where the
- * file system has no locks. */
+ * lock, given back by blk_file_unlock() or the end of the descriptor. -EBUSY. Does nothing where
+ * the file system has no locks. */
 int blk_file_lock(const struct blk_file *file, struct gw_error *err);
 void blk_file_unlock(const struct blk_file *file);
 

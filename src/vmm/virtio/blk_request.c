@@ -41,7 +41,8 @@ static struct blk *blk_of(struct blk_queue *bq)
 	return bq->blk;
 }
 
-/* ---- requests as things ----------------------------------------------------------------------- */
+/* ---- requests as things -----------------------------------------------------------------------
+ */
 
 static struct blk_request *get_request(struct blk_queue *bq)
 {
@@ -85,7 +86,8 @@ static void answer(struct blk_request *r, uint8_t status)
 	put_request(r);
 }
 
-/* ---- data ---------------------------------------------------------------------------------------- */
+/* ---- data
+ * ---------------------------------------------------------------------------------------- */
 
 static int grow_iov(struct blk_request *r, unsigned count)
 {
@@ -161,7 +163,8 @@ static void unbounce(struct blk_request *r)
 	r->bounce = NULL;
 }
 
-/* ---- kinds of requests: each returns a status, or -1 when it has been submitted ------------------- */
+/* ---- kinds of requests: each returns a status, or -1 when it has been submitted
+ * ------------------- */
 
 static bool in_range(const struct blk *b, uint64_t sector, uint64_t len)
 {
@@ -286,7 +289,8 @@ static int run(struct blk_request *r)
 	return S_UNSUPP;
 }
 
-/* ---- ends ---------------------------------------------------------------------------------------- */
+/* ---- ends
+ * ---------------------------------------------------------------------------------------- */
 
 static void count(struct blk *b, const struct blk_request *r, uint64_t bytes)
 {
@@ -332,7 +336,8 @@ static void done(void *opaque, struct blk_aio_op *op)
 	if (r->type == T_DISCARD && op->result == -EOPNOTSUPP)
 		op->result = 0;
 	unbounce(r);
-	count(blk_of(bq), r, r->type == T_IN ? r->chain.in_len - 1 : r->chain.out_len - HEADER_SIZE);
+	count(blk_of(bq), r,
+	      r->type == T_IN ? r->chain.in_len - 1 : r->chain.out_len - HEADER_SIZE);
 	if (op->result)
 		report_failure(blk_of(bq), r);
 	answer(r, op->result ? S_IOERR : S_OK);

@@ -20,8 +20,8 @@ static struct virtio *of_device(struct device *d)
 void virtio_update_active(struct virtio *v)
 {
 	const uint8_t stops = VIRTIO_NEEDS_RESET | VIRTIO_FAILED;
-	const bool want = v->running && (v->status & VIRTIO_DRIVER_OK) && !(v->status & stops) &&
-	                  !v->broken;
+	const bool want =
+	        v->running && (v->status & VIRTIO_DRIVER_OK) && !(v->status & stops) && !v->broken;
 	struct gw_error err;
 
 	if (want == v->active)
@@ -197,7 +197,8 @@ const char *virtio_feature_name(const struct virtio *v, unsigned bit, char buf[1
 	return buf;
 }
 
-/* ---- made and gone ------------------------------------------------------------------------------ */
+/* ---- made and gone ------------------------------------------------------------------------------
+ */
 
 static void release(struct virtio *v)
 {

@@ -81,8 +81,8 @@ struct virtio_feature_name {
 };
 
 struct virtio_ops {
-	uint16_t id;         /* device type (5) */
-	uint32_t class_code; /* PCI class, 24 bits */
+	uint16_t id;                                     /* device type (5) */
+	uint32_t class_code;                             /* PCI class, 24 bits */
 	const struct virtio_feature_name *feature_names; /* ends with bit 0 */
 
 	/* A queue may have buffers. On the worker's thread with its lock held, while active and
@@ -104,22 +104,23 @@ struct virtio_ops {
 	 * only: v->config_writable). Device lock. NULL. */
 	void (*config_written)(struct virtio *v, unsigned offset, unsigned size);
 
-	/* State beyond that of the core (features, queues, configuration space). Not active. NULL. */
+	/* State beyond that of the core (features, queues, configuration space). Not active. NULL.
+	 */
 	void (*save)(struct virtio *v, struct bytes *out);
 	int (*load)(struct virtio *v, struct bytes_reader *in, struct gw_error *err);
-	/* Configuration space as the guest saw it elsewhere: is it true here? NULL: it is taken over
-	 * as it is. The device changes v->config itself. */
+	/* Configuration space as the guest saw it elsewhere: is it true here? NULL: it is taken
+	 * over as it is. The device changes v->config itself. */
 	int (*load_config)(struct virtio *v, const uint8_t *theirs, struct gw_error *err);
 
 	/* NULL, or why it cannot be saved or moved now. NULL. */
 	const char *(*blocker)(struct virtio *v);
 
-	/* Within virtio_plug(): workers and queues exist, the guest does not see the device yet. For
-	 * what needs a worker's loop. May be NULL. */
+	/* Within virtio_plug(): workers and queues exist, the guest does not see the device yet.
+	 * For what needs a worker's loop. May be NULL. */
 	int (*open)(struct virtio *v, struct gw_error *err);
 	/* Unplugged, the machine's end, or virtio_plug() failed, wherever: gives back all that
-	 * the device has by now. Not active, off the bus; workers still exist. The struct that begins with
-	 * `v` is freed by the core, with free(). Device lock. May be NULL. */
+	 * the device has by now. Not active, off the bus; workers still exist. The struct that
+	 * begins with `v` is freed by the core, with free(). Device lock. May be NULL. */
 	void (*release)(struct virtio *v);
 };
 
@@ -132,7 +133,7 @@ struct virtio {
 	/* Set by the device before virtio_plug(). */
 	uint64_t offered; /* the device's own features; the core adds its own */
 	unsigned config_size;
-	uint8_t config[VIRTIO_CONFIG_MAX]; /* little-endian */
+	uint8_t config[VIRTIO_CONFIG_MAX];              /* little-endian */
 	uint8_t config_writable[VIRTIO_CONFIG_MAX / 8]; /* a bit for each byte */
 
 	/* Read by the device. */
@@ -158,8 +159,8 @@ struct virtio {
 	uint8_t msix_cap, window_cap; /* places of capabilities in config space */
 	uint64_t hooked_at;           /* the BAR's address when kicks were hooked */
 	bool quiet;                   /* nobody is told when it goes */
-	const char *broken; /* why it needs a reset; atomic */
-	uint8_t *loaded;    /* state that has come; settle takes it */
+	const char *broken;           /* why it needs a reset; atomic */
+	uint8_t *loaded;              /* state that has come; settle takes it */
 	size_t loaded_len;
 };
 

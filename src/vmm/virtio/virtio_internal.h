@@ -7,8 +7,8 @@
 
 /* Features of the core that every device offers, and their names. */
 #define VIRTIO_CORE_FEATURES                                                                       \
-	(VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX | VIRTIO_F_VERSION_1 |                        \
-	 VIRTIO_F_RING_PACKED | VIRTIO_F_RING_RESET)
+	(VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX | VIRTIO_F_VERSION_1 | VIRTIO_F_RING_PACKED | \
+	 VIRTIO_F_RING_RESET)
 /* The name of a feature, or "bit N" in buf. */
 const char *virtio_feature_name(const struct virtio *v, unsigned bit, char buf[16]);
 

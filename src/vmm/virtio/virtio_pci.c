@@ -403,7 +403,8 @@ static void bar_write(struct pci_function *f, unsigned bar, uint64_t offset, uns
 		a->write(of(f), offset - a->offset, size, value);
 }
 
-/* ---- kicks by KVM ------------------------------------------------------------------------------ */
+/* ---- kicks by KVM ------------------------------------------------------------------------------
+ */
 
 static int hook(struct virtio *v, struct virtio_queue *q, uint64_t bar, uint32_t flags)
 {
@@ -449,7 +450,8 @@ static void bar_changed(struct pci_function *f, unsigned bar)
 	}
 }
 
-/* ---- configuration space ------------------------------------------------------------------------ */
+/* ---- configuration space ------------------------------------------------------------------------
+ */
 
 /* 4.1.4: what stands in a capability behind its first two bytes. */
 static unsigned add_capability(struct virtio *v, uint8_t type, uint32_t offset, uint32_t length,

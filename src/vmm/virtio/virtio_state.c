@@ -108,7 +108,8 @@ int virtio_save(struct participant *p, struct sink *sink, struct gw_error *err)
 	return r;
 }
 
-/* ---- loading ---------------------------------------------------------------------------------- */
+/* ---- loading ----------------------------------------------------------------------------------
+ */
 
 int virtio_begin_load(struct participant *p, struct gw_error *err)
 {

@@ -42,9 +42,9 @@ struct memory;
 /* A buffer of the guest's: pieces to read, then pieces to write. All zero: empty; the room for
  * pieces is kept from one virtq_pop() to the next. */
 struct virtq_chain {
-	uint16_t id;            /* split: index of the first descriptor; packed: buffer id */
-	uint16_t slots;         /* places in the ring that it takes; split: 1 */
-	unsigned out, in;       /* iov[0 .. out) is to be read, iov[out .. out + in) to be written */
+	uint16_t id;      /* split: index of the first descriptor; packed: buffer id */
+	uint16_t slots;   /* places in the ring that it takes; split: 1 */
+	unsigned out, in; /* iov[0 .. out) is to be read, iov[out .. out + in) to be written */
 	size_t out_len, in_len; /* bytes in each part */
 	struct iovec *iov;
 	uint64_t *gpa; /* of each piece, for the dirty log */
@@ -73,8 +73,8 @@ struct virtq {
 	bool avail_wrap, used_wrap;     /* packed */
 	uint16_t popped;                /* places handed out and not yet shown as used */
 	bool first_publish;             /* since the queue was enabled: always tell the driver */
-	uint16_t filled;       /* places used and not yet shown */
-	uint16_t first_flags;  /* packed: of the first of them, written last */
+	uint16_t filled;                /* places used and not yet shown */
+	uint16_t first_flags;           /* packed: of the first of them, written last */
 	uint16_t first_slot;
 };
 
@@ -86,8 +86,7 @@ void virtq_reset(struct virtq *q);
  * -EINVAL: size not a power of two (split) or too large; -EFAULT: an area that is not aligned or
  * not RAM; with text.
  */
-int virtq_enable(struct virtq *q, bool packed, bool event_idx, bool indirect,
-                 struct gw_error *err);
+int virtq_enable(struct virtq *q, bool packed, bool event_idx, bool indirect, struct gw_error *err);
 
 /* The next buffer: 1; 0 if there is none; -EPROTO if the queue is (now) broken; -ENOMEM. */
 int virtq_pop(struct virtq *q, struct virtq_chain *c);

@@ -66,12 +66,12 @@ static struct packed_desc read_desc(const void *at)
 	return d;
 }
 
-/* 2.8.1: available when its AVAIL bit is the driver's wrap counter and its USED bit is not. What the
- * driver wrote before it set the flags is seen after this. */
+/* 2.8.1: available when its AVAIL bit is the driver's wrap counter and its USED bit is not. What
+ * the driver wrote before it set the flags is seen after this. */
 static bool is_avail(const struct virtq *q)
 {
-	const uint16_t flags = le16toh(__atomic_load_n(flags_at(q, q->next_avail),
-	                                               __ATOMIC_ACQUIRE));
+	const uint16_t flags =
+	        le16toh(__atomic_load_n(flags_at(q, q->next_avail), __ATOMIC_ACQUIRE));
 
 	return !!(flags & FLAG_AVAIL) == q->avail_wrap && !!(flags & FLAG_USED) != q->avail_wrap;
 }
@@ -116,15 +116,15 @@ static int pop(struct virtq *q, struct virtq_chain *c)
 	do {
 		int r;
 
-		/* Places handed out and not given back are the device's; the driver has the rest. */
+		/* Places handed out and not given back are the device's; the driver has the rest.
+		 */
 		if (q->popped + c->slots == q->size)
 			return virtq_break(q, "more descriptors are available than the ring has");
 		d = read_desc(slot_at(q, slot));
 		if (d.flags & VIRTQ_DESC_INDIRECT && c->slots)
 			return virtq_break(q, "an indirect descriptor within a chain");
-		r = d.flags & VIRTQ_DESC_INDIRECT
-		            ? add_indirect(q, c, &d)
-		            : virtq_chain_add(q, c, d.addr, d.len, d.flags);
+		r = d.flags & VIRTQ_DESC_INDIRECT ? add_indirect(q, c, &d)
+		                                  : virtq_chain_add(q, c, d.addr, d.len, d.flags);
 		if (r < 0)
 			return r;
 		c->slots++;
@@ -146,7 +146,8 @@ static void unpop(struct virtq *q, const struct virtq_chain *c)
 	q->next_avail -= c->slots;
 }
 
-/* ---- giving back ------------------------------------------------------------------------------ */
+/* ---- giving back ------------------------------------------------------------------------------
+ */
 
 /* Where the next used descriptor goes: behind those that are filled and not yet shown. */
 static void used_place(const struct virtq *q, uint16_t *slot, bool *wrap)
@@ -211,7 +212,8 @@ static bool publish(struct virtq *q)
 	return wants_interrupt(q, old, old_wrap);
 }
 
-/* ---- kicks -------------------------------------------------------------------------------------- */
+/* ---- kicks --------------------------------------------------------------------------------------
+ */
 
 static void set_event(struct virtq *q, uint16_t off_wrap, uint16_t flags)
 {

@@ -135,8 +135,7 @@ static int pop(struct virtq *q, struct virtq_chain *c)
 	/* Handed out and waiting together are at most the queue's size. */
 	if (waiting > q->size || q->popped >= q->size)
 		return virtq_break(q, "more buffers are available than the queue has");
-	head = load16(q->driver_hva, 4 + 2ul * (q->next_avail & (q->size - 1u)),
-	              __ATOMIC_RELAXED);
+	head = load16(q->driver_hva, 4 + 2ul * (q->next_avail & (q->size - 1u)), __ATOMIC_RELAXED);
 	c->id = head;
 	c->slots = 1;
 	r = walk(q, c, q->desc_hva, q->size, head, false);
@@ -189,7 +188,8 @@ static bool publish(struct virtq *q)
 	return wants_interrupt(q, old);
 }
 
-/* ---- kicks ------------------------------------------------------------------------------------ */
+/* ---- kicks ------------------------------------------------------------------------------------
+ */
 
 static void kicks_off(struct virtq *q)
 {

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/util.h"
+#include "vmm/arch.h"
 #include "vmm/machine.h"
 #include "vmm/memory.h"
 #include "vmm/pm.h"
@@ -16,6 +17,9 @@
 #include <string.h>
 
 /* What dsdt.asl relies on, and its compiler cannot reckon. */
+_Static_assert(LAYOUT_VMGENID % PAGE_SIZE == 0 && LAYOUT_VMGENID >= LAYOUT_EBDA &&
+                       LAYOUT_VMGENID + PAGE_SIZE <= LAYOUT_RSDP,
+               "a page that the guest is told to leave alone");
 _Static_assert(LAYOUT_PIO_LAST == LAYOUT_PIO + LAYOUT_PIO_SIZE - 1, "I/O window");
 _Static_assert(LAYOUT_MMIO32_LAST == LAYOUT_MMIO32 + LAYOUT_MMIO32_SIZE - 1, "32-bit window");
 _Static_assert(LAYOUT_MMIO64_LAST == LAYOUT_MMIO64 + LAYOUT_MMIO64_SIZE - 1, "64-bit window");
@@ -148,12 +152,12 @@ static int64_t add_fadt(struct image *image)
 	return at;
 }
 
-static int64_t add_cpu(struct image *image, uint32_t id)
+static int64_t add_cpu(struct image *image, uint32_t uid, uint32_t id)
 {
 	struct madt_lapic lapic = {
 		.type = 0,
 		.length = sizeof(lapic),
-		.uid = (uint8_t)id,
+		.uid = (uint8_t)uid,
 		.id = (uint8_t)id,
 		.flags = APIC_ENABLED,
 	};
@@ -162,21 +166,21 @@ static int64_t add_cpu(struct image *image, uint32_t id)
 		.length = sizeof(x2apic),
 		.id = id,
 		.flags = APIC_ENABLED,
-		.uid = id,
+		.uid = uid,
 	};
 
 	return id < LAPIC_IDS ? append(image, &lapic, sizeof(lapic), 1)
 	                      : append(image, &x2apic, sizeof(x2apic), 1);
 }
 
-static int64_t add_madt(struct image *image, unsigned cpus)
+static int64_t add_madt(struct image *image, const uint32_t *apic_ids, unsigned cpus)
 {
 	int64_t at = append(image, acpi_madt, sizeof(acpi_madt), TABLE_ALIGN), r = 0;
 
 	if (at < 0)
 		return at;
 	for (unsigned i = 0; i < cpus && r >= 0; i++)
-		r = add_cpu(image, i);
+		r = add_cpu(image, i, apic_ids[i]);
 	if (r < 0)
 		return r;
 	finish(image, at);
@@ -226,7 +230,8 @@ static void write_rsdp(struct image *image, int64_t xsdt)
 	memcpy(image->bytes, &rsdp, sizeof(rsdp));
 }
 
-int acpi_image(unsigned cpus, uint8_t *bytes, size_t size, size_t *used, struct gw_error *err)
+int acpi_image(const uint32_t *apic_ids, unsigned cpus, uint8_t *bytes, size_t size, size_t *used,
+               struct gw_error *err)
 {
 	struct image image = {
 		.bytes = bytes,
@@ -234,7 +239,7 @@ int acpi_image(unsigned cpus, uint8_t *bytes, size_t size, size_t *used, struct 
 		.at = LAYOUT_ACPI - LAYOUT_RSDP,
 		.err = err,
 	};
-	int64_t tables[XSDT_TABLES] = { add_fadt(&image), add_madt(&image, cpus),
+	int64_t tables[XSDT_TABLES] = { add_fadt(&image), add_madt(&image, apic_ids, cpus),
 		                        add_mcfg(&image) };
 	int64_t xsdt;
 
@@ -253,12 +258,15 @@ int acpi_image(unsigned cpus, uint8_t *bytes, size_t size, size_t *used, struct 
 int acpi_build(struct machine *m, struct gw_error *err)
 {
 	autofree uint8_t *image = calloc(1, IMAGE_SIZE);
+	autofree uint32_t *ids = calloc(m->vcpu_count + 1, sizeof(*ids));
 	size_t used;
 	int r;
 
-	if (!image)
+	if (!image || !ids)
 		return error_set(err, -ENOMEM, "ACPI tables: no memory");
-	r = acpi_image(m->vcpu_count, image, IMAGE_SIZE, &used, err);
+	for (unsigned i = 0; i < m->vcpu_count; i++)
+		ids[i] = arch_vcpu_id(m, i);
+	r = acpi_image(ids, m->vcpu_count, image, IMAGE_SIZE, &used, err);
 	if (r < 0)
 		return r;
 	r = memory_write(m->memory, LAYOUT_RSDP, image, used);

@@ -18,7 +18,9 @@ struct machine;
 /* RSDP at LAYOUT_RSDP and all else from LAYOUT_ACPI, into the guest's memory. */
 int acpi_build(struct machine *m, struct gw_error *err);
 
-/* The same as bytes: image[0] is what goes to LAYOUT_RSDP; *used of them matter. -ENOSPC. */
-int acpi_image(unsigned cpus, uint8_t *image, size_t size, size_t *used, struct gw_error *err);
+/* The same as bytes, for vCPUs with these APIC ids: image[0] is what goes to LAYOUT_RSDP; *used of
+ * them matter. -ENOSPC. */
+int acpi_image(const uint32_t *apic_ids, unsigned cpus, uint8_t *image, size_t size, size_t *used,
+               struct gw_error *err);
 
 #endif

@@ -11,6 +11,7 @@
 #define LAYOUT_PAGE_TABLES 0x9000
 #define LAYOUT_CMDLINE 0x20000
 #define LAYOUT_EBDA 0x9fc00
+#define LAYOUT_VMGENID 0xd0000 /* a page of its own, reserved */
 #define LAYOUT_RSDP 0xe0000
 #define LAYOUT_ACPI 0xe0040
 #define LAYOUT_ACPI_END LAYOUT_RESET_VECTOR

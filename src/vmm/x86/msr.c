@@ -57,7 +57,7 @@ int msr_set(struct vcpu *v, uint32_t index, uint64_t value)
 
 static unsigned phys_bits(struct machine *m)
 {
-	struct kvm_cpuid_entry2 *e = cpuid_find(m->arch->supported, 0x80000008, 0);
+	struct kvm_cpuid_entry2 *e = cpuid_find(m->arch->cpuid, 0x80000008, 0);
 
 	return e && (e->eax & 0xff) ? e->eax & 0xff : 36;
 }

@@ -120,6 +120,9 @@ static int set_cpuid(struct vcpu *v, const void *blob, size_t len, struct gw_err
 	if (len < sizeof(*cpuid) || cpuid->nent > CPUID_ENTRIES_MAX ||
 	    len != cpuid_size(cpuid->nent))
 		return error_set(err, -EINVAL, "vcpu%u: CPUID: %zu bytes", v->index, len);
+	r = cpu_model_check(cpuid, v->machine->arch->supported, err);
+	if (r < 0)
+		return error_context(err, "vcpu%u", v->index);
 	r = io_ioctl(v->fd, KVM_SET_CPUID2, (void *)(uintptr_t)blob);
 	return r < 0 ? error_set_sys(err, r, "vcpu%u: KVM_SET_CPUID2", v->index) : 0;
 }

@@ -5,6 +5,7 @@
 
 #include "vmm/machine.h"
 #include "vmm/vcpu.h"
+#include "vmm/x86/cpu.h"
 
 #include <linux/kvm.h>
 #include <stdint.h>
@@ -28,18 +29,24 @@ void clock_continue(struct guest_clock *clock);
 struct arch {
 	struct chips *chips;
 	struct guest_clock *clock;
-	struct kvm_cpuid2 *supported; /* KVM_GET_SUPPORTED_CPUID */
-	uint32_t *msrs;               /* KVM_GET_MSR_INDEX_LIST */
+	struct kvm_cpuid2 *supported; /* what KVM offers */
+	struct kvm_cpuid2 *cpuid;     /* what the guest is to see of it */
+	struct cpu_topology topology;
+	struct vmgenid *vmgenid;
+	uint32_t *msrs; /* KVM_GET_MSR_INDEX_LIST */
 	unsigned msr_count;
-	bool has_tsc_deadline;
 };
 
-/* What a vCPU sees as CPUID (cpuid.c): room for CPUID_ENTRIES_MAX entries at out. */
+/* CPUID (cpuid.c), each table with room for CPUID_ENTRIES_MAX entries, released with free(): what
+ * KVM offers, what a guest of this model (enum config_cpu_model) is to see of it, and one vCPU of
+ * the guest. */
+struct kvm_cpuid2 *cpuid_alloc(void);
+void cpuid_copy(struct kvm_cpuid2 *to, const struct kvm_cpuid2 *from);
 int cpuid_supported(struct machine *m, struct kvm_cpuid2 **out, struct gw_error *err);
-void cpuid_for_vcpu(const struct kvm_cpuid2 *supported, unsigned index, unsigned vcpus,
-                    bool tsc_deadline, struct kvm_cpuid2 *out);
-/* A row of a CPUID table, or NULL. */
-struct kvm_cpuid_entry2 *cpuid_find(struct kvm_cpuid2 *cpuid, uint32_t function, uint32_t index);
+int cpuid_for_guest(const struct kvm_cpuid2 *supported, uint32_t model, struct kvm_cpuid2 **out,
+                    struct gw_error *err);
+void cpuid_for_vcpu(const struct kvm_cpuid2 *guest, const struct cpu_topology *topology,
+                    unsigned index, struct kvm_cpuid2 *out);
 
 /* All state of a vCPU that KVM holds, row by row (vcpu_state.c). */
 #define VCPU_STATE_ROWS 16

@@ -2,9 +2,9 @@
 /*
  * What the guest finds on this machine: the PCI root bus with its hotplug slots, what is
  * reserved, the event device behind the registers of src/vmm/pm.h, the power button, the
- * serial port, and the one sleep state, off.
+ * generation id, the serial port, and the one sleep state, off.
  * Sources: ACPI 6.5 (5.6.9 GED, 6.2.13 _PRT, 6.3 device removal, 7.4.2 \_Sx, 19 ASL);
- * PCI Firmware 3.2 (4.1.2 ECAM, 4.5.1 _OSC).
+ * PCI Firmware 3.2 (4.1.2 ECAM, 4.5.1 _OSC); Microsoft, Virtual Machine Generation ID.
  */
 #include "vmm/pm.h"
 #include "vmm/serial.h"
@@ -151,6 +151,10 @@ DefinitionBlock ("", "DSDT", 2, "GODWIT", "GODWITPC", 0x00000001)
 				{
 					\_SB.PCI0.PHPE ()
 				}
+				If (Local0 & PM_EVENT_GENERATION)
+				{
+					Notify (\_SB.VGEN, 0x80)
+				}
 			}
 		}
 
@@ -158,6 +162,16 @@ DefinitionBlock ("", "DSDT", 2, "GODWIT", "GODWITPC", 0x00000001)
 		{
 			Name (_HID, EisaId ("PNP0C0C"))
 			Name (_UID, 0)
+		}
+
+		/* Where the generation id is; it changes when the VM goes on from a snapshot. */
+		Device (VGEN)
+		{
+			Name (_HID, "GDWT0001")
+			Name (_CID, "VM_Gen_Counter")
+			Name (_DDN, "VM_Gen_Counter")
+			Name (_UID, 0)
+			Name (ADDR, Package () { LAYOUT_VMGENID, 0 })
 		}
 
 		Device (COM1)

@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * VMs whose work is done by the test's own poll() loop, on the thread that makes all other calls
+ * too; and several VMs in one process.
+ */
+#include "harness.h"
+
+#include "base/util.h"
+#include "vmm/pci.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* What hangs is a deadlock: nothing here takes that long. */
+TestSuite(embed, .timeout = 120);
+
+#define LIMIT_MS 60000
+
+static struct guest *external(void)
+{
+	struct guest *g = guest_new();
+	const struct gw_callbacks callbacks = g->vm->callbacks;
+	const struct gw_options options = {
+		.size = sizeof(options),
+		.callbacks = &callbacks,
+		.external_loop = true,
+	};
+	struct gw_error err_;
+
+	gw_vm_free(g->vm);
+	cr_assert(gw_vm_new_with(&options, &g->vm, &err_) == 0, "%s", err_.text);
+	return g;
+}
+
+static struct guest *external_boot(const char *name, unsigned memory_mib)
+{
+	const char *guests = getenv("GODWIT_GUESTS");
+	struct guest *g = external();
+	struct gw_error err_;
+	char json[512];
+
+	snprintf(json, sizeof(json),
+	         "{\"memory\":\"%uM\",\"boot\":{\"kernel\":\"%s/%s.elf\"},"
+	         "\"serial\":{\"log\":\"%s/out\"}}",
+	         memory_mib, guests ? guests : "build/tests/guests", name, g->dir);
+	cr_assert(gw_vm_configure(g->vm, json, name, &err_) == 0, "%s", err_.text);
+	return g;
+}
+
+static void run(struct guest *g)
+{
+	struct gw_error err_;
+
+	cr_assert(gw_vm_cont(g->vm, false, &err_) == 0, "%s", err_.text);
+}
+
+/* One round for up to two VMs: waits on their descriptors alone. */
+static void turn(struct guest *a, struct guest *b)
+{
+	struct pollfd fds[2] = {
+		{ .fd = gw_vm_fd(a->vm), .events = POLLIN },
+		{ .fd = b ? gw_vm_fd(b->vm) : -1, .events = POLLIN },
+	};
+	struct gw_error err_;
+
+	poll(fds, 2, 20);
+	if (fds[0].revents)
+		cr_assert(gw_vm_dispatch(a->vm, 0, &err_) == 0, "%s", err_.text);
+	if (fds[1].revents)
+		cr_assert(gw_vm_dispatch(b->vm, 0, &err_) == 0, "%s", err_.text);
+}
+
+static void turn_until_output(struct guest *g, const char *text)
+{
+	const int64_t end = now_ms() + LIMIT_MS;
+
+	while (!strstr(guest_output(g), text)) {
+		turn(g, NULL);
+		cr_assert(now_ms() < end, "no \"%s\" but \"%s\"", text, guest_output(g));
+	}
+}
+
+static void turn_until_state(struct guest *g, struct guest *other, enum gw_state state)
+{
+	const int64_t end = now_ms() + LIMIT_MS;
+
+	while (gw_vm_state(g->vm) != state) {
+		turn(g, other);
+		cr_assert(now_ms() < end, "state %s", gw_state_name(gw_vm_state(g->vm)));
+	}
+}
+
+static bool seen(struct guest *g, const char *event)
+{
+	bool yes;
+
+	pthread_mutex_lock(&g->lock);
+	yes = strstr(g->events, event);
+	pthread_mutex_unlock(&g->lock);
+	return yes;
+}
+
+static void turn_until_event(struct guest *g, const char *event)
+{
+	const int64_t end = now_ms() + LIMIT_MS;
+
+	while (!seen(g, event)) {
+		turn(g, NULL);
+		cr_assert(now_ms() < end, "no event %s", event);
+	}
+}
+
+/* ---- the loop ------------------------------------------------------------------------------ */
+
+Test(embed, a_guest_lives_by_poll_alone)
+{
+	struct guest *g = external_boot("mixer", 32);
+	struct gw_error err_;
+
+	run(g);
+	turn_until_state(g, NULL, GW_STATE_SHUTDOWN);
+	cr_assert_eq(strlen(guest_output(g)), 19, "output \"%s\"", guest_output(g));
+	cr_assert_eq(gw_vm_wait(g->vm, -1, &err_), -EDEADLK);
+	guest_free(g);
+}
+
+Test(embed, nothing_is_done_behind_the_loops_back)
+{
+	struct guest *g = external_boot("fault", 32);
+	struct pollfd p = { .fd = gw_vm_fd(g->vm), .events = POLLIN };
+
+	run(g);
+	/* The guest has asked for a reset: the descriptor says so, and no more than that. */
+	while (!strstr(guest_output(g), "S\n"))
+		turn(g, NULL);
+	usleep(50000);
+	g->events[0] = 0;
+	cr_assert_eq(poll(&p, 1, LIMIT_MS), 1);
+	usleep(50000);
+	cr_assert(!seen(g, "RESET"));
+	turn_until_event(g, "RESET");
+	guest_free(g);
+}
+
+Test(embed, every_call_can_be_made_on_the_loops_thread)
+{
+	struct guest *g = external_boot("dirtier", 128), *h = external();
+	struct gw_map map = { "serial.log", NULL };
+	struct gw_error err_;
+	char dir[128], log[128], *json;
+
+	run(g);
+	turn_until_output(g, "S\n");
+	cr_assert(gw_vm_stop(g->vm, &err_) == 0, "%s", err_.text);
+	cr_assert(gw_vm_reset(g->vm, &err_) == 0, "%s", err_.text);
+	run(g);
+	cr_assert(gw_vm_reset(g->vm, &err_) == 0, "%s", err_.text);
+	cr_assert(gw_vm_powerdown(g->vm, &err_) == 0, "%s", err_.text);
+	cr_assert(gw_vm_query_pci(g->vm, &json, &err_) == 0, "%s", err_.text);
+	gw_free(json);
+	snprintf(dir, sizeof(dir), "%s/snap", g->dir);
+	snprintf(log, sizeof(log), "%s/out", h->dir);
+	map.value = log;
+	cr_assert(gw_vm_save(g->vm, dir, &err_) == 0, "%s", err_.text);
+	cr_assert_eq(gw_vm_state(g->vm), GW_STATE_RUNNING);
+	cr_assert(gw_vm_restore(h->vm, dir, &map, 1, true, &err_) == 0, "%s", err_.text);
+	cr_assert_eq(gw_vm_state(h->vm), GW_STATE_RUNNING);
+	for (int i = 0; i < 5; i++)
+		turn(g, h);
+	gw_vm_quit(h->vm);
+	cr_assert_eq(gw_vm_wait(g->vm, 1, &err_), -EDEADLK);
+	guest_free(h);
+	guest_free(g);
+}
+
+/* The guest's request is still on its way to the loop. */
+Test(embed, freed_with_work_left)
+{
+	for (int i = 0; i < 5; i++) {
+		struct guest *g = external_boot("fault", 32);
+		struct pollfd p = { .fd = gw_vm_fd(g->vm), .events = POLLIN };
+
+		run(g);
+		if (i & 1)
+			turn_until_output(g, "S\n");
+		poll(&p, 1, LIMIT_MS);
+		if (i & 2)
+			gw_vm_quit(g->vm);
+		guest_free(g);
+	}
+}
+
+static uint64_t quiet_read(void *device, unsigned bar, uint64_t offset, unsigned size)
+{
+	(void)device;
+	(void)bar;
+	(void)offset;
+	(void)size;
+	return 0;
+}
+
+static int quiet_create(void *opaque, struct gw_device *handle, const char *options, void **device,
+                        struct gw_error *err)
+{
+	(void)handle;
+	(void)options;
+	(void)err;
+	*device = opaque;
+	return 0;
+}
+
+static void quiet_destroy(void *device)
+{
+	++*(unsigned *)device;
+}
+
+Test(embed, what_the_guest_ejects_goes_by_the_loop)
+{
+	const struct gw_device_type type = {
+		.size = sizeof(type),
+		.name = "quiet",
+		.state_version = 1,
+		.vendor = 0x1234,
+		.bars = { { .size = 16 } },
+		.create = quiet_create,
+		.destroy = quiet_destroy,
+		.read = quiet_read,
+	};
+	const char *guests = getenv("GODWIT_GUESTS");
+	struct guest *g = external();
+	struct gw_error err_;
+	unsigned destroyed = 0;
+	struct machine *m;
+	char json[512];
+
+	snprintf(json, sizeof(json),
+	         "{\"memory\":\"128M\",\"boot\":{\"kernel\":\"%s/dirtier.elf\"},"
+	         "\"devices\":[{\"type\":\"quiet\",\"id\":\"q\",\"slot\":5}]}",
+	         guests ? guests : "build/tests/guests");
+	cr_assert(gw_vm_register_device_type(g->vm, &type, &destroyed, &err_) == 0, "%s",
+	          err_.text);
+	cr_assert(gw_vm_configure(g->vm, json, "t", &err_) == 0, "%s", err_.text);
+	run(g);
+	cr_assert(gw_vm_device_del(g->vm, "q", &err_) == 0, "%s", err_.text);
+	/* As the guest's _EJ0 does. */
+	m = g->vm->machine;
+	machine_lock(m);
+	pci_guest_eject(m->pci, 5);
+	machine_unlock(m);
+	cr_assert_eq(destroyed, 0);
+	turn_until_event(g, "DEVICE_DELETED");
+	cr_assert_eq(destroyed, 1);
+	guest_free(g);
+}
+
+/* ---- migration ------------------------------------------------------------------------------- */
+
+static void begin_migration(struct guest *from, struct guest *to)
+{
+	struct gw_map map = { "serial.log", NULL };
+	struct gw_error err_;
+	char uri[128], log[128];
+
+	snprintf(uri, sizeof(uri), "unix:%s/mig", to->dir);
+	snprintf(log, sizeof(log), "%s/out", to->dir);
+	map.value = log;
+	cr_assert(gw_vm_incoming(to->vm, uri, &map, 1, &err_) == 0, "%s", err_.text);
+	cr_assert(gw_vm_migrate(from->vm, uri, &err_) == 0, "%s", err_.text);
+}
+
+static void set_params(struct guest *g, uint64_t downtime_ms, uint64_t bandwidth)
+{
+	const struct gw_migrate_params params = {
+		.downtime_limit_ms = downtime_ms,
+		.max_bandwidth = bandwidth,
+	};
+	struct gw_error err_;
+
+	cr_assert(gw_vm_set_migrate_params(g->vm, &params, &err_) == 0, "%s", err_.text);
+}
+
+static bool migration_is(struct guest *g, const char *status)
+{
+	char *json, want[64];
+	bool yes;
+
+	snprintf(want, sizeof(want), "\"status\":\"%s\"", status);
+	cr_assert(gw_vm_query_migrate(g->vm, &json, NULL) == 0);
+	yes = strstr(json, want);
+	gw_free(json);
+	return yes;
+}
+
+Test(embed, moved_between_two_vms_of_one_loop)
+{
+	struct guest *g = external_boot("dirtier", 128), *h = external();
+
+	set_params(g, 2000, UINT64_MAX);
+	run(g);
+	turn_until_output(g, "S\n");
+	begin_migration(g, h);
+	turn_until_state(g, h, GW_STATE_POSTMIGRATE);
+	turn_until_state(h, g, GW_STATE_RUNNING);
+	guest_free(g);
+	cr_assert(gw_vm_stop(h->vm, NULL) == 0);
+	guest_free(h);
+}
+
+/* The loop's thread waits in gw_vm_dispatch() for the migration, which must not wait for it. */
+Test(embed, a_guest_that_resets_ends_its_migration)
+{
+	struct guest *g = external_boot("fault", 32), *h = external();
+	const int64_t end = now_ms() + LIMIT_MS;
+
+	set_params(g, 300, 1 << 20);
+	begin_migration(g, h);
+	run(g);
+	while (!seen(g, "RESET")) {
+		turn(g, h);
+		cr_assert(now_ms() < end);
+	}
+	while (!migration_is(g, "failed")) {
+		turn(g, h);
+		cr_assert(now_ms() < end);
+	}
+	guest_free(h);
+	guest_free(g);
+}
+
+Test(embed, freed_while_it_migrates)
+{
+	struct guest *g = external_boot("dirtier", 128), *h = external();
+
+	set_params(g, 1, 20 << 20);
+	run(g);
+	turn_until_output(g, "S\n");
+	begin_migration(g, h);
+	for (int i = 0; i < 10; i++)
+		turn(g, h);
+	cr_assert(migration_is(g, "active"));
+	guest_free(g);
+	for (int i = 0; i < 5; i++)
+		turn(h, NULL);
+	guest_free(h);
+}
+
+/* ---- several VMs -------------------------------------------------------------------------------
+ */
+
+Test(embed, one_is_destroyed_while_another_migrates)
+{
+	struct guest *from = guest_boot("dirtier", 1, 128), *to = guest_new();
+	struct guest *other = guest_boot("dirtier", 1, 128);
+
+	/* Too slow to end by itself. */
+	set_params(from, 1, 20 << 20);
+	run(from);
+	run(other);
+	guest_await(from, "S\n");
+	guest_await(other, "S\n");
+	begin_migration(from, to);
+	while (!migration_is(from, "active"))
+		usleep(1000);
+	guest_free(other);
+	cr_assert(migration_is(from, "active"));
+	set_params(from, 2000, UINT64_MAX);
+	for (int i = 0; i < LIMIT_MS && !migration_is(from, "completed"); i++)
+		usleep(1000);
+	cr_assert(migration_is(from, "completed"));
+	guest_free(from);
+	cr_assert_eq(gw_vm_state(to->vm), GW_STATE_RUNNING);
+	guest_free(to);
+}
+
+Test(embed, another_runs_on_while_a_migrating_one_is_destroyed)
+{
+	struct guest *from = guest_boot("dirtier", 1, 128), *to = guest_new();
+	struct guest *other = guest_boot("mixer", 1, 32);
+
+	set_params(from, 1, 20 << 20);
+	run(from);
+	run(other);
+	guest_await(from, "S\n");
+	begin_migration(from, to);
+	while (!migration_is(from, "active"))
+		usleep(1000);
+	guest_free(from);
+	guest_free(to);
+	guest_await_end(other);
+	cr_assert_eq(strlen(guest_output(other)), 19, "output \"%s\"", guest_output(other));
+	guest_free(other);
+}
