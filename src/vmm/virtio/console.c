@@ -215,9 +215,7 @@ static int console_open(struct virtio *v, struct gw_error *err)
 		if (r < 0 && c->port_count > 1)
 			error_context(err, "ports[%u]", i);
 	}
-	if (r < 0)
-		console_release(v);
-	else
+	if (!r)
 		hold(c, true);
 	return r;
 }

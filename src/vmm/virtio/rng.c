@@ -210,8 +210,6 @@ static int rng_open(struct virtio *v, struct gw_error *err)
 
 	if (!ret)
 		ret = loop_timer_create(v->workers[0].loop, on_timer, r, &r->timer, err);
-	if (ret < 0)
-		rng_release(v);
 	return ret;
 }
 
