@@ -44,7 +44,7 @@ static void check_topology(const struct config *config, struct config_faults *fa
 		             "cpu: sockets, dies, cores and threads make %llu, which does not fit "
 		             "%u cpus",
 		             (unsigned long long)product, config->cpus);
-	if (config->cpu.affinity.count && config->cpu.affinity.count != config->cpus)
+	if (config->cpu.affinity.count > 1 && config->cpu.affinity.count != config->cpus)
 		config_fault(faults, "cpu.affinity: %u entries for %u cpus",
 		             config->cpu.affinity.count, config->cpus);
 }

@@ -87,7 +87,8 @@ const struct config_key config_machine_keys[] = {
 	PART(threads, "threads in a core; 1 where it is left out"),
 	{ "cpu", "affinity", CONFIG_TEXTS, CONFIG_OF_HOST, offsetof(struct config, cpu.affinity), 0,
 	  CONFIG_CPUS_MAX, NULL, NULL,
-	  "host CPUs on which each virtual CPU may run, one entry for each: \"3\", \"0-1,4\"",
+	  "host CPUs on which each virtual CPU may run, one entry for each or one for all: \"3\", "
+	  "\"0-1,4\"",
 	  check_list },
 	CONFIG_ROW_NUMBER(NULL, "memory", CONFIG_SIZE, CONFIG_REQUIRED, struct config, memory,
 	                  2 * MIB, 4096 * GIB, NULL, "guest memory; a multiple of 2 MiB"),

@@ -45,12 +45,44 @@ static int put_notes(struct machine *m, struct bytes *out, struct gw_error *err)
 	return out->failed ? error_set(err, -ENOMEM, "out of memory") : 0;
 }
 
+/* Pieces of memory that are there. */
+static unsigned count_runs(const struct memory *mem)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < memory_region_count(mem); i++)
+		for (uint64_t offset = 0, len; memory_next_run(mem, i, &offset, &len);
+		     offset += len)
+			n++;
+	return n;
+}
+
+/* A segment for each piece of a region; where in the file the next one begins. */
+static uint64_t put_region(const struct memory *mem, size_t i, uint64_t at, struct bytes *out)
+{
+	for (uint64_t offset = 0, len; memory_next_run(mem, i, &offset, &len); offset += len) {
+		const Elf64_Phdr load = {
+			.p_type = PT_LOAD,
+			.p_flags = PF_R | PF_W | PF_X,
+			.p_offset = at,
+			.p_paddr = memory_region(mem, i)->gpa + offset,
+			.p_filesz = len,
+			.p_memsz = len,
+			.p_align = PAGE_SIZE,
+		};
+
+		bytes_put(out, &load, sizeof(load));
+		at += len;
+	}
+	return at;
+}
+
 /* Everything before the memory itself, which begins at a page's boundary. */
 static int put_headers(struct machine *m, struct bytes *out, uint64_t *memory_at,
                        struct gw_error *err)
 {
-	const unsigned regions = (unsigned)memory_region_count(m->memory);
-	const uint64_t notes_at = sizeof(Elf64_Ehdr) + (regions + 1) * sizeof(Elf64_Phdr);
+	const unsigned runs = count_runs(m->memory);
+	const uint64_t notes_at = sizeof(Elf64_Ehdr) + (runs + 1) * sizeof(Elf64_Phdr);
 	struct bytes notes = { 0 };
 	const Elf64_Ehdr header = {
 		.e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB,
@@ -61,7 +93,7 @@ static int put_headers(struct machine *m, struct bytes *out, uint64_t *memory_at
 		.e_phoff = sizeof(header),
 		.e_ehsize = sizeof(header),
 		.e_phentsize = sizeof(Elf64_Phdr),
-		.e_phnum = (Elf64_Half)(regions + 1),
+		.e_phnum = (Elf64_Half)(runs + 1),
 	};
 	int r = put_notes(m, &notes, err);
 	const Elf64_Phdr note = { .p_type = PT_NOTE, .p_offset = notes_at, .p_filesz = notes.len };
@@ -70,21 +102,10 @@ static int put_headers(struct machine *m, struct bytes *out, uint64_t *memory_at
 	*memory_at = at;
 	bytes_put(out, &header, sizeof(header));
 	bytes_put(out, &note, sizeof(note));
-	for (unsigned i = 0; i < regions; i++) {
-		const struct ram_region *region = memory_region(m->memory, i);
-		const Elf64_Phdr load = {
-			.p_type = PT_LOAD,
-			.p_flags = PF_R | PF_W | PF_X,
-			.p_offset = at,
-			.p_paddr = region->gpa,
-			.p_filesz = region->size,
-			.p_memsz = region->size,
-			.p_align = PAGE_SIZE,
-		};
-
-		bytes_put(out, &load, sizeof(load));
-		at += region->size;
-	}
+	if (runs + 1 >= PN_XNUM)
+		r = r ? r : error_set(err, -E2BIG, "memory is in %u pieces", runs);
+	for (size_t i = 0; i < memory_region_count(m->memory); i++)
+		at = put_region(m->memory, i, at, out);
 	bytes_put(out, notes.data, notes.len);
 	if (!r && (out->failed || notes.failed))
 		r = error_set(err, -ENOMEM, "out of memory");
@@ -98,12 +119,13 @@ static bool is_zero(const uint8_t *p, size_t len)
 }
 
 /* Seeks over zeros, or writes them where that cannot be done (a pipe). */
-static int write_region(const struct ram_region *region, int fd, bool holes, struct gw_error *err)
+static int write_run(const struct ram_region *region, uint64_t from, uint64_t len, int fd,
+                     bool holes, struct gw_error *err)
 {
 	int r = 0;
 
-	for (uint64_t at = 0; at < region->size && !r; at += CHUNK) {
-		const size_t n = MIN(region->size - at, CHUNK);
+	for (uint64_t at = from; at < from + len && !r; at += CHUNK) {
+		const size_t n = MIN(from + len - at, CHUNK);
 
 		if (holes && is_zero(region->hva + at, n))
 			r = lseek(fd, (off_t)n, SEEK_CUR) < 0 ? -errno : 0;
@@ -111,7 +133,7 @@ static int write_region(const struct ram_region *region, int fd, bool holes, str
 			r = io_write_full(fd, region->hva + at, n);
 	}
 	return r < 0 ? error_set_sys(err, r, "writing memory from 0x%llx on",
-	                             (unsigned long long)region->gpa)
+	                             (unsigned long long)(region->gpa + from))
 	             : 0;
 }
 
@@ -132,8 +154,11 @@ int dump_write(struct machine *m, int fd, struct gw_error *err)
 	total = memory_at;
 	bytes_free(&head);
 	for (size_t i = 0; i < memory_region_count(m->memory) && !r; i++) {
-		r = write_region(memory_region(m->memory, i), fd, begin >= 0, err);
-		total += memory_region(m->memory, i)->size;
+		for (uint64_t at = 0, len; !r && memory_next_run(m->memory, i, &at, &len);
+		     at += len) {
+			r = write_run(memory_region(m->memory, i), at, len, fd, begin >= 0, err);
+			total += len;
+		}
 	}
 	/* Zeros at the very end leave the file too short. */
 	if (!r && begin >= 0 && ftruncate(fd, begin + (off_t)total) < 0)

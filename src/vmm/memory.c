@@ -138,17 +138,20 @@ uint64_t memory_size(const struct memory *mem)
 	return mem->size;
 }
 
-struct ram_region *region_find(const struct memory *mem, uint64_t gpa, uint64_t len)
+struct ram_region *region_find(const struct memory *mem, uint64_t gpa, uint64_t len,
+                               uint64_t *offset)
 {
 	const size_t count = memory_region_count(mem);
 
 	for (size_t i = 0; i < count; i++) {
 		const struct ram_region *r = &mem->regions[i];
-		/* A region may be going meanwhile. */
-		const uint64_t from = __atomic_load_n(&r->gpa, __ATOMIC_RELAXED);
+		/* Looked at once, since a region may be going meanwhile. */
+		const uint64_t from = __atomic_load_n(&r->gpa, __ATOMIC_ACQUIRE);
 
-		if (gpa >= from && gpa - from < r->size && len <= r->size - (gpa - from))
-			return (struct ram_region *)(uintptr_t)r;
+		if (gpa < from || gpa - from >= r->size || len > r->size - (gpa - from))
+			continue;
+		*offset = gpa - from;
+		return (struct ram_region *)(uintptr_t)r;
 	}
 	return NULL;
 }
@@ -156,8 +159,8 @@ struct ram_region *region_find(const struct memory *mem, uint64_t gpa, uint64_t 
 /* Where a region is in this process stays the same until the end, so the answer does too. */
 void *memory_hva(const struct memory *mem, uint64_t gpa, uint64_t len)
 {
-	const struct ram_region *r = region_find(mem, gpa, len);
-	const uint64_t offset = r ? gpa - __atomic_load_n(&r->gpa, __ATOMIC_RELAXED) : 0;
+	uint64_t offset;
+	const struct ram_region *r = region_find(mem, gpa, len, &offset);
 
 	if (!r || (r->block && !region_all_there(r, offset, len)))
 		return NULL;
@@ -252,8 +255,9 @@ void memory_remove_listener(struct memory *mem, struct memory_listener *l)
 int memory_map_file(struct memory *mem, uint64_t gpa, uint64_t size, int fd, uint64_t offset,
                     struct gw_error *err)
 {
-	const struct ram_region *region = region_find(mem, gpa, size);
-	uint8_t *hva = region ? region->hva + (gpa - region->gpa) : NULL;
+	uint64_t at;
+	const struct ram_region *region = region_find(mem, gpa, size, &at);
+	uint8_t *hva = region ? region->hva + at : NULL;
 	int r;
 
 	if (!hva || !size || (gpa | size | offset) % PAGE_SIZE)

@@ -55,8 +55,9 @@ int memory_set_region_flags(struct memory *mem, const struct ram_region *r, uint
  * fields are undone by region_destroy(). */
 int region_create(struct memory *mem, unsigned index, bool in_blocks, struct gw_error *err);
 void region_destroy(struct memory *mem, struct ram_region *r);
-/* The region that [gpa, gpa+len) lies in, whether it is plugged or not; NULL. */
-struct ram_region *region_find(const struct memory *mem, uint64_t gpa, uint64_t len);
+/* The region that [gpa, gpa+len) lies in, whether it is plugged or not, and where there; NULL. */
+struct ram_region *region_find(const struct memory *mem, uint64_t gpa, uint64_t len,
+                               uint64_t *offset);
 /* Does somebody hold translations to RAM? With `lock`. */
 bool memory_pinned(const struct memory *mem);
 /* Is all of it plugged? Any thread. */

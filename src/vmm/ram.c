@@ -1,12 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Guest RAM as a participant. */
+/*
+ * Guest RAM as a participant.
+ *
+ * Where RAM comes and goes in blocks (memory_plug.c), a record says for each
+ * region which are there, before any page: address, size, size of a block
+ * (u64 each), then one bit a block, in words of 64. Nothing is plugged or
+ * unplugged while dirty pages are tracked, so it holds until the end.
+ */
 #include "vmm/memory_internal.h"
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "base/util.h"
 
 #include <stdio.h>
 #include <string.h>
+
+enum { RECORD_BLOCKS = 1 };
 
 static struct memory *memory_of(struct participant *p)
 {
@@ -19,6 +29,7 @@ static int ram_prepare(struct participant *p, bool live, struct gw_error *err)
 
 	mem->cursor.region = 0;
 	mem->cursor.word = 0;
+	mem->told = false;
 	return live ? memory_dirty_start(mem, err) : 0;
 }
 
@@ -34,6 +45,41 @@ static int ram_pending(struct participant *p, enum pending_effort effort,
 	*out = (struct participant_pending){ .precopy = (uint64_t)pages * PAGE_SIZE };
 	return 0;
 }
+
+/* ---- what is there --------------------------------------------------------------------- */
+
+static int send_blocks(struct memory *mem, const struct ram_region *r, struct sink *sink,
+                       struct gw_error *err)
+{
+	struct bytes out = { 0 };
+	int ret;
+
+	bytes_put64(&out, r->gpa);
+	bytes_put64(&out, r->size);
+	bytes_put64(&out, r->block);
+	for (uint64_t w = 0; w < DIV_ROUND_UP(r->size / r->block, 64ull); w++)
+		bytes_put64(&out, r->plugged[w]);
+	ret = out.failed ? error_set(err, -ENOMEM, "out of memory")
+	                 : sink_record(sink, &mem->participant, RECORD_BLOCKS, out.data, out.len,
+	                               err);
+	bytes_free(&out);
+	return ret;
+}
+
+static int tell_blocks(struct memory *mem, struct sink *sink, struct gw_error *err)
+{
+	for (size_t i = 0; i < mem->region_count && !mem->told; i++) {
+		const struct ram_region *r = &mem->regions[i];
+		int ret = r->block && r->gpa != MEMORY_GONE ? send_blocks(mem, r, sink, err) : 0;
+
+		if (ret < 0)
+			return ret;
+	}
+	mem->told = true;
+	return 0;
+}
+
+/* ---- pages ----------------------------------------------------------------------------- */
 
 /* Shorter runs are not worth a look for holes. */
 #define RUN_WITH_HOLES 16
@@ -119,22 +165,52 @@ static int send_dirty(struct memory *mem, struct sink *sink, bool may_pause, str
 
 static int ram_iterate(struct participant *p, struct sink *sink, struct gw_error *err)
 {
-	return send_dirty(memory_of(p), sink, true, err);
+	int ret = tell_blocks(memory_of(p), sink, err);
+
+	return ret ? ret : send_dirty(memory_of(p), sink, true, err);
+}
+
+/* A snapshot has room for so many ranges: in a region with more gaps they are sent as zeros. */
+#define RUNS_APART 8
+
+static unsigned count_runs(const struct memory *mem, size_t i)
+{
+	uint64_t offset = 0, len;
+	unsigned n = 0;
+
+	for (; n <= RUNS_APART && memory_next_run(mem, i, &offset, &len); offset += len)
+		n++;
+	return n;
+}
+
+static int save_region(struct memory *mem, size_t i, struct sink *sink, struct gw_error *err)
+{
+	const bool fill = count_runs(mem, i) > RUNS_APART;
+	uint64_t offset = 0, end = 0, len;
+	int ret = 0;
+
+	for (; !ret && memory_next_run(mem, i, &offset, &len); end = offset += len) {
+		if (fill && end && offset > end)
+			ret = sink->ops->pages(sink, &mem->participant, mem->regions[i].gpa + end,
+			                       NULL, (offset - end) / PAGE_SIZE, err);
+		if (!ret)
+			ret = send_run(mem, i, offset / PAGE_SIZE, len / PAGE_SIZE, sink, err);
+	}
+	return ret;
 }
 
 static int ram_save(struct participant *p, struct sink *sink, struct gw_error *err)
 {
 	struct memory *mem = memory_of(p);
 	int64_t pages;
+	int ret = tell_blocks(mem, sink, err);
 
+	if (ret < 0)
+		return ret;
 	if (!mem->tracking) {
-		for (size_t i = 0; i < mem->region_count; i++) {
-			int ret = send_run(mem, i, 0, mem->regions[i].size / PAGE_SIZE, sink, err);
-
-			if (ret < 0)
-				return ret;
-		}
-		return 0;
+		for (size_t i = 0; i < mem->region_count && !ret; i++)
+			ret = save_region(mem, i, sink, err);
+		return ret;
 	}
 	/* Nothing writes any more: this sync is the last. The pass starts at the beginning, since
 	 * bits may lie behind where an interrupted iterate() stood. */
@@ -165,6 +241,7 @@ static int ram_begin_load(struct participant *p, struct gw_error *err)
 {
 	struct memory *mem = memory_of(p);
 
+	mem->heard = 0;
 	for (size_t i = 0; i < mem->region_count; i++) {
 		free(mem->loaded[i]);
 		mem->loaded[i] = calloc(region_words(&mem->regions[i]), 8);
@@ -172,6 +249,60 @@ static int ram_begin_load(struct participant *p, struct gw_error *err)
 			return error_set(err, -ENOMEM, "out of memory");
 	}
 	return 0;
+}
+
+/* One bit a block, as they came; what lies behind the last block is no block. */
+static int plug_blocks(struct memory *mem, const struct ram_region *r, struct bytes_reader *in,
+                       struct gw_error *err)
+{
+	const uint64_t blocks = r->size / r->block;
+
+	for (uint64_t b = 0; b < blocks; b += 64) {
+		const uint64_t word = bytes_take64(in), n = MIN(blocks - b, 64ull);
+
+		if (n < 64 && word >> n)
+			return error_set(err, -EINVAL, "blocks at 0x%llx: more than there are",
+			                 (unsigned long long)r->gpa);
+		for (uint64_t i = 0, end; i < n; i = end + 1) {
+			int ret = 0;
+
+			for (end = i; end < n && word >> end & 1; end++)
+				;
+			if (end > i)
+				ret = memory_plug(mem, r->gpa + (b + i) * r->block,
+				                  (end - i) * r->block, err);
+			if (ret < 0)
+				return ret;
+		}
+	}
+	return 0;
+}
+
+static int ram_load(struct participant *p, uint32_t version, uint16_t type, const void *buf,
+                    size_t len, struct gw_error *err)
+{
+	struct memory *mem = memory_of(p);
+	struct bytes_reader in = { .data = buf, .len = len };
+	const uint64_t gpa = bytes_take64(&in), size = bytes_take64(&in), block = bytes_take64(&in);
+	uint64_t offset;
+	const struct ram_region *r = region_find(mem, gpa, 1, &offset);
+	int ret;
+
+	(void)version;
+	if (type != RECORD_BLOCKS || in.failed)
+		return error_set(err, -EINVAL, "a record of type %u, %zu bytes", type, len);
+	if (!r || !r->block || offset || r->size != size || r->block != block)
+		return error_set(err, -EINVAL,
+		                 "no memory at 0x%llx of 0x%llx bytes in blocks of 0x%llx",
+		                 (unsigned long long)gpa, (unsigned long long)size,
+		                 (unsigned long long)block);
+	if (len != 24 + DIV_ROUND_UP(size / block, 64ull) * 8 ||
+	    mem->heard & 1u << (r - mem->regions))
+		return error_set(err, -EINVAL, "blocks at 0x%llx: %zu bytes, or a second time",
+		                 (unsigned long long)gpa, len);
+	mem->heard |= 1u << (r - mem->regions);
+	ret = plug_blocks(mem, r, &in, err);
+	return ret < 0 ? error_context(err, "memory at 0x%llx", (unsigned long long)gpa) : 0;
 }
 
 /* Fresh RAM reads as zeros, so a zero page needs work only where data came before. */
@@ -194,7 +325,7 @@ static int ram_load_pages(struct participant *p, uint64_t gpa, const void *data,
 {
 	struct memory *mem = memory_of(p);
 
-	if (gpa % PAGE_SIZE || count > mem->size / PAGE_SIZE)
+	if (gpa % PAGE_SIZE)
 		goto outside;
 	for (size_t i = 0; i < mem->region_count; i++) {
 		const struct ram_region *r = &mem->regions[i];
@@ -202,7 +333,8 @@ static int ram_load_pages(struct participant *p, uint64_t gpa, const void *data,
 
 		if (gpa < r->gpa || first >= r->size / PAGE_SIZE)
 			continue;
-		if (count > r->size / PAGE_SIZE - first)
+		if (!count || count > r->size / PAGE_SIZE - first ||
+		    (r->block && !region_all_there(r, first * PAGE_SIZE, count * PAGE_SIZE)))
 			break;
 		for (size_t n = 0; n < count; n++)
 			load_page(mem, i, first + n,
@@ -230,8 +362,17 @@ static void free_loaded(struct memory *mem)
 
 static int ram_settle(struct participant *p, struct gw_error *err)
 {
-	(void)err;
-	free_loaded(memory_of(p));
+	struct memory *mem = memory_of(p);
+
+	free_loaded(mem);
+	for (size_t i = 0; i < mem->region_count; i++) {
+		const struct ram_region *r = &mem->regions[i];
+
+		if (r->block && r->gpa != MEMORY_GONE && !(mem->heard >> i & 1))
+			return error_set(err, -EINVAL, "it does not say what is there at 0x%llx",
+			                 (unsigned long long)r->gpa);
+	}
+	memory_discard_unplugged(mem);
 	return 0;
 }
 
@@ -251,6 +392,7 @@ static const struct participant_ops ram_ops = {
 	.finish = ram_finish,
 	.rollback = ram_rollback,
 	.begin_load = ram_begin_load,
+	.load = ram_load,
 	.load_pages = ram_load_pages,
 	.map_file = ram_map_file,
 	.settle = ram_settle,

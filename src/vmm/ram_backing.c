@@ -238,7 +238,7 @@ int ram_backing_create_in(struct machine *m, uint64_t before, uint64_t size, boo
                           struct ram_backing *out, struct gw_error *err)
 {
 	const unsigned pages = m->config.backing.pages;
-	struct ram_backing b = { .fd = machine_fd(m, "memory") };
+	struct ram_backing b = { .fd = machine_fd(m, "memory"), .page = PAGE_SIZE };
 	int r;
 
 	b.copy_in = b.fd >= 0 || kinds[pages].page || m->config.backing.prealloc ||

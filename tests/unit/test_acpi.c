@@ -60,13 +60,24 @@ static uint64_t find(const char *signature)
 	return found;
 }
 
+static const uint32_t *first_ids(unsigned cpus)
+{
+	static uint32_t ids[100000];
+
+	cr_assert_leq(cpus, ARRAY_SIZE(ids));
+	for (unsigned i = 0; i < cpus; i++)
+		ids[i] = i;
+	return ids;
+}
+
 static void build(unsigned cpus)
 {
 	struct gw_error err = { 0 };
 	size_t used;
 
 	memset(image, 0, sizeof(image));
-	cr_assert_eq(acpi_image(cpus, image, SIZE, &used, &err), 0, "%s", err.text);
+	cr_assert_eq(acpi_image(first_ids(cpus), cpus, image, SIZE, &used, &err), 0, "%s",
+	             err.text);
 	cr_assert_leq(used, SIZE);
 }
 
@@ -125,6 +136,51 @@ Test(acpi, madt_has_every_vcpu)
 	}
 }
 
+/* Three cores of two threads in each of two sockets: the third core's ids are followed by a gap. */
+Test(acpi, madt_has_the_ids_of_the_topology)
+{
+	static const uint32_t ids[] = { 0, 1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 13 };
+	struct gw_error err = { 0 };
+	unsigned cpus = 0;
+	uint64_t madt;
+	size_t used;
+
+	memset(image, 0, sizeof(image));
+	cr_assert_eq(acpi_image(ids, ARRAY_SIZE(ids), image, SIZE, &used, &err), 0, "%s", err.text);
+	madt = find("APIC");
+	for (uint64_t at = madt + 44; at < madt + get(madt + 4, 4); at += get(at + 1, 1)) {
+		if (get(at, 1) != 0)
+			continue;
+		cr_assert_eq(get(at + 2, 1), cpus, "the processor's number");
+		cr_assert_eq(get(at + 3, 1), ids[cpus], "its APIC id");
+		cpus++;
+	}
+	cr_assert_eq(cpus, ARRAY_SIZE(ids));
+}
+
+/* In AML: NameOp "ADDR", PackageOp, its length, two elements, DWordPrefix and the address. */
+Test(acpi, dsdt_says_where_the_generation_id_is)
+{
+	static const uint8_t aml[] = { 0x08,
+		                       'A',
+		                       'D',
+		                       'D',
+		                       'R',
+		                       0x12,
+		                       0x08,
+		                       0x02,
+		                       0x0c,
+		                       LAYOUT_VMGENID & 0xff,
+		                       LAYOUT_VMGENID >> 8 & 0xff,
+		                       LAYOUT_VMGENID >> 16 & 0xff,
+		                       LAYOUT_VMGENID >> 24,
+		                       0x00 };
+
+	build(1);
+	cr_assert(memmem(image, SIZE, aml, sizeof(aml)));
+	cr_assert(memmem(image, SIZE, "VM_Gen_Counter", 15));
+}
+
 Test(acpi, mcfg_is_the_ecam)
 {
 	uint64_t mcfg;
@@ -172,6 +228,6 @@ Test(acpi, no_room_is_an_error)
 	struct gw_error err = { 0 };
 	size_t used;
 
-	cr_assert_eq(acpi_image(1, image, 4096, &used, &err), -ENOSPC);
-	cr_assert_eq(acpi_image(100000, image, SIZE, &used, &err), -ENOSPC);
+	cr_assert_eq(acpi_image(first_ids(1), 1, image, 4096, &used, &err), -ENOSPC);
+	cr_assert_eq(acpi_image(first_ids(100000), 100000, image, SIZE, &used, &err), -ENOSPC);
 }

@@ -107,8 +107,8 @@ Test(config_check, the_machine_fits_itself)
 	refused("{\"cpus\":8,\"cpu\":{\"sockets\":2,\"cores\":2}," MACHINE "}",
 	        "make 4, which does not fit 8 cpus");
 	refused("{\"cpus\":8,\"cpu\":{\"threads\":3}," MACHINE "}", "make 3, which");
-	refused("{\"cpus\":2,\"cpu\":{\"affinity\":[\"0\"]}," MACHINE "}",
-	        "cpu.affinity: 1 entries for 2 cpus");
+	refused("{\"cpus\":3,\"cpu\":{\"affinity\":[\"0\",\"0\"]}," MACHINE "}",
+	        "cpu.affinity: 2 entries for 3 cpus");
 	refused("{\"cpus\":1,\"cpu\":{\"affinity\":[\"0-\"]}," MACHINE "}",
 	        "cpu.affinity[0]: \"0-\" is no list of numbers and ranges");
 	refused("{\"cpu\":{\"model\":\"x86-64-v9\"}," MACHINE "}",

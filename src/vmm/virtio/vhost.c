@@ -75,22 +75,38 @@ static int set_memory(struct vhost *vh, struct gw_error *err)
 {
 	const struct memory *mem = vh->virtio->device.machine->memory;
 	const size_t count = memory_region_count(mem);
+	size_t n = 0;
 	autofree struct vhost_memory *table =
 	        calloc(1, sizeof(*table) + count * sizeof(table->regions[0]));
 
 	if (!table)
 		return error_set(err, -ENOMEM, "vhost: out of memory");
-	table->nregions = (uint32_t)count;
 	for (size_t i = 0; i < count; i++) {
 		const struct ram_region *r = memory_region(mem, i);
 
-		table->regions[i] = (struct vhost_memory_region){
+		if (r->gpa == MEMORY_GONE)
+			continue;
+		table->regions[n++] = (struct vhost_memory_region){
 			.guest_phys_addr = r->gpa,
 			.memory_size = r->size,
 			.userspace_addr = (uintptr_t)r->hva,
 		};
 	}
+	table->nregions = (uint32_t)n;
 	return CALL(vh, VHOST_SET_MEM_TABLE, table, err);
+}
+
+/* The kernel takes a new table while it works (vhost_set_memory() waits for what uses the old one);
+ * when it is not at work, the next start brings it. */
+static int regions_changed(struct memory_listener *l, struct gw_error *err)
+{
+	struct vhost *vh = container_of(l, struct vhost, listener);
+	int r;
+
+	pthread_mutex_lock(&vh->lock);
+	r = vh->started ? set_memory(vh, err) : 0;
+	pthread_mutex_unlock(&vh->lock);
+	return r;
 }
 
 static int set_features(struct vhost *vh, struct gw_error *err)
@@ -143,7 +159,8 @@ static size_t log_words(const struct memory *mem)
 	for (size_t i = 0; i < memory_region_count(mem); i++) {
 		const struct ram_region *r = memory_region(mem, i);
 
-		end = MAX(end, r->gpa + r->size);
+		if (r->gpa != MEMORY_GONE)
+			end = MAX(end, r->gpa + r->size);
 	}
 	return DIV_ROUND_UP(end / PAGE_SIZE, 64ull);
 }
@@ -381,8 +398,10 @@ void vhost_close(struct vhost *vh)
 {
 	if (!vh)
 		return;
-	if (vh->source_added)
+	if (vh->source_added) {
 		memory_remove_dirty_source(vh->virtio->device.machine->memory, &vh->source);
+		memory_remove_listener(vh->virtio->device.machine->memory, &vh->listener);
+	}
 	loop_unwatch(vh->error_watch);
 	for (unsigned i = 0; i < VHOST_RINGS; i++) {
 		loop_unwatch(vh->rings[i].watch);
@@ -462,9 +481,13 @@ int vhost_open(struct virtio *v, unsigned first, const char *path, const struct 
 	if (!r)
 		r = memory_add_dirty_source(v->device.machine->memory, &vh->source, err);
 	vh->source_added = !r;
-	if (r < 0)
+	if (r < 0) {
 		vhost_close(vh);
-	else
-		*out = vh;
-	return r;
+		return r;
+	}
+	vh->listener.regions_changed = regions_changed;
+	vh->listener.pins_nothing = true;
+	memory_add_listener(v->device.machine->memory, &vh->listener);
+	*out = vh;
+	return 0;
 }
