@@ -6,6 +6,7 @@
  *                                       prints, ends with its exit status
  *   con SOCKET LOG TIMEOUT -s COMMAND...  ends when the guest has begun with COMMAND (poweroff -f)
  *   con SOCKET LOG TIMEOUT -w TEXT      waits until LOG holds TEXT; SOCKET is not used
+ *   con SOCKET LOG TIMEOUT -l LINE      types LINE, as at a login, and waits for nothing
  *
  * SOCKET is a UNIX stream socket that leads to the console, LOG the file that all of the guest's
  * output is appended to. TIMEOUT is in seconds. con's own failures (time over, console closed,
@@ -248,21 +249,36 @@ static int run(const char *sock, const char *log, const char *cmd, int answered)
 	}
 }
 
+static int type(const char *sock, const char *words)
+{
+	char line[LINE_MAX_LEN + 2];
+	int fd = dial(sock);
+
+	if (strlen(words) > LINE_MAX_LEN)
+		die("a line has at most %d bytes", LINE_MAX_LEN);
+	snprintf(line, sizeof(line), "%s\n", words);
+	if (put(fd, line) || now() >= deadline)
+		die("'%s' could not be typed", words);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	char cmd[LINE_MAX_LEN + 2] = "";
 	size_t n = 0;
 	int first;
 
-	if (argc < 5 || atof(argv[3]) <= 0 || (!strcmp(argv[4], "-w") && argc != 6) ||
-	    (!strcmp(argv[4], "-s") && argc < 6)) {
+	if (argc < 5 || atof(argv[3]) <= 0 || (!strcmp(argv[4], "-s") && argc < 6) ||
+	    ((!strcmp(argv[4], "-w") || !strcmp(argv[4], "-l")) && argc != 6)) {
 		fprintf(stderr, "usage: con SOCKET LOG TIMEOUT [-s] COMMAND... | con SOCKET LOG "
-		                "TIMEOUT -w TEXT\n");
+		                "TIMEOUT -w TEXT|-l LINE\n");
 		return FAILED;
 	}
 	deadline = now() + atof(argv[3]);
 	if (!strcmp(argv[4], "-w"))
 		return wait_text(argv[2], argv[5]);
+	if (!strcmp(argv[4], "-l"))
+		return type(argv[1], argv[5]);
 	first = 4 + !strcmp(argv[4], "-s");
 	for (int i = first; i < argc; i++) {
 		if (n + strlen(argv[i]) + 1 > LINE_MAX_LEN)

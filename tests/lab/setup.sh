@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Fills build/lab/ with all that the lab needs: kernel, modules, QEMU, busybox, the two initramfs
-# images and the helper programs. Kernel, headers, QEMU and busybox come from Debian's packages,
+# Fills build/lab/ with all that the lab needs: kernel, modules, QEMU, busybox, the
+# initramfs images and the helper programs. Kernel, headers, QEMU and busybox come from Debian's packages,
 # unpacked and never installed. A step runs again only when its input has changed.
 #
 # usage: tests/lab/setup.sh            fill what is missing or out of date
@@ -21,14 +21,16 @@ modules="
 	virtio-rng virtio_scsi virtio_input virtiofs vmw_vsock_virtio_transport virtio_mem virtio_pmem
 	kvm kvm-amd kvm-intel vfio vfio-pci vfio_iommu_type1 mdev vhost_net vhost_vsock vsock_loopback
 	e1000e igb igbvf nvme tun tap bridge veth macvtap dummy sch_netem sch_tbf pktgen
-	8250_pci button evdev
-	ext4 overlay loop squashfs msr cpuid ptp_kvm"
+	8250_pci button evdev pvpanic-pci i6300esb
+	null_blk virtio_mmio crc32c_generic crc32c-intel ext4 autofs4 overlay loop squashfs msr cpuid ptp_kvm"
 
 # In the initramfs of L1: what it takes to reach the 9p root.
 modules_l1="9pnet_virtio 9p virtio_pci"
 # In the initramfs of L2: the guest's drivers, loaded at boot so that hotplug finds them.
 modules_guest="e1000e igbvf virtio_pci virtio_net virtio_blk virtio_console virtio_balloon
-	virtio-rng button evdev 8250_pci"
+	virtio-rng button evdev 8250_pci pvpanic-pci i6300esb vmw_vsock_virtio_transport"
+# In the initramfs of the Debian guest, whose disk has none.
+modules_debian="virtio_pci virtio_mmio virtio_blk virtio_net virtio_balloon virtio-rng crc32c_generic crc32c-intel ext4 autofs4 button evdev"
 
 say() { echo "lab-setup: $*"; }
 die() {
@@ -157,6 +159,8 @@ vmlinux() {
 do_qemu() {
 	local q=$lab/pkg/qemu/usr lib
 	lib=$q/lib/x86_64-linux-gnu
+	# Not written in place: a copy of build/lab may share it by a hard link.
+	rm -f "$lab/bin/qemu-system-x86_64"
 	cat >"$lab/bin/qemu-system-x86_64" <<END
 #!/bin/sh
 LD_LIBRARY_PATH=$lib:$lib/pulseaudio:$lab/pkg/qemu/lib/x86_64-linux-gnu\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}
@@ -250,16 +254,20 @@ do_l1() {
 	image "$lab/l1.cpio.gz" "$here/l1-init" "$modules_l1"
 }
 
-guest_programs="worker nettest ttytest powerbtn"
+guest_programs="worker nettest ttytest powerbtn streamtest disktest vsocktest"
 
 do_guest() {
-	local p files=
+	local p files=$here/guest/console.sh
 	for p in $guest_programs; do files="$files $lab/guest/$p"; done
 	# shellcheck disable=SC2086 # a list
 	image "$lab/guest.cpio.gz" "$here/guest/init" "$modules_guest" $files
 }
 
-# Programs of the guest are static; nettest and ttytest serve in L1 too.
+do_debian_initrd() {
+	image "$lab/debian.cpio.gz" "$here/guest/debian-init" "$modules_debian"
+}
+
+# Programs of the guest are static; some of them serve in L1 too.
 do_programs() {
 	local p
 	mkdir -p "$lab/guest"
@@ -269,13 +277,16 @@ do_programs() {
 	for p in con hold; do
 		gcc -std=gnu11 -O2 -Wall -Wextra -Werror -o "$lab/bin/$p" "$here/$p.c"
 	done
-	ln -f "$lab/guest/nettest" "$lab/bin/nettest"
+	for p in nettest streamtest disktest vsocktest; do ln -f "$lab/guest/$p" "$lab/bin/$p"; done
 }
 
 step kernel "$lab/vmlinux" "$lab" "$lab/pkg/versions"
 step qemu "$lab/bin/qemu-system-x86_64" "$lab" "$lab/pkg/qemu.list"
 step mtty "$lab/pkg/mtty/mtty.ko" "$lab" "$lab/pkg/versions" 1
 step modules "$lab/modules/lib/modules/$kver/modules.dep" "$modules" "$lab/pkg/versions" "$lab/stamp/mtty"
-step programs "$lab/bin/con" "$here/con.c" "$here/hold.c" "$here/guest/"*.c
+step programs "$lab/bin/con" "$here/con.c" "$here/hold.c" "$here/guest/"*.[ch] \
+	"$guest_programs"
 step l1 "$lab/l1.cpio.gz" "$here/l1-init" "$modules_l1" "$lab/stamp/modules" 1
-step guest "$lab/guest.cpio.gz" "$here/guest/init" "$modules_guest" "$lab/stamp/modules" "$lab/stamp/programs" 1
+step guest "$lab/guest.cpio.gz" "$here/guest/init" "$here/guest/console.sh" "$modules_guest" \
+	"$lab/stamp/modules" "$lab/stamp/programs" 1
+step debian_initrd "$lab/debian.cpio.gz" "$here/guest/debian-init" "$modules_debian" "$lab/stamp/modules"

@@ -94,6 +94,42 @@ wait_for 30 _reported || die "freed pages stay: $full KiB, $(pss) KiB"
 pass "balloon: pages that the guest has freed go back to the host"
 vm_quit c
 
+# ---- vsock, by UNIX sockets and by the kernel ----
+load vhost_vsock
+vsocktest=$LAB/bin/vsocktest
+vm_config v '{"id":"vs0","type":"virtio-vsock","cid":42,"socket":"/tmp/vs","vhost":"off"}'
+vm_start v
+vm_up v
+socat UNIX-LISTEN:/tmp/vs_700,fork EXEC:cat &
+echoes=$!
+wait_for 10 test -S /tmp/vs_700 || die "no socat"
+con v 30 vsocktest call 2 700 || die "from the guest to a UNIX socket"
+con v 10 'vsocktest echo 701 >/dev/null 2>&1 &'
+_heard() { [ "$( (echo "CONNECT 701"; sleep 0.2; echo hello; sleep 0.5) | socat -t 1 - UNIX-CONNECT:/tmp/vs | tail -n 1)" = hello ]; }
+wait_for 10 _heard || die "from a UNIX socket to the guest"
+con v 10 vsocktest call 2 999 2>&1 | grep -q reset || die "a port on which nobody listens"
+pass "vsock by UNIX sockets, both ways"
+vm_quit v
+kill $echoes
+vm_config w '{"id":"vs0","type":"virtio-vsock","cid":43,"vhost":"on"}'
+vm_start w
+vm_up w
+"$vsocktest" echo 702 &
+echoes=$!
+con w 30 vsocktest call 2 702 || die "from the guest to the host"
+con w 10 'vsocktest echo 703 >/dev/null 2>&1 &'
+sleep 0.5
+"$vsocktest" call 43 703 || die "from the host to the guest"
+kill $echoes
+vm_incoming x unix:/tmp/mig.x --map devices.vs0.cid=44
+ctl w migrate uri=unix:/tmp/mig.x >/dev/null
+ctl w wait-migration --timeout 60 >/dev/null || die "$(ctl w query-migrate)"
+vm_is x running
+vm_quit w
+"$vsocktest" call 44 703 || die "from the host to the guest, which has moved"
+pass "vsock by the kernel, both ways, and after a move to another CID"
+vm_quit x
+
 # ---- every type comes and goes ----
 vm_config e
 vm_start e
