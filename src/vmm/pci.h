@@ -71,7 +71,7 @@ struct pci_function {
 	struct pci_bus *bus;
 	uint8_t slot;
 	uint8_t initial[PCI_CONFIG_SIZE];
-	bool ejecting; /* the guest has been asked to let it go */
+	bool ejecting;                             /* the guest has been asked to let it go */
 	uint8_t capability_last, capabilities_end; /* pci_add_capability() */
 };
 

@@ -27,7 +27,7 @@ modules="
 # In the initramfs of L1: what it takes to reach the 9p root.
 modules_l1="9pnet_virtio 9p virtio_pci"
 # In the initramfs of L2: the guest's drivers, loaded at boot so that hotplug finds them.
-modules_guest="e1000e igbvf virtio_pci virtio_net virtio_blk virtio_console virtio_balloon
+modules_guest="e1000e igbvf virtio_pci virtio_net virtio_blk virtio_console virtio_balloon virtio_mem
 	virtio-rng button evdev 8250_pci pvpanic-pci i6300esb vmw_vsock_virtio_transport"
 # In the initramfs of the Debian guest, whose disk has none.
 modules_debian="virtio_pci virtio_mmio virtio_blk virtio_net virtio_balloon virtio-rng crc32c_generic crc32c-intel ext4 autofs4 button evdev"

@@ -26,7 +26,9 @@ static int fail(const char *what)
 
 static int echo(unsigned port)
 {
-	struct sockaddr_vm at = { .svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY, .svm_port = port };
+	struct sockaddr_vm at = { .svm_family = AF_VSOCK,
+		                  .svm_cid = VMADDR_CID_ANY,
+		                  .svm_port = port };
 	int listener = socket(AF_VSOCK, SOCK_STREAM, 0);
 	char buf[CHUNK];
 
