@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Devices at run time, with a guest that does not know of any: what the VM does by itself. */
+#include "harness.h"
+
+#include "base/error.h"
+#include "vmm/memory.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+TestSuite(devices, .timeout = 120);
+
+static void add(struct guest *g, const char *json)
+{
+	struct gw_error err;
+
+	cr_assert_eq(gw_vm_device_add(g->vm, json, &err), 0, "%s", err.text);
+}
+
+static struct guest *running(void)
+{
+	struct guest *g = guest_boot("dirtier", 1, 128);
+	struct gw_error err;
+
+	cr_assert_eq(gw_vm_cont(g->vm, false, &err), 0, "%s", err.text);
+	add(g, "{\"id\":\"rng0\",\"type\":\"virtio-rng\"}");
+	return g;
+}
+
+static bool has(struct guest *g, const char *id)
+{
+	char *json = NULL, quoted[64];
+	bool found;
+
+	cr_assert_eq(gw_vm_query_devices(g->vm, &json, NULL), 0);
+	snprintf(quoted, sizeof(quoted), "\"%s\"", id);
+	found = strstr(json, quoted);
+	gw_free(json);
+	cr_assert_eq(gw_vm_query_config(g->vm, &json, NULL), 0);
+	cr_assert_eq(found, strstr(json, quoted) != NULL, "the configuration says else: %s", json);
+	gw_free(json);
+	return found;
+}
+
+Test(devices, a_guest_that_keeps_one_is_told_of)
+{
+	struct guest *g = running();
+	struct gw_error err;
+
+	cr_assert_eq(gw_vm_device_unplug(g->vm, "rng0", 100, false, &err), 0, "%s", err.text);
+	guest_await_event(g, "DEVICE_UNPLUG_GUEST_ERROR ");
+	cr_assert(has(g, "rng0"));
+	guest_free(g);
+}
+
+Test(devices, one_is_taken_from_a_guest_that_keeps_it)
+{
+	struct guest *g = running();
+	struct gw_error err;
+
+	cr_assert_eq(gw_vm_device_unplug(g->vm, "rng0", 100, true, &err), 0, "%s", err.text);
+	guest_await_event(g, "DEVICE_DELETED ");
+	cr_assert_not(has(g, "rng0"));
+	/* Id and slot are free; the time limit of the old one is not the new one's. */
+	add(g, "{\"id\":\"rng0\",\"type\":\"virtio-rng\"}");
+	usleep(300000);
+	cr_assert(has(g, "rng0"));
+	cr_assert_eq(gw_vm_device_unplug(g->vm, "none", 1, true, &err), -ENOENT);
+	cr_assert_eq(err.cls, GW_ERROR_DEVICE_NOT_FOUND);
+	guest_free(g);
+}
+
+Test(devices, a_guest_that_never_ran_lets_go_at_once)
+{
+	struct guest *g = guest_boot("dirtier", 1, 128);
+	struct gw_error err;
+
+	add(g, "{\"id\":\"rng0\",\"type\":\"virtio-rng\"}");
+	cr_assert_eq(gw_vm_device_del(g->vm, "rng0", &err), 0, "%s", err.text);
+	cr_assert_not(has(g, "rng0"));
+	guest_free(g);
+}
+
+Test(devices, are_asked_by_name)
+{
+	struct guest *g = running();
+	struct gw_error err;
+	char *ret = NULL;
+
+	add(g, "{\"id\":\"b0\",\"type\":\"virtio-balloon\"}");
+	cr_assert_eq(gw_vm_device_command(g->vm, "b0", "query-balloon", NULL, &ret, &err), 0, "%s",
+	             err.text);
+	cr_assert_str_eq(ret, "{\"actual\":134217728}");
+	gw_free(ret);
+	cr_assert_eq(gw_vm_device_command(g->vm, "b0", "sing", NULL, NULL, &err), -EOPNOTSUPP);
+	cr_assert(strstr(err.text, "virtio-balloon has no command \"sing\""), "%s", err.text);
+	cr_assert_eq(gw_vm_device_command(g->vm, "b1", "sing", NULL, NULL, &err), -ENOENT);
+	cr_assert_eq(gw_vm_device_command(g->vm, "b0", "query-balloon", "[1]", NULL, &err),
+	             -EINVAL);
+	guest_free(g);
+}
+
+Test(devices, descriptors_are_given_by_name)
+{
+	char path[] = "/var/tmp/godwit-test-XXXXXX";
+	struct guest *g = running();
+	const char *disk = "{\"id\":\"d0\",\"type\":\"virtio-blk\",\"fd\":\"my disk\"}";
+	struct gw_error err;
+	int fd = mkstemp(path);
+
+	unlink(path);
+	cr_assert_eq(ftruncate(fd, 1 << 20), 0);
+	cr_assert_eq(gw_vm_device_add(g->vm, disk, &err), -ENOENT);
+	cr_assert(strstr(err.text, "my disk"), "%s", err.text);
+	cr_assert_eq(gw_vm_give_fd(g->vm, "my disk", fd, &err), 0, "%s", err.text);
+	close(fd);
+	add(g, disk);
+	cr_assert(has(g, "d0"));
+	cr_assert_eq(gw_vm_drop_fd(g->vm, "my disk", &err), 0);
+	cr_assert_eq(gw_vm_drop_fd(g->vm, "my disk", &err), -ENOENT);
+	cr_assert_eq(gw_vm_give_fd(g->vm, "", 0, &err), -EINVAL);
+	cr_assert_eq(gw_vm_give_fd(g->vm, "x", 9999, &err), -EINVAL);
+	guest_free(g);
+}
+
+/* A core file's headers describe exactly what follows, and its memory is the guest's. */
+Test(devices, memory_is_dumped_as_a_core_file)
+{
+	struct guest *g = running();
+	int fd = memfd_create("core", 0);
+	uint8_t head[4096], mine[4096];
+	struct gw_error err;
+	uint16_t phnum;
+	uint64_t phoff, offset, paddr, size;
+	uint32_t type;
+
+	cr_assert_eq(gw_vm_stop(g->vm, &err), 0);
+	cr_assert_eq(gw_vm_dump_memory(g->vm, fd, &err), 0, "%s", err.text);
+	cr_assert_eq(pread(fd, head, sizeof(head), 0), 4096);
+	cr_assert_eq(memcmp(head, "\177ELF\2\1\1", 7), 0);
+	memcpy(&phoff, head + 32, 8);
+	memcpy(&phnum, head + 56, 2);
+	cr_assert_eq(phnum, 2);
+	memcpy(&type, head + phoff, 4);
+	cr_assert_eq(type, 4, "PT_NOTE");
+	memcpy(&offset, head + phoff + 56 + 8, 8);
+	memcpy(&paddr, head + phoff + 56 + 24, 8);
+	memcpy(&size, head + phoff + 56 + 32, 8);
+	cr_assert_eq(paddr, 0);
+	cr_assert_eq(size, 128ull << 20);
+	cr_assert_eq(lseek(fd, 0, SEEK_END), (off_t)(offset + size));
+	/* The guest's code. */
+	cr_assert_eq(pread(fd, mine, sizeof(mine), (off_t)(offset + 0x100000)), 4096);
+	cr_assert_eq(memcmp(mine, memory_hva(g->vm->machine->memory, 0x100000, 4096), 4096), 0);
+	close(fd);
+	guest_free(g);
+}
