@@ -23,6 +23,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			struct gw_error err;
 
 			wire_parse(text, len, &request, &err);
+			free(wire_return(NULL,
+			                 cJSON_DetachItemViaPointer(request.root, request.id)));
 			wire_request_free(&request);
 		}
 	}

@@ -13,6 +13,7 @@
 #define SIZE (LAYOUT_ACPI_END - LAYOUT_RSDP)
 
 static uint8_t image[SIZE];
+static unsigned tables = 3;
 
 static uint64_t get(uint64_t gpa, unsigned size)
 {
@@ -48,7 +49,7 @@ static uint64_t find(const char *signature)
 	cr_assert_eq(sum(LAYOUT_RSDP, 36), 0);
 	cr_assert(is(xsdt, "XSDT"));
 	cr_assert_eq(sum(xsdt, get(xsdt + 4, 4)), 0);
-	cr_assert_eq(entries, 3);
+	cr_assert_eq(entries, tables);
 	for (uint64_t i = 0; i < entries; i++) {
 		uint64_t table = get(xsdt + 36 + i * 8, 8);
 
@@ -73,11 +74,11 @@ static const uint32_t *first_ids(unsigned cpus)
 static void build(unsigned cpus)
 {
 	struct gw_error err = { 0 };
+	const struct acpi_contents c = { .apic_ids = first_ids(cpus), .cpus = cpus };
 	size_t used;
 
 	memset(image, 0, sizeof(image));
-	cr_assert_eq(acpi_image(first_ids(cpus), cpus, image, SIZE, &used, &err), 0, "%s",
-	             err.text);
+	cr_assert_eq(acpi_image(&c, image, SIZE, &used, &err), 0, "%s", err.text);
 	cr_assert_leq(used, SIZE);
 }
 
@@ -143,10 +144,11 @@ Test(acpi, madt_has_the_ids_of_the_topology)
 	struct gw_error err = { 0 };
 	unsigned cpus = 0;
 	uint64_t madt;
+	const struct acpi_contents c = { .apic_ids = ids, .cpus = ARRAY_SIZE(ids) };
 	size_t used;
 
 	memset(image, 0, sizeof(image));
-	cr_assert_eq(acpi_image(ids, ARRAY_SIZE(ids), image, SIZE, &used, &err), 0, "%s", err.text);
+	cr_assert_eq(acpi_image(&c, image, SIZE, &used, &err), 0, "%s", err.text);
 	madt = find("APIC");
 	for (uint64_t at = madt + 44; at < madt + get(madt + 4, 4); at += get(at + 1, 1)) {
 		if (get(at, 1) != 0)
@@ -226,8 +228,54 @@ Test(acpi, dsdt_routes_intx_as_the_bus_does)
 Test(acpi, no_room_is_an_error)
 {
 	struct gw_error err = { 0 };
+	struct acpi_contents c = { .apic_ids = first_ids(100000), .cpus = 1 };
 	size_t used;
 
-	cr_assert_eq(acpi_image(first_ids(1), 1, image, 4096, &used, &err), -ENOSPC);
-	cr_assert_eq(acpi_image(first_ids(100000), 100000, image, SIZE, &used, &err), -ENOSPC);
+	cr_assert_eq(acpi_image(&c, image, 4096, &used, &err), -ENOSPC);
+	c.cpus = 100000;
+	cr_assert_eq(acpi_image(&c, image, SIZE, &used, &err), -ENOSPC);
+}
+
+Test(acpi, srat_has_memory_that_may_come)
+{
+	static const struct acpi_memory memory[] = {
+		{ 0, 1ull << 30, false },
+		{ 4ull << 30, 8ull << 30, true },
+	};
+	const struct acpi_contents c = { .apic_ids = first_ids(300),
+		                         .cpus = 300,
+		                         .memory = memory,
+		                         .memory_count = ARRAY_SIZE(memory) };
+	struct gw_error err = { 0 };
+	unsigned cpus = 0, pieces = 0;
+	uint64_t srat, at;
+	size_t used;
+
+	memset(image, 0, sizeof(image));
+	cr_assert_eq(acpi_image(&c, image, SIZE, &used, &err), 0, "%s", err.text);
+	tables = 4;
+	srat = find("SRAT");
+	cr_assert_eq(get(srat + 8, 1), 3, "revision");
+	cr_assert_eq(get(srat + 36, 4), 1);
+	for (at = srat + 48; at < srat + get(srat + 4, 4); at += get(at + 1, 1)) {
+		cr_assert_neq(get(at + 1, 1), 0);
+		if (get(at, 1) == 1) {
+			cr_assert_eq(get(at + 1, 1), 40);
+			cr_assert_eq(get(at + 8, 8), memory[pieces].gpa);
+			cr_assert_eq(get(at + 16, 8), memory[pieces].size);
+			cr_assert_eq(get(at + 28, 4), memory[pieces].hotplug ? 3 : 1);
+			pieces++;
+		} else {
+			const bool x2apic = get(at, 1) == 2;
+
+			cr_assert_eq(get(at + 1, 1), x2apic ? 24 : 16);
+			cr_assert_eq(x2apic, cpus >= 255);
+			cr_assert_eq(x2apic ? get(at + 8, 4) : get(at + 3, 1), cpus);
+			cr_assert_eq(get(at + (x2apic ? 12 : 4), 4), 1);
+			cpus++;
+		}
+	}
+	cr_assert_eq(at, srat + get(srat + 4, 4), "entries end where the table does");
+	cr_assert_eq(cpus, 300);
+	cr_assert_eq(pieces, 2);
 }

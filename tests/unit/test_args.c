@@ -9,15 +9,15 @@
 #include <string.h>
 
 static const struct arg table[] = {
-	{ "id", ARG_STRING, true, "a string", 0, 0 },
-	{ "force", ARG_BOOL, false, "a bool", 0, 0 },
-	{ "slot", ARG_UINT, false, "a number", 1, 31 },
-	{ "size", ARG_UINT, false, "a large number", 0, 0 },
-	{ "addr", ARG_OBJECT, false, "an object", 0, 0 },
-	{ "channels", ARG_LIST, false, "objects", 0, 0 },
-	{ "enable", ARG_WORDS, false, "strings", 0, 0 },
-	{ "map", ARG_STRINGS, false, "an object of strings", 0, 0 },
-	{ NULL, ARG_STRING, false, NULL, 0, 0 },
+	{ "id", ARG_STRING, true, "a string", 0, 0, NULL },
+	{ "force", ARG_BOOL, false, "a bool", 0, 0, NULL },
+	{ "slot", ARG_UINT, false, "a number", 1, 31, NULL },
+	{ "size", ARG_UINT, false, "a large number", 0, 0, NULL },
+	{ "addr", ARG_OBJECT, false, "an object", 0, 0, NULL },
+	{ "channels", ARG_LIST, false, "objects", 0, 0, NULL },
+	{ "enable", ARG_WORDS, false, "strings", 0, 0, NULL },
+	{ "map", ARG_STRINGS, false, "an object of strings", 0, 0, NULL },
+	{ NULL, ARG_STRING, false, NULL, 0, 0, NULL },
 };
 
 /* NULL: taken; otherwise the message must hold `wanted`. */
@@ -25,7 +25,7 @@ static void expect(const char *json, const struct arg *args, const char *wanted)
 {
 	cJSON *object = json ? cJSON_Parse(json) : NULL;
 	struct gw_error err = { 0 };
-	int r = args_check(object, args, "cmd", &err);
+	int r = args_check(object, args, false, "cmd", &err);
 
 	cr_assert_eq(!json, !object, "%s", json);
 	if (wanted) {
@@ -90,6 +90,21 @@ Test(args, numbers_keep_their_range)
 	expect("{\"id\":\"a\",\"slot\":1}", table, NULL);
 }
 
+Test(args, an_open_table_lets_names_pass_that_it_does_not_have)
+{
+	cJSON *object = cJSON_Parse("{\"id\":\"a\",\"else\":[1]}");
+	cJSON *twice = cJSON_Parse("{\"id\":\"a\",\"else\":1,\"else\":2}");
+	cJSON *bad = cJSON_Parse("{\"id\":1,\"else\":[1]}");
+	struct gw_error err = { 0 };
+
+	cr_assert_eq(args_check(object, table, true, "cmd", &err), 0, "%s", err.text);
+	cr_assert_eq(args_check(twice, table, true, "cmd", &err), -EINVAL);
+	cr_assert_eq(args_check(bad, table, true, "cmd", &err), -EINVAL);
+	cJSON_Delete(object);
+	cJSON_Delete(twice);
+	cJSON_Delete(bad);
+}
+
 Test(args, what_is_not_given_has_its_default)
 {
 	cJSON *object = cJSON_Parse("{\"b\":true,\"n\":7,\"s\":\"x\"}");
@@ -109,7 +124,8 @@ Test(args, what_is_not_given_has_its_default)
 Test(commands, every_row_is_whole_and_found_by_its_name)
 {
 	for (const struct command *c = control_commands; c->name; c++) {
-		cr_assert(c->run && c->help && *c->help, "%s", c->name);
+		cr_assert(c->help && *c->help, "%s", c->name);
+		cr_assert_eq(!c->run, !!(c->flags & COMMAND_REFUSED), "%s", c->name);
 		cr_assert_eq(command_find(c->name), c, "%s is there twice", c->name);
 		for (const struct arg *arg = c->args; arg && arg->name; arg++)
 			cr_assert(arg->help && *arg->help, "%s %s", c->name, arg->name);
@@ -118,17 +134,26 @@ Test(commands, every_row_is_whole_and_found_by_its_name)
 	cr_assert_null(command_find(""));
 }
 
-static void expect_run(const char *name, const char *args, const char *wanted)
+static int run(const char *name, cJSON *args, struct call *call, struct gw_error *err)
 {
 	const struct command *c = command_find(name);
-	cJSON *object = cJSON_Parse(args), *ret = NULL;
-	struct gw_error err = { 0 };
+	int r = args_check(args, c->args, c->flags & COMMAND_OPEN, name, err);
 
-	cr_assert_eq(args_check(object, c->args, name, &err), 0, "%s", err.text);
-	cr_assert_lt(c->run(NULL, object, &ret, &err), 0, "%s %s was taken", name, args);
+	cr_assert_eq(r, 0, "%s", err->text);
+	*call = (struct call){ .args = args, .fd = -1 };
+	return c->run(call, err);
+}
+
+static void expect_run(const char *name, const char *args, const char *wanted)
+{
+	cJSON *object = cJSON_Parse(args);
+	struct gw_error err = { 0 };
+	struct call call;
+
+	cr_assert_lt(run(name, object, &call, &err), 0, "%s %s was taken", name, args);
 	cr_assert(strstr(err.text, wanted), "%s %s: %s", name, args, err.text);
 	cJSON_Delete(object);
-	cJSON_Delete(ret);
+	cJSON_Delete(call.ret);
 }
 
 /* What is refused before the VM is asked. */
@@ -152,18 +177,31 @@ Test(commands, arguments_that_do_not_go_together_are_refused)
 	           "\"port\" must be a string");
 	expect_run("migrate-incoming", "{\"uri\":\"tcp:a:1\",\"exit-on-error\":true}",
 	           "exit-on-error");
-	expect_run("qmp_capabilities", "{\"enable\":[\"oob\"]}", "\"oob\"");
+	expect_run("qmp_capabilities", "{\"enable\":[\"oob\",\"fly\"]}", "\"fly\"");
+	expect_run("block_resize", "{\"size\":1}", "\"device\" and \"node-name\"");
+	expect_run("block_resize", "{\"size\":1,\"device\":\"a\",\"node-name\":\"a\"}", "one of");
+	expect_run("getfd", "{\"fdname\":\"a\"}", "SCM_RIGHTS");
+	expect_run("add-fd", "{}", "SCM_RIGHTS");
+	expect_run("dump-guest-memory", "{\"paging\":true,\"protocol\":\"file:/x\"}", "paging");
+	expect_run("dump-guest-memory",
+	           "{\"paging\":false,\"protocol\":\"file:/x\",\"format\":\"kdump-zlib\"}",
+	           "format");
+	expect_run("dump-guest-memory", "{\"paging\":false,\"protocol\":\"/x\"}", "file:PATH");
+	expect_run("dump-guest-memory", "{\"paging\":false,\"protocol\":\"file:/dev/null\"}",
+	           "/dev/null: File exists");
+	expect_run("system_wakeup", "{}", "not suspended");
 }
 
 static int set_capability(const char *name, bool on, struct gw_error *err)
 {
-	cJSON *args = cJSON_CreateObject(), *entry = cJSON_CreateObject(), *ret = NULL;
+	cJSON *args = cJSON_CreateObject(), *entry = cJSON_CreateObject();
+	struct call call;
 	int r;
 
 	cJSON_AddItemToArray(cJSON_AddArrayToObject(args, "capabilities"), entry);
 	cJSON_AddStringToObject(entry, "capability", name);
 	cJSON_AddBoolToObject(entry, "state", on);
-	r = command_find("migrate-set-capabilities")->run(NULL, args, &ret, err);
+	r = run("migrate-set-capabilities", args, &call, err);
 	cJSON_Delete(args);
 	return r;
 }

@@ -5,103 +5,36 @@
 #include "base/error.h"
 #include "base/util.h"
 #include "control/client.h"
+#include "control_client.h"
 
 #include <cjson/cJSON.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
-#define PATIENCE_MS 10000
-
-static char dir[] = "/tmp/godwit-ctl-XXXXXX";
-static char path[64];
-static struct gw_vm *vm;
-static struct gw_control *control;
+static struct control_server server;
 
 static void start_server(void)
 {
-	struct gw_error err;
-
-	cr_assert(mkdtemp(dir));
-	snprintf(path, sizeof(path), "%s/ctl", dir);
-	cr_assert_eq(gw_vm_new(NULL, &vm, &err), 0, "%s", err.text);
-	cr_assert_eq(gw_control_new(vm, path, &control, &err), 0, "%s", err.text);
+	server_start(&server, NULL);
 }
 
 static void stop_server(void)
 {
-	gw_control_free(control);
-	gw_vm_free(vm);
-	cr_expect_eq(rmdir(dir), 0, "something is left in %s", dir);
+	server_stop(&server);
 }
 
 TestSuite(control, .init = start_server, .fini = stop_server);
 
-/* ---- a client --------------------------------------------------------------------------- */
-
 static int dial(void)
 {
-	struct sockaddr_un sun = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	strcpy(sun.sun_path, path);
-	cr_assert_eq(connect(fd, (struct sockaddr *)&sun, sizeof(sun)), 0);
-	return fd;
-}
-
-static void say(int fd, const char *text)
-{
-	cr_assert_eq(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
-}
-
-/* One line without its CR LF, or "" when the connection has ended. */
-static const char *hear(int fd, char *line, size_t size)
-{
-	size_t len = 0;
-
-	while (len + 1 < size) {
-		struct pollfd pfd = { .fd = fd, .events = POLLIN };
-
-		cr_assert_eq(poll(&pfd, 1, PATIENCE_MS), 1, "nothing comes");
-		if (recv(fd, line + len, 1, 0) <= 0)
-			break;
-		if (line[len] == '\n')
-			break;
-		len++;
-	}
-	line[len] = 0;
-	if (len) {
-		cr_assert_eq(line[len - 1], '\r');
-		line[len - 1] = 0;
-	}
-	return line;
-}
-
-static void expect_line(int fd, const char *wanted)
-{
-	char line[65536];
-
-	cr_assert_str_eq(hear(fd, line, sizeof(line)), wanted);
-}
-
-static void expect_part(int fd, const char *wanted)
-{
-	char line[65536];
-
-	hear(fd, line, sizeof(line));
-	cr_assert(strstr(line, wanted), "\"%s\" is not in: %s", wanted, line);
+	return server_dial(&server);
 }
 
 static int dial_and_negotiate(void)
 {
-	int fd = dial();
-
-	expect_part(fd, "{\"QMP\":{\"version\":");
-	say(fd, "{\"execute\":\"qmp_capabilities\"}\r\n");
-	expect_line(fd, "{\"return\":{}}");
-	return fd;
+	return server_talk(&server, false);
 }
 
 /* ---- negotiation, requests and replies ----------------------------------------------------- */
@@ -110,11 +43,11 @@ Test(control, negotiation_comes_first_and_once)
 {
 	int fd = dial();
 
-	expect_part(fd, "\"capabilities\":[]}}");
+	expect_part(fd, "\"capabilities\":[\"oob\"]}}");
 	say(fd, "{\"execute\":\"query-status\",\"id\":1}\n");
 	expect_part(fd, "{\"error\":{\"class\":\"CommandNotFound\"");
-	say(fd, "{\"execute\":\"qmp_capabilities\",\"arguments\":{\"enable\":[\"oob\"]}}\n");
-	expect_part(fd, "\"class\":\"GenericError\",\"desc\":\"qmp_capabilities: \\\"oob\\\"");
+	say(fd, "{\"execute\":\"qmp_capabilities\",\"arguments\":{\"enable\":[\"fly\"]}}\n");
+	expect_part(fd, "\"class\":\"GenericError\",\"desc\":\"qmp_capabilities: \\\"fly\\\"");
 	say(fd, "{\"execute\":\"query-version\"}\n");
 	expect_part(fd, "CommandNotFound");
 	say(fd, "{\"execute\":\"qmp_capabilities\",\"id\":[2]}\n");
@@ -133,7 +66,7 @@ Test(control, states_are_told_as_qmp_names_them)
 
 	say(fd, "{\"execute\":\"query-status\"}");
 	expect_line(fd, "{\"return\":{\"running\":false,\"status\":\"empty\"}}");
-	cr_assert_eq(gw_vm_incoming(vm, NULL, NULL, 0, &err), 0);
+	cr_assert_eq(gw_vm_incoming(server.vm, NULL, NULL, 0, &err), 0);
 	say(fd, "{\"execute\":\"query-status\"}");
 	expect_line(fd, "{\"return\":{\"running\":false,\"status\":\"inmigrate\"}}");
 	close(fd);
@@ -263,7 +196,7 @@ Test(control, whoever_closes_after_a_request_has_it_carried_out)
 	say(fd,
 	    "{\"execute\":\"qmp_capabilities\"}{\"execute\":\"query-pci\"}{\"execute\":\"quit\"}");
 	close(fd);
-	cr_assert_eq(gw_vm_wait(vm, PATIENCE_MS, &err), 0, "%s", err.text);
+	cr_assert_eq(gw_vm_wait(server.vm, PATIENCE_MS, &err), 0, "%s", err.text);
 }
 
 Test(control, the_reply_to_quit_is_sent_before_the_end)
@@ -273,12 +206,12 @@ Test(control, the_reply_to_quit_is_sent_before_the_end)
 	int fd = dial_and_negotiate();
 
 	say(fd, "{\"execute\":\"quit\",\"id\":\"q\"}");
-	cr_assert_eq(gw_vm_wait(vm, PATIENCE_MS, &err), 0);
-	gw_control_free(control);
-	control = NULL;
+	cr_assert_eq(gw_vm_wait(server.vm, PATIENCE_MS, &err), 0);
+	gw_control_free(server.control);
+	server.control = NULL;
 	expect_line(fd, "{\"return\":{},\"id\":\"q\"}");
 	cr_assert_str_eq(hear(fd, line, sizeof(line)), "");
-	cr_assert_eq(access(path, F_OK), -1);
+	cr_assert_eq(access(server.path, F_OK), -1);
 	close(fd);
 }
 
@@ -317,14 +250,16 @@ static void on_gone(void *opaque, struct client *client)
 /* A client on a loop that the test runs itself, so that it can be fed with events. */
 static void lone_start(struct lone *lone)
 {
+	struct channel *channel;
 	struct gw_error err;
 	int fds[2];
 
-	*lone = (struct lone){ .host = { .vm = vm, .wake_fd = -1 } };
+	*lone = (struct lone){ .host = { .vm = server.vm, .wake_fd = -1 } };
 	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
 	lone->ours = fds[0];
 	cr_assert_eq(loop_create(&lone->host.loop, &err), 0);
-	cr_assert_eq(client_create(&lone->host, fds[1], on_gone, lone, &lone->client, &err), 0);
+	cr_assert_eq(channel_plain_create(fds[1], &channel, &err), 0);
+	cr_assert_eq(client_create(&lone->host, channel, on_gone, lone, &lone->client, &err), 0);
 }
 
 static void lone_end(struct lone *lone)

@@ -49,7 +49,7 @@ Test(control_socket, is_for_its_owner_only_whatever_the_umask)
 	mode_t old = umask(0);
 	int fd;
 
-	cr_assert_eq(control_socket_open(path, &s, &err), 0, "%s", err.text);
+	cr_assert_eq(control_socket_open(path, NULL, &s, &err), 0, "%s", err.text);
 	umask(old);
 	cr_assert_eq(lstat(path, &st), 0);
 	cr_assert(S_ISSOCK(st.st_mode));
@@ -68,8 +68,8 @@ Test(control_socket, one_on_which_somebody_listens_is_left_alone)
 	struct gw_error err;
 	int fd;
 
-	cr_assert_eq(control_socket_open(path, &first, &err), 0);
-	cr_assert_eq(control_socket_open(path, &second, &err), -EADDRINUSE);
+	cr_assert_eq(control_socket_open(path, NULL, &first, &err), 0);
+	cr_assert_eq(control_socket_open(path, NULL, &second, &err), -EADDRINUSE);
 	cr_assert(strstr(err.text, path), "%s", err.text);
 	fd = connect_to(path);
 	cr_assert_geq(fd, 0);
@@ -84,10 +84,10 @@ Test(control_socket, one_that_nobody_listens_on_is_replaced)
 	struct gw_error err;
 	int fd;
 
-	cr_assert_eq(control_socket_open(path, &first, &err), 0);
+	cr_assert_eq(control_socket_open(path, NULL, &first, &err), 0);
 	close(first.fd); /* as if its process had been killed */
 	cr_assert_eq(connect_to(path), -ECONNREFUSED);
-	cr_assert_eq(control_socket_open(path, &second, &err), 0, "%s", err.text);
+	cr_assert_eq(control_socket_open(path, NULL, &second, &err), 0, "%s", err.text);
 	fd = connect_to(path);
 	cr_assert_geq(fd, 0);
 	close(fd);
@@ -102,11 +102,11 @@ Test(control_socket, what_is_no_socket_is_left_alone)
 	int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
 
 	close(fd);
-	cr_assert_eq(control_socket_open(path, &s, &err), -EEXIST);
+	cr_assert_eq(control_socket_open(path, NULL, &s, &err), -EEXIST);
 	cr_assert_eq(access(path, F_OK), 0);
 	unlink(path);
 	cr_assert_eq(symlink("/nonexistent", path), 0);
-	cr_assert_eq(control_socket_open(path, &s, &err), -EEXIST);
+	cr_assert_eq(control_socket_open(path, NULL, &s, &err), -EEXIST);
 }
 
 Test(control_socket, a_path_that_another_has_taken_over_is_not_removed)
@@ -115,7 +115,7 @@ Test(control_socket, a_path_that_another_has_taken_over_is_not_removed)
 	struct gw_error err;
 	int fd;
 
-	cr_assert_eq(control_socket_open(path, &s, &err), 0);
+	cr_assert_eq(control_socket_open(path, NULL, &s, &err), 0);
 	unlink(path);
 	fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
 	close(fd);
@@ -131,7 +131,7 @@ Test(control_socket, places_that_cannot_be_are_errors)
 
 	memset(far, 'a', sizeof(far) - 1);
 	far[sizeof(far) - 1] = 0;
-	cr_assert_eq(control_socket_open(far, &s, &err), -ENAMETOOLONG);
-	cr_assert_eq(control_socket_open("/nonexistent/ctl", &s, &err), -ENOENT);
+	cr_assert_eq(control_socket_open(far, NULL, &s, &err), -ENAMETOOLONG);
+	cr_assert_eq(control_socket_open("/nonexistent/ctl", NULL, &s, &err), -ENOENT);
 	cr_assert(strstr(err.text, "/nonexistent/ctl"), "%s", err.text);
 }

@@ -117,12 +117,15 @@ Test(wire, a_request_has_command_arguments_and_id)
 	const char *text =
 	        "{\"execute\":\"stop\",\"arguments\":{\"a\":1},\"id\":{\"n\":[1,null]}}\r\n";
 	struct wire_request request;
+	autofree char *text_of_id = NULL;
 	struct gw_error err;
 
 	cr_assert_eq(wire_parse(text, strlen(text), &request, &err), 0);
 	cr_assert_str_eq(request.command, "stop");
 	cr_assert_eq(cJSON_GetArraySize(request.arguments), 1);
-	cr_assert(cJSON_IsObject(request.id));
+	cr_assert_not(request.oob);
+	text_of_id = cJSON_PrintUnformatted(request.id);
+	cr_assert_str_eq(text_of_id, "{\"n\":[1,null]}");
 	wire_request_free(&request);
 }
 
@@ -138,7 +141,10 @@ Test(wire, faulty_requests_are_refused_with_their_cause)
 	expect_bad("{\"execute\":\"a\",\"arguments\":[]}", "must be an object");
 	expect_bad("{\"execute\":\"a\",\"extra\":1}", "\"extra\"");
 	expect_bad("{\"execute\":\"a\",\"execute\":\"b\"}", "twice");
-	expect_bad("{\"exec-oob\":\"a\"}", "out-of-band");
+	expect_bad("{\"exec-oob\":\"a\",\"execute\":\"b\"}", "one of");
+	expect_bad("{\"exec-oob\":[]}", "\"exec-oob\" must be a string");
+	expect_bad("{\"execute\":\"a\xff\"}", "not UTF-8");
+	expect_bad("{\"execute\":\"\xed\xa0\x80\"}", "not UTF-8");
 	expect_bad("{\"execute\":\"a\\u0000b\"}", "\\u0000");
 }
 
@@ -240,15 +246,51 @@ Test(wire, lines_are_ascii)
 	}
 }
 
-Test(wire, the_greeting_names_the_version_and_no_capability)
+/* What a client wrote, digit for digit: a double would not hold it. */
+Test(wire, ids_come_back_as_they_were_written)
+{
+	static const struct {
+		const char *request, *wanted;
+	} cases[] = {
+		{ "{\"execute\":\"a\",\"id\":12345678901234567890}", "12345678901234567890" },
+		{ "{\"id\" : -1.50e+3 ,\"execute\":\"a\"}", "-1.50e+3" },
+		{ "{\"arguments\":{\"id\":1},\"execute\":\"a\",\"id\":[ 9007199254740993, \"x y\" "
+		  "]}",
+		  "[9007199254740993,\"x y\"]" },
+		{ "{\"execute\":\"id\",\"x\\\"id\":2,\"id\":{\"}\":[3.0,\"]\"]}}",
+		  "{\"}\":[3.0,\"]\"]}" },
+		{ "{\"execute\":\"a\",\"\\u0069d\":7}", "7" },
+		{ "{\"exec-oob\":\"a\",\"id\":\"\xc3\xa9\"}", "\"\\u00e9\"" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct wire_request request;
+		autofree char *line = NULL;
+		struct gw_error err = { 0 };
+		char wanted[100];
+		cJSON *id;
+
+		wire_parse(cases[i].request, strlen(cases[i].request), &request, &err);
+		id = cJSON_DetachItemViaPointer(request.root, request.id);
+		cr_assert(id, "case %zu: %s", i, err.text);
+		line = wire_return(NULL, id);
+		sprintf(wanted, "{\"return\":{},\"id\":%s}\r\n", cases[i].wanted);
+		cr_assert_str_eq(line, wanted, "case %zu: %s", i, line);
+		wire_request_free(&request);
+	}
+}
+
+Test(wire, the_greeting_names_the_version_and_what_is_offered)
 {
 	autofree char *line = wire_greeting();
 	cJSON *root = cJSON_Parse(line);
 	cJSON *qmp = cJSON_GetObjectItemCaseSensitive(root, "QMP");
+	cJSON *version = cJSON_GetObjectItemCaseSensitive(qmp, "version");
 	cJSON *caps = cJSON_GetObjectItemCaseSensitive(qmp, "capabilities");
 
-	cr_assert(cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(qmp, "version")));
-	cr_assert(cJSON_IsArray(caps));
-	cr_assert_eq(cJSON_GetArraySize(caps), 0);
+	cr_assert(cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(version, "qemu")));
+	cr_assert(cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(version, "godwit")));
+	cr_assert_eq(cJSON_GetArraySize(caps), 1);
+	cr_assert_str_eq(cJSON_GetStringValue(cJSON_GetArrayItem(caps, 0)), "oob");
 	cJSON_Delete(root);
 }

@@ -68,6 +68,13 @@ static void on_deferred(void *opaque, int fd, uint32_t events)
 	machine_unlock(m);
 }
 
+static int no_memslot(struct machine *m, struct kvm_userspace_memory_region *region)
+{
+	(void)m;
+	(void)region;
+	return 0;
+}
+
 /* As memory_create() makes it, but for the memslots. */
 static struct memory *new_memory(struct machine *m, uint64_t size)
 {
@@ -78,6 +85,7 @@ static struct memory *new_memory(struct machine *m, uint64_t size)
 	mem->machine = m;
 	mem->size = size;
 	mem->region_count = 1;
+	mem->set_memslot = no_memslot;
 	pthread_mutex_init(&mem->lock, NULL);
 	*r = (struct ram_region){ .size = size, .fd = memfd_create("ram", MFD_CLOEXEC) };
 	cr_assert_eq(ftruncate(r->fd, (off_t)size), 0);
@@ -132,10 +140,11 @@ void vmachine_free(struct vmachine *vm)
 	loop_unwatch(m->deferred);
 	loop_destroy(m->loop);
 	close(m->deferred_fd);
-	munmap(mem->regions[0].hva, mem->regions[0].size);
-	close(mem->regions[0].fd);
-	free(mem->regions[0].dirty);
+	memory_dirty_fini(mem);
 	memory_discard_fini(mem);
+	ram_participant_fini(mem);
+	for (size_t i = 0; i < mem->region_count; i++)
+		region_destroy(mem, &mem->regions[i]);
 	pthread_mutex_destroy(&mem->lock);
 	free(mem);
 	platform_free(vm->p);
