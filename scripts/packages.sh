@@ -10,8 +10,10 @@ set -eu
 build="gcc libc6-dev make pkg-config libcjson-dev libxxhash-dev liburing-dev libgnutls28-dev libedit-dev acpica-tools libcriterion-dev"
 # The lab itself (kernel, QEMU, busybox) is unpacked under build/lab by tests/lab/setup.sh; these
 # are the tools for that. libelf1 is for the kernel's objtool.
-lab="gcc libc6-dev make kmod cpio xz-utils zstd libelf1"
+lab="gcc libc6-dev make kmod cpio xz-utils zstd libelf1 iproute2 socat"
 debian="debootstrap e2fsprogs"
+# What the tests of the control socket are driven with, beside clients that are unpacked under build/.
+clients="socat openssl perl python3"
 lint="clang clang-format clang-tidy cppcheck"
 model="gcc libc6-dev spin"
 
@@ -28,7 +30,7 @@ for part; do
 	lab) wanted="$wanted $lab" ;;
 	debian) wanted="$wanted $debian" ;;
 	lint) wanted="$wanted $build $lint" ;;
-	check) wanted="$wanted $build $lab $debian clang g++" ;;
+	check) wanted="$wanted $build $lab $debian $clients clang g++" ;;
 	model) wanted="$wanted $model" ;;
 	all) wanted="$wanted $build $lab $debian $lint" ;;
 	*) die "unknown part '$part'; the parts are build, check, lab, debian, lint, model, all" ;;

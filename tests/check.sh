@@ -73,6 +73,22 @@ suite() {
 	fi
 }
 
+# lines NAME COMMAND...: a program that prints "PASS what", "FAIL what" or "SKIP what: why" for each test.
+lines() {
+	local name=$1 verdict what
+	shift
+	"$@" >"$OUT/$name.log" 2>&1
+	grep -qE '^(PASS|FAIL) ' "$OUT/$name.log" || bad "$name: ran no test"
+	while read -r verdict what; do
+		case $verdict in
+		PASS) ok "$name: $what" ;;
+		FAIL) bad "$name: $what" ;;
+		SKIP) skip "$name-${what%%:*}" "${what#*: }" ;;
+		esac
+	done < <(grep -E '^(PASS|FAIL|SKIP) ' "$OUT/$name.log")
+	! grep -q '^FAIL ' "$OUT/$name.log" || tail -n 60 "$OUT/$name.log"
+}
+
 # header SCRIPT KEY DEFAULT: what a scenario says of itself in its first lines.
 header() {
 	local v
@@ -116,6 +132,9 @@ say "unit tests"
 suite unit "$BUILD/tests/unit" -j2
 suite unit-sanitized env ASAN_OPTIONS=detect_leaks=0 "$BUILD/tests/unit-asan" -j2
 suite unit-clang "$BUILD/tests/unit-clang" -j2
+
+say "the control socket under clients that were not written here"
+lines control tests/control/run.sh
 
 say "tests on this machine's /dev/kvm"
 if [ -c /dev/kvm ]; then

@@ -44,7 +44,8 @@
 
 struct gnutls {
 	void *handle;
-#define MEMBER(name) __typeof__(&name) name;
+/* A member's name cannot be in parentheses. NOLINTNEXTLINE(bugprone-macro-parentheses) */
+#define MEMBER(name) __typeof__(&(name)) name;
 	/* gnutls_free is a variable that holds a function. */
 	FUNCTIONS(MEMBER)
 #undef MEMBER

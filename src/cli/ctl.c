@@ -1,25 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* godwit ctl: a word to a control socket, from the command line. */
-#include "cli/cli.h"
+#include "cli/ctl.h"
 
 #include "base/error.h"
 #include "base/util.h"
+#include "cli/cli.h"
 #include "cli/keyvalue.h"
-#include "cli/qmp.h"
+#include "cli/present.h"
 
 #include <getopt.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #define POLL_MS 100
 
-struct ctl {
-	struct qmp *qmp;
-	int64_t deadline_ms; /* -1: none */
-	const char *word;    /* the command, or the event to wait for */
-	const cJSON *values; /* KEY=VALUE... */
-};
+static int flushed(bool ok, struct gw_error *err)
+{
+	return ok && fflush(stdout) != EOF ? 0 : error_set_sys(err, -errno, "stdout");
+}
 
 static int print_line(const cJSON *json, struct gw_error *err)
 {
@@ -27,9 +27,38 @@ static int print_line(const cJSON *json, struct gw_error *err)
 
 	if (!text)
 		return error_set(err, -ENOMEM, "out of memory");
-	if (puts(text) == EOF || fflush(stdout) == EOF)
-		return error_set_sys(err, -errno, "stdout");
-	return 0;
+	return flushed(puts(text) != EOF, err);
+}
+
+int ctl_print(const struct ctl *ctl, const cJSON *json, struct gw_error *err)
+{
+	return ctl->human ? flushed(present(stdout, json), err) : print_line(json, err);
+}
+
+/* "14:03:07.042961 MIGRATION status=active" */
+int ctl_print_event(const struct ctl *ctl, const cJSON *event, struct gw_error *err)
+{
+	const cJSON *stamp = cJSON_GetObjectItemCaseSensitive(event, "timestamp");
+	const cJSON *seconds = cJSON_GetObjectItemCaseSensitive(stamp, "seconds");
+	const cJSON *micro = cJSON_GetObjectItemCaseSensitive(stamp, "microseconds");
+	const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(event, "event"));
+	const time_t when = seconds ? (time_t)seconds->valuedouble : 0;
+	const cJSON *item;
+	struct tm tm;
+
+	if (!ctl->human)
+		return print_line(event, err);
+	localtime_r(&when, &tm);
+	printf("%02d:%02d:%02d.%06d %s", tm.tm_hour, tm.tm_min, tm.tm_sec,
+	       micro ? (int)micro->valuedouble : 0, name ? name : "?");
+	cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(event, "data"))
+	{
+		autofree char *text = cJSON_PrintUnformatted(item);
+
+		printf(" %s=%s", item->string,
+		       cJSON_IsString(item) ? item->valuestring : (text ? text : ""));
+	}
+	return flushed(putchar('\n') != EOF, err);
 }
 
 static int do_command(struct ctl *ctl, struct gw_error *err)
@@ -38,7 +67,7 @@ static int do_command(struct ctl *ctl, struct gw_error *err)
 	int r = qmp_command(ctl->qmp, ctl->word, ctl->values, ctl->deadline_ms, &ret, err);
 
 	if (!r)
-		r = print_line(ret, err);
+		r = ctl_print(ctl, ret, err);
 	cJSON_Delete(ret);
 	return r;
 }
@@ -54,7 +83,7 @@ static int do_events(struct ctl *ctl, struct gw_error *err)
 		r = qmp_event(ctl->qmp, ctl->deadline_ms, &event, err);
 		if (r < 0)
 			break;
-		r = print_line(event, err);
+		r = ctl_print_event(ctl, event, err);
 		cJSON_Delete(event);
 	}
 	return r == -ETIMEDOUT || r == -ENODATA ? 0 : r;
@@ -88,7 +117,7 @@ static int do_wait(struct ctl *ctl, struct gw_error *err)
 		if (r < 0)
 			return error_context(err, "waiting for %s", ctl->word);
 		if (event_matches(event, ctl->word, ctl->values)) {
-			r = print_line(event, err);
+			r = ctl_print_event(ctl, event, err);
 			cJSON_Delete(event);
 			return r;
 		}
@@ -108,11 +137,12 @@ static const char *final_status(const cJSON *info)
 	return NULL;
 }
 
-static int report_migration(const cJSON *info, const char *status, struct gw_error *err)
+static int report_migration(const struct ctl *ctl, const cJSON *info, const char *status,
+                            struct gw_error *err)
 {
 	const char *why =
 	        cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(info, "error-desc"));
-	int r = print_line(info, err);
+	int r = ctl_print(ctl, info, err);
 
 	if (r < 0 || !strcmp(status, "completed"))
 		return r;
@@ -131,7 +161,7 @@ static int do_wait_migration(struct ctl *ctl, struct gw_error *err)
 			return r;
 		status = final_status(info);
 		if (status)
-			r = report_migration(info, status, err);
+			r = report_migration(ctl, info, status, err);
 		cJSON_Delete(info);
 		if (status)
 			return r;
@@ -173,48 +203,91 @@ static bool parse_seconds(const char *text, int64_t *deadline_ms)
 	return true;
 }
 
-static int talk(struct ctl *ctl, const struct verb *verb, const char *path, char **words, int count)
+int ctl_do(struct ctl *ctl, char *const *words, int count, struct gw_error *err)
+{
+	const struct verb *verb = find_verb(words[0]);
+	cJSON *values = NULL;
+	int first = 1, r;
+
+	ctl->word = words[0];
+	if (verb->takes_event && count < 2)
+		return error_set(err, -EINVAL, "%s: needs an event's name", words[0]);
+	if (verb->takes_event)
+		ctl->word = words[first++];
+	if (!verb->takes_values && first < count)
+		return error_set(err, -EINVAL, "%s: takes no arguments", words[0]);
+	r = keyvalue_parse(words + first, count - first, &values, err);
+	if (r < 0)
+		return r;
+	ctl->values = count > first ? values : NULL;
+	if (!ctl->qmp)
+		r = qmp_connect(ctl->where, ctl->tls_dir, ctl->deadline_ms, &ctl->qmp, err);
+	if (!r)
+		r = verb->run(ctl, err);
+	ctl->values = NULL;
+	cJSON_Delete(values);
+	return r;
+}
+
+static int start_prompt(struct ctl *ctl)
 {
 	struct gw_error err;
-	cJSON *values = NULL;
-	int r = keyvalue_parse(words, count, &values, &err);
+	int r = qmp_connect(ctl->where, ctl->tls_dir, ctl->deadline_ms, &ctl->qmp, &err);
 
-	if (r < 0)
+	ctl->deadline_ms = -1;
+	return r < 0 ? cli_error("ctl", "%s", err.text) : ctl_prompt(ctl);
+}
+
+static int do_once(struct ctl *ctl, char *const *words, int count)
+{
+	struct gw_error err;
+	int r = ctl_do(ctl, words, count, &err);
+
+	/* Before there is a connection, it is the words that are wrong. */
+	if (r == -EINVAL && !ctl->qmp)
 		return cli_usage("ctl", "%s", err.text);
-	ctl->values = count ? values : NULL;
-	r = qmp_connect(path, ctl->deadline_ms, &ctl->qmp, &err);
-	if (!r)
-		r = verb->run(ctl, &err);
-	qmp_close(ctl->qmp);
-	cJSON_Delete(values);
 	return r < 0 ? cli_error("ctl", "%s", err.text) : CLI_OK;
+}
+
+static int take_option(struct ctl *ctl, int option)
+{
+	switch (option) {
+	case 't':
+		if (parse_seconds(optarg, &ctl->deadline_ms))
+			return CLI_OK;
+		return cli_usage("ctl", "--timeout %s: not a number of seconds", optarg);
+	case 'd':
+		ctl->tls_dir = optarg;
+		return CLI_OK;
+	case 'H':
+		ctl->human = true;
+		return CLI_OK;
+	default:
+		return cli_usage("ctl", "bad option");
+	}
 }
 
 int cli_ctl(int argc, char **argv)
 {
-	static const struct option options[] = { { "timeout", required_argument, NULL, 't' },
-		                                 { 0 } };
+	static const struct option options[] = {
+		{ "timeout", required_argument, NULL, 't' },
+		{ "tls-dir", required_argument, NULL, 'd' },
+		{ "human", no_argument, NULL, 'H' },
+		{ 0 },
+	};
 	struct ctl ctl = { .deadline_ms = -1 };
-	const struct verb *verb;
-	int option, first;
+	int option, status;
 
-	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (option != 't')
-			return cli_usage(argv[0], "bad option");
-		if (!parse_seconds(optarg, &ctl.deadline_ms))
-			return cli_usage(argv[0], "--timeout %s: not a number of seconds", optarg);
+	while ((option = getopt_long(argc, argv, "H", options, NULL)) != -1) {
+		status = take_option(&ctl, option);
+		if (status != CLI_OK)
+			return status;
 	}
-	if (argc - optind < 2)
-		return cli_usage(argv[0], "needs a socket's path and a command");
-	ctl.word = argv[optind + 1];
-	verb = find_verb(ctl.word);
-	first = optind + 2;
-	if (verb->takes_event) {
-		if (first == argc)
-			return cli_usage(argv[0], "%s: needs an event's name", ctl.word);
-		ctl.word = argv[first++];
-	}
-	if (!verb->takes_values && first < argc)
-		return cli_usage(argv[0], "%s: takes no arguments", ctl.word);
-	return talk(&ctl, verb, argv[optind], argv + first, argc - first);
+	if (optind == argc)
+		return cli_usage(argv[0], "needs a socket's path");
+	ctl.where = argv[optind];
+	status = optind + 1 < argc ? do_once(&ctl, argv + optind + 1, argc - optind - 1)
+	                           : start_prompt(&ctl);
+	qmp_close(ctl.qmp);
+	return status;
 }

@@ -3,108 +3,43 @@
 
 #include "base/error.h"
 #include "base/util.h"
+#include "cli/stream.h"
 
-#include <poll.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
 #define READ_CHUNK 65536
 #define LINE_MAX_BYTES (64u * 1024 * 1024)
-#define RETRY_MS 50
 
 struct qmp {
-	int fd;
+	struct stream *stream;
+	void (*event)(void *opaque, const cJSON *event);
+	void *opaque;
 	char *buf;
 	size_t len, room;
 };
 
-/* ---- the connection ------------------------------------------------------------------ */
+/* ---- messages ------------------------------------------------------------------------ */
 
-static int connect_once(const struct sockaddr_un *sun, int *out)
+static int read_more(struct qmp *qmp, int64_t deadline_ms, struct gw_error *err)
 {
-	autoclose int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	if (fd < 0 || connect(fd, (const struct sockaddr *)sun, sizeof(*sun)) < 0)
-		return -errno;
-	*out = take_fd(&fd);
-	return 0;
-}
-
-static int connect_by(const char *path, int64_t deadline_ms, int *fd, struct gw_error *err)
-{
-	struct sockaddr_un sun = { .sun_family = AF_UNIX };
-
-	if (strlen(path) >= sizeof(sun.sun_path))
-		return error_set(err, -ENAMETOOLONG, "%s: longer than a socket's path may be",
-		                 path);
-	strcpy(sun.sun_path, path);
-	for (;;) {
-		int r = connect_once(&sun, fd);
-
-		if (!r)
-			return 0;
-		if ((r != -ENOENT && r != -ECONNREFUSED) || now_ms() + RETRY_MS > deadline_ms)
-			return error_set_sys(err, r, "%s", path);
-		usleep(RETRY_MS * 1000);
-	}
-}
-
-static int send_all(int fd, const char *text, size_t len)
-{
-	while (len) {
-		ssize_t n = send(fd, text, len, MSG_NOSIGNAL);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		text += n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
-/* Waits until something can be read. */
-static int wait_readable(int fd, int64_t deadline_ms)
-{
-	struct pollfd pfd = { .fd = fd, .events = POLLIN };
-
-	for (;;) {
-		const int64_t left = deadline_ms < 0 ? -1 : MAX(deadline_ms - now_ms(), 0);
-		int n = poll(&pfd, 1, (int)MIN(left, 1 << 30));
-
-		if (n > 0)
-			return 0;
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (n == 0 && deadline_ms >= 0 && now_ms() >= deadline_ms)
-			return -ETIMEDOUT;
-	}
-}
-
-static int read_more(struct qmp *qmp, int64_t deadline_ms)
-{
-	int r = wait_readable(qmp->fd, deadline_ms);
 	ssize_t n;
 
-	if (r < 0)
-		return r;
 	if (qmp->room - qmp->len < READ_CHUNK) {
 		size_t room = qmp->room * 2 + READ_CHUNK;
 		char *more = room > LINE_MAX_BYTES ? NULL : realloc(qmp->buf, room);
 
 		if (!more)
-			return -ENOMEM;
+			return error_set(err, -ENOMEM, "what the other end sends is too long");
 		qmp->buf = more;
 		qmp->room = room;
 	}
-	n = recv(qmp->fd, qmp->buf + qmp->len, READ_CHUNK, 0);
+	n = stream_read(qmp->stream, qmp->buf + qmp->len, READ_CHUNK, deadline_ms, err);
+	if (n == 0)
+		return error_set(err, -ENODATA, "the other end has closed the connection");
 	if (n < 0)
-		return errno == EINTR ? 0 : -errno;
+		return (int)n;
 	qmp->len += (size_t)n;
-	return n ? 0 : -ENODATA;
+	return 0;
 }
 
 /* One line as JSON. */
@@ -114,14 +49,10 @@ static int next_message(struct qmp *qmp, int64_t deadline_ms, cJSON **out, struc
 	size_t len;
 
 	while (!(end = qmp->len ? memchr(qmp->buf, '\n', qmp->len) : NULL)) {
-		int r = read_more(qmp, deadline_ms);
+		int r = read_more(qmp, deadline_ms, err);
 
-		if (r == -ENODATA)
-			return error_set(err, r, "the other end has closed the connection");
-		if (r == -ETIMEDOUT)
-			return error_set(err, r, "nothing came in time");
 		if (r < 0)
-			return error_set_sys(err, r, "reading from the control socket");
+			return r;
 	}
 	len = (size_t)(end - qmp->buf) + 1;
 	qmp->buf[len - 1] = 0;
@@ -133,7 +64,8 @@ static int next_message(struct qmp *qmp, int64_t deadline_ms, cJSON **out, struc
 
 /* ---- commands and events ------------------------------------------------------------- */
 
-static int send_command(struct qmp *qmp, const char *name, const cJSON *args, struct gw_error *err)
+static int send_command(struct qmp *qmp, const char *name, const cJSON *args, int64_t deadline_ms,
+                        struct gw_error *err)
 {
 	cJSON *root = cJSON_CreateObject();
 	autofree char *text = NULL;
@@ -155,8 +87,8 @@ static int send_command(struct qmp *qmp, const char *name, const cJSON *args, st
 		return error_set(err, -ENOMEM, "%s: out of memory", name);
 	memcpy(line, text, len);
 	memcpy(line + len, "\r\n", 2);
-	r = send_all(qmp->fd, line, len + 2);
-	return r < 0 ? error_set_sys(err, r, "%s: writing to the control socket", name) : 0;
+	r = stream_write(qmp->stream, line, len + 2, deadline_ms, err);
+	return r < 0 ? error_context(err, "%s", name) : 0;
 }
 
 /* A message that may be a reply: 1 if it is not. */
@@ -177,7 +109,7 @@ static int take_reply(cJSON *message, cJSON **ret, struct gw_error *err)
 int qmp_command(struct qmp *qmp, const char *name, const cJSON *args, int64_t deadline_ms,
                 cJSON **ret, struct gw_error *err)
 {
-	int r = send_command(qmp, name, args, err);
+	int r = send_command(qmp, name, args, deadline_ms, err);
 
 	while (!r) {
 		cJSON *message;
@@ -186,6 +118,8 @@ int qmp_command(struct qmp *qmp, const char *name, const cJSON *args, int64_t de
 		if (r < 0)
 			return error_context(err, "%s", name);
 		r = take_reply(message, ret, err);
+		if (r > 0 && qmp->event && cJSON_GetObjectItemCaseSensitive(message, "event"))
+			qmp->event(qmp->opaque, message);
 		cJSON_Delete(message);
 		if (r <= 0)
 			break;
@@ -229,17 +163,17 @@ static int greet(struct qmp *qmp, int64_t deadline_ms, struct gw_error *err)
 	return r;
 }
 
-int qmp_connect(const char *path, int64_t deadline_ms, struct qmp **out, struct gw_error *err)
+int qmp_connect(const char *where, const char *tls_dir, int64_t deadline_ms, struct qmp **out,
+                struct gw_error *err)
 {
 	struct qmp *qmp = calloc(1, sizeof(*qmp));
 	int r;
 
 	if (!qmp)
-		return error_set(err, -ENOMEM, "%s: out of memory", path);
-	qmp->fd = -1;
-	r = connect_by(path, deadline_ms, &qmp->fd, err);
+		return error_set(err, -ENOMEM, "%s: out of memory", where);
+	r = stream_connect(where, tls_dir, deadline_ms, &qmp->stream, err);
 	if (!r && (r = greet(qmp, deadline_ms, err)) < 0)
-		r = error_context(err, "%s", path);
+		r = error_context(err, "%s", where);
 	if (r < 0) {
 		qmp_close(qmp);
 		return r;
@@ -252,8 +186,18 @@ void qmp_close(struct qmp *qmp)
 {
 	if (!qmp)
 		return;
-	if (qmp->fd >= 0)
-		close(qmp->fd);
+	stream_close(qmp->stream);
 	free(qmp->buf);
 	free(qmp);
+}
+
+void qmp_on_event(struct qmp *qmp, void (*event)(void *opaque, const cJSON *event), void *opaque)
+{
+	qmp->event = event;
+	qmp->opaque = opaque;
+}
+
+int qmp_fd(const struct qmp *qmp)
+{
+	return stream_fd(qmp->stream);
 }

@@ -10,17 +10,24 @@
 
 struct qmp;
 
-/* `deadline_ms` is a time of now_ms(), -1: none. With one, a socket that is not there yet is
- * waited for. Connects and negotiates. */
-int qmp_connect(const char *path, int64_t deadline_ms, struct qmp **out, struct gw_error *err);
+/* Connects and negotiates. `where`, `tls_dir` and `deadline_ms` are as with stream_connect(). */
+int qmp_connect(const char *where, const char *tls_dir, int64_t deadline_ms, struct qmp **out,
+                struct gw_error *err);
 void qmp_close(struct qmp *qmp);
 
-/* Sends a command and waits for its reply, passing over events. `args` may be NULL and stays
- * the caller's. -EREMOTEIO: the command failed, and err says what the other end says. */
+/* Gets the events that come while a command's reply is waited for; without it they are passed
+ * over. */
+void qmp_on_event(struct qmp *qmp, void (*event)(void *opaque, const cJSON *event), void *opaque);
+
+/* Sends a command and waits for its reply. `args` may be NULL and stays the caller's. -EREMOTEIO:
+ * the command failed, and err says what the other end says. */
 int qmp_command(struct qmp *qmp, const char *name, const cJSON *args, int64_t deadline_ms,
                 cJSON **ret, struct gw_error *err);
 
 /* The next event. -ETIMEDOUT; -ENODATA: the other end has closed the connection. */
 int qmp_event(struct qmp *qmp, int64_t deadline_ms, cJSON **event, struct gw_error *err);
+
+/* Readable when qmp_event() may have something. */
+int qmp_fd(const struct qmp *qmp);
 
 #endif

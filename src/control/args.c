@@ -62,6 +62,11 @@ static bool is_object(const cJSON *item)
 	return cJSON_IsObject(item);
 }
 
+static bool is_anything(const cJSON *item)
+{
+	return item;
+}
+
 static const struct {
 	const char *name;
 	const char *must_be;
@@ -74,6 +79,7 @@ static const struct {
 	[ARG_LIST] = { "list", "a list of objects", is_object_list },
 	[ARG_WORDS] = { "strings", "a list of strings", is_words },
 	[ARG_STRINGS] = { "map", "an object of strings", is_strings },
+	[ARG_ANY] = { "any", "JSON", is_anything },
 };
 
 const char *arg_type_name(enum arg_type type)
@@ -109,7 +115,7 @@ static int check_value(const cJSON *item, const struct arg *arg, const char *whe
 	return 0;
 }
 
-int args_check(const cJSON *object, const struct arg *table, const char *where,
+int args_check(const cJSON *object, const struct arg *table, bool open, const char *where,
                struct gw_error *err)
 {
 	const cJSON *item;
@@ -119,13 +125,13 @@ int args_check(const cJSON *object, const struct arg *table, const char *where,
 		const struct arg *arg = find(table, item->string);
 		int r;
 
-		if (!arg)
+		if (!arg && !open)
 			return error_set(err, -EINVAL, "%s: no argument is named \"%s\"", where,
 			                 item->string);
 		if (args_get(object, item->string) != item)
 			return error_set(err, -EINVAL, "%s: argument \"%s\" is there twice", where,
 			                 item->string);
-		r = check_value(item, arg, where, err);
+		r = arg ? check_value(item, arg, where, err) : 0;
 		if (r < 0)
 			return r;
 	}

@@ -20,6 +20,7 @@ enum arg_type {
 	ARG_LIST,    /* of objects; the handler looks into them */
 	ARG_WORDS,   /* a list of strings */
 	ARG_STRINGS, /* an object all of whose members are strings */
+	ARG_ANY,     /* any JSON */
 };
 
 /* The largest whole number that JSON's readers agree on (RFC 8259, 6). */
@@ -31,14 +32,43 @@ struct arg {
 	bool required;
 	const char *help;
 	uint64_t min, max; /* ARG_UINT; max 0: ARG_UINT_MAX */
+	const char *of;    /* the type's name for query-qmp-schema (types.h); NULL: by `type` */
 };
 
-/* A table in place: ARGS({ "id", ARG_STRING, true, "...", 0, 0 }, ...). */
-#define ARGS(...) ((const struct arg[]){ __VA_ARGS__, { NULL, ARG_STRING, false, NULL, 0, 0 } })
+/* Rows: MUST for an argument that is required, MAY for one that is not; _UINT with a range, _OF
+ * with a type's name. */
+#define MUST(name, type, help)                                                                     \
+	{                                                                                          \
+		name, type, true, help, 0, 0, NULL                                                 \
+	}
+#define MAY(name, type, help)                                                                      \
+	{                                                                                          \
+		name, type, false, help, 0, 0, NULL                                                \
+	}
+#define MUST_OF(name, type, of, help)                                                              \
+	{                                                                                          \
+		name, type, true, help, 0, 0, of                                                   \
+	}
+#define MAY_OF(name, type, of, help)                                                               \
+	{                                                                                          \
+		name, type, false, help, 0, 0, of                                                  \
+	}
+#define MUST_UINT(name, min, max, help)                                                            \
+	{                                                                                          \
+		name, ARG_UINT, true, help, min, max, NULL                                         \
+	}
+#define MAY_UINT(name, min, max, help)                                                             \
+	{                                                                                          \
+		name, ARG_UINT, false, help, min, max, NULL                                        \
+	}
+#define ARGS_END MAY(NULL, ARG_ANY, NULL)
 
-/* Checks `object` (NULL: nothing given) against a table (NULL: takes nothing). `where` begins
- * the message. -EINVAL. */
-int args_check(const cJSON *object, const struct arg *table, const char *where,
+/* A table in place. */
+#define ARGS(...) ((const struct arg[]){ __VA_ARGS__, ARGS_END })
+
+/* Checks `object` (NULL: nothing given) against a table (NULL: takes nothing). With `open`, names
+ * that are not in it pass. `where` begins the message. -EINVAL. */
+int args_check(const cJSON *object, const struct arg *table, bool open, const char *where,
                struct gw_error *err);
 
 /* After args_check(). What is not given: NULL, or `otherwise`. */

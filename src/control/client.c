@@ -2,50 +2,46 @@
 #include "control/client.h"
 
 #include "base/error.h"
-#include "base/io.h"
 #include "base/util.h"
-#include "control/command.h"
+#include "control/job.h"
 #include "control/wire.h"
 
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 
+/* With room for a whole record of TLS. */
 #define READ_CHUNK 16384
 /* No further request is taken while more than this waits to be sent. */
 #define OUT_ENOUGH (64 * 1024)
 
-/* A command under way. `done` says that its thread touches it no more. */
-struct job {
-	struct client *client;
-	const struct command *command;
-	struct wire_request request;
-	pthread_t thread;
-	cJSON *ret;
-	int result;
-	struct gw_error error;
-	bool done;
-	bool joined;
+struct job_queue {
+	struct job *first, **end;
+	unsigned count;
 };
 
 struct client {
 	const struct client_host *host;
 	void (*gone)(void *opaque, struct client *client);
 	void *opaque;
-	int fd;
+	struct channel *channel;
 	struct loop_watch *watch; /* NULL: nothing to wait for */
 	uint32_t watched;
+	struct loop_timer *handshake_timer; /* NULL: nothing to agree upon */
+	bool shaking;                       /* hands */
 	struct wire in;
+	struct inbox inbox;
 	char *out;
 	size_t out_room, out_len, out_sent;
-	bool negotiated;
-	bool eof;     /* nothing more comes */
-	bool muted;   /* nothing more can be sent */
-	bool dead;    /* to be dropped */
-	bool closing; /* the server ends: no further requests */
-	struct job *job;
+	struct job_rights rights;
+	bool eof;               /* nothing more comes */
+	bool muted;             /* nothing more can be sent */
+	bool dead;              /* to be dropped */
+	bool closing;           /* the server ends: no further requests */
+	struct job *job;        /* the one whose turn it is */
+	struct job_queue queue; /* read, and not begun */
+	struct job *oob;        /* begun out of band */
+	unsigned oob_count;
 };
 
 static size_t unsent(const struct client *client)
@@ -57,13 +53,11 @@ static size_t unsent(const struct client *client)
 
 static void flush(struct client *client)
 {
-	while (!client->muted && unsent(client)) {
-		ssize_t n = send(client->fd, client->out + client->out_sent, unsent(client),
-		                 MSG_NOSIGNAL | MSG_DONTWAIT);
+	while (!client->muted && !client->shaking && unsent(client)) {
+		ssize_t n = client->channel->ops->write(
+		        client->channel, client->out + client->out_sent, unsent(client));
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno == EAGAIN)
+		if (n == -EAGAIN)
 			return;
 		/* Whoever closes right after a request still means it to be carried out. */
 		if (n < 0)
@@ -71,22 +65,12 @@ static void flush(struct client *client)
 		else
 			client->out_sent += (size_t)n;
 	}
-	client->out_len = client->out_sent = 0;
+	if (!client->shaking)
+		client->out_len = client->out_sent = 0;
 }
 
-/* Sends a line as soon as the client takes it. NULL: there was no memory for it. */
-static void queue(struct client *client, const char *line)
+static bool make_room(struct client *client, size_t len)
 {
-	const size_t len = line ? strlen(line) : 0;
-
-	if (!line)
-		client->dead = true;
-	if (client->muted || client->dead)
-		return;
-	if (unsent(client) + len > CLIENT_OUT_MAX) {
-		client->dead = true;
-		return;
-	}
 	if (client->out_sent) {
 		memmove(client->out, client->out + client->out_sent, unsent(client));
 		client->out_len -= client->out_sent;
@@ -96,174 +80,147 @@ static void queue(struct client *client, const char *line)
 		size_t room = MAX(client->out_len + len, client->out_room * 2);
 		char *more = realloc(client->out, room);
 
-		if (!more) {
-			client->dead = true;
-			return;
-		}
+		if (!more)
+			return false;
 		client->out = more;
 		client->out_room = room;
+	}
+	return true;
+}
+
+/* Sends a line as soon as the client takes it. NULL: there was no memory for it. */
+static void queue_line(struct client *client, const char *line)
+{
+	const size_t len = line ? strlen(line) : 0;
+
+	if (client->muted || client->dead)
+		return;
+	if (!line || unsent(client) + len > CLIENT_OUT_MAX || !make_room(client, len)) {
+		client->dead = true;
+		return;
 	}
 	memcpy(client->out + client->out_len, line, len);
 	client->out_len += len;
 	flush(client);
 }
 
-/* The id is taken out of the request. */
-static void reply(struct client *client, struct wire_request *request, int result, cJSON *ret,
-                  const char *cls, const struct gw_error *error)
-{
-	cJSON *id = cJSON_DetachItemViaPointer(request->root, request->id);
-	autofree char *line = NULL;
-
-	if (result < 0) {
-		cJSON_Delete(ret);
-		line = wire_error(cls, error->text, id);
-	} else {
-		line = wire_return(ret, id);
-	}
-	wire_request_free(request);
-	queue(client, line);
-}
-
-static void reply_result(struct client *client, struct wire_request *request, int result,
-                         cJSON *ret, const struct gw_error *error)
-{
-	reply(client, request, result, ret, wire_error_class(error->cls), error);
-}
-
 /* ---- commands -------------------------------------------------------------------------- */
 
-static void run_inline(struct client *client, const struct command *command,
-                       struct wire_request *request)
+/* The job is done, and its reply is due. */
+static void finish_job(struct client *client, struct job *job)
 {
-	struct gw_error error = { 0 };
-	cJSON *ret = NULL;
-	int r = command->run(client->host->vm, request->arguments, &ret, &error);
+	autofree char *line = NULL;
 
-	if (!r && command->flags & COMMAND_NEGOTIATE)
-		client->negotiated = true;
-	reply_result(client, request, r, ret, &error);
+	job_wait(job);
+	if (job->result >= 0 && job->command->flags & COMMAND_NEGOTIATE)
+		client->rights =
+		        (struct job_rights){ .negotiated = true, .oob = job->call.use_oob };
+	line = job_reply(job);
+	job_free(job);
+	queue_line(client, line);
 }
 
-static void *job_thread(void *opaque)
+static bool run(struct client *client, struct job *job)
 {
-	struct job *job = opaque;
-	const int wake_fd = job->client->host->wake_fd;
+	const struct client_host *host = client->host;
 
-	job->result = job->command->run(job->client->host->vm, job->request.arguments, &job->ret,
-	                                &job->error);
-	__atomic_store_n(&job->done, true, __ATOMIC_RELEASE);
-	io_eventfd_signal(wake_fd);
-	return NULL;
+	return job_run(job, &client->rights, host->vm, host->hub, host->wake_fd);
 }
 
-/* Signals are the embedder's: the thread takes none. */
-static int start_thread(struct job *job)
+static void push(struct job_queue *queue, struct job *job)
 {
-	sigset_t all, old;
-	int r;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &old);
-	r = pthread_create(&job->thread, NULL, job_thread, job);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (!r)
-		pthread_setname_np(job->thread, "godwit-command");
-	return -r;
+	if (!queue->first)
+		queue->end = &queue->first;
+	*queue->end = job;
+	queue->end = &job->next;
+	queue->count++;
 }
 
-static void run_on_thread(struct client *client, const struct command *command,
-                          struct wire_request *request)
+static struct job *pop(struct job_queue *queue)
 {
-	struct job *job = calloc(1, sizeof(*job));
-	struct gw_error error = { 0 };
-	int r = -ENOMEM;
+	struct job *job = queue->first;
 
-	if (job) {
-		*job = (struct job){ .client = client, .command = command, .request = *request };
-		client->job = job;
-		r = start_thread(job);
+	queue->first = job->next;
+	job->next = NULL;
+	queue->count--;
+	return job;
+}
+
+/* Begins what is read, as far as it goes. */
+static void begin_jobs(struct client *client)
+{
+	while (!client->job && client->queue.count && !client->dead && !client->closing &&
+	       unsent(client) < OUT_ENOUGH) {
+		struct job *job = pop(&client->queue);
+
+		if (run(client, job))
+			finish_job(client, job);
+		else
+			client->job = job;
 	}
-	if (!r)
+}
+
+static void begin_oob(struct client *client, struct job *job)
+{
+	if (run(client, job)) {
+		finish_job(client, job);
 		return;
-	client->job = NULL;
-	free(job);
-	error_set_sys(&error, r, "%s: no thread for it", command->name);
-	reply_result(client, request, r, NULL, &error);
+	}
+	job->next = client->oob;
+	client->oob = job;
+	client->oob_count++;
 }
 
-static void join_job(struct job *job)
+/* A request has been read. NULL: there was no memory for it. */
+static void admit(struct client *client, struct job *job)
 {
-	if (!job->joined)
-		pthread_join(job->thread, NULL);
-	job->joined = true;
-}
-
-static void finish_job(struct client *client)
-{
-	struct job *job = client->job;
-
-	join_job(job);
-	client->job = NULL;
-	reply_result(client, &job->request, job->result, job->ret, &job->error);
-	free(job);
-}
-
-static const struct command *find_command(const struct client *client, const char *name,
-                                          struct gw_error *err)
-{
-	const struct command *command = command_find(name);
-	const bool ends_negotiation = command && command->flags & COMMAND_NEGOTIATE;
-
-	if (!client->negotiated && !ends_negotiation)
-		error_set(err, -ENOENT, "%s: qmp_capabilities has to come first", name);
-	else if (!command)
-		error_set(err, -ENOENT, "%s: there is no such command", name);
-	else if (client->negotiated && ends_negotiation)
-		error_set(err, -ENOENT, "%s: the negotiation is over", name);
+	if (!job)
+		client->dead = true;
+	else if (job_is_oob(job, &client->rights))
+		begin_oob(client, job);
 	else
-		return command;
-	return NULL;
+		push(&client->queue, job);
 }
 
-static void handle(struct client *client, const char *text, size_t len)
+/* Replies to what has ended on a thread; `all`: waits for it. */
+static void finish_jobs(struct client *client, bool all)
 {
-	struct wire_request request;
-	struct gw_error error = { 0 };
-	const struct command *command;
-	int r = wire_parse(text, len, &request, &error);
+	for (struct job **at = &client->oob; *at;) {
+		struct job *job = *at;
 
-	if (r < 0) {
-		reply_result(client, &request, r, NULL, &error);
-		return;
+		if (!all && !job_is_done(job)) {
+			at = &job->next;
+			continue;
+		}
+		*at = job->next;
+		client->oob_count--;
+		finish_job(client, job);
 	}
-	command = find_command(client, request.command, &error);
-	if (!command) {
-		reply(client, &request, -ENOENT, NULL, "CommandNotFound", &error);
-		return;
-	}
-	r = args_check(request.arguments, command->args, command->name, &error);
-	if (r < 0)
-		reply_result(client, &request, r, NULL, &error);
-	else if (command->flags & COMMAND_INLINE)
-		run_inline(client, command, &request);
-	else
-		run_on_thread(client, command, &request);
+	if (client->job && (all || job_is_done(client->job)))
+		finish_job(client, take_ptr(&client->job));
+}
+
+static bool has_jobs(const struct client *client)
+{
+	return client->job || client->oob;
 }
 
 /* ---- taking turns ------------------------------------------------------------------------- */
 
 static bool takes_requests(const struct client *client)
 {
-	return !client->dead && !client->closing && !client->job && unsent(client) < OUT_ENOUGH;
+	const unsigned limit = client->rights.oob ? CLIENT_QUEUE_MAX : 1;
+
+	return !client->dead && !client->closing && !client->shaking &&
+	       client->queue.count + !!client->job < limit && client->oob_count < CLIENT_OOB_MAX &&
+	       unsent(client) < OUT_ENOUGH;
 }
 
 /* Deals with the requests that have come. */
 static void take_requests(struct client *client)
 {
+	begin_jobs(client);
 	while (takes_requests(client)) {
-		struct wire_request none = { 0 };
-		struct gw_error error = { 0 };
 		const char *text;
 		size_t len;
 
@@ -271,26 +228,26 @@ static void take_requests(struct client *client)
 		case WIRE_MORE:
 			return;
 		case WIRE_REQUEST:
-			handle(client, text, len);
+			admit(client, job_create(text, len, &client->inbox));
 			break;
 		case WIRE_TOO_LONG:
-			error_set(&error, -EMSGSIZE, "request: longer than %d bytes",
-			          WIRE_REQUEST_MAX);
-			reply_result(client, &none, -EMSGSIZE, NULL, &error);
+			admit(client,
+			      job_create_failed(-EMSGSIZE,
+			                        "request: longer than " WIRE_REQUEST_MAX_TEXT
+			                        " bytes"));
 			break;
 		}
+		begin_jobs(client);
 	}
 }
 
 static void receive(struct client *client)
 {
 	char chunk[READ_CHUNK];
-	ssize_t n;
+	ssize_t n =
+	        client->channel->ops->read(client->channel, chunk, sizeof(chunk), &client->inbox);
 
-	do
-		n = recv(client->fd, chunk, sizeof(chunk), MSG_DONTWAIT);
-	while (n < 0 && errno == EINTR);
-	if (n < 0 && errno == EAGAIN)
+	if (n == -EAGAIN)
 		return;
 	if (n <= 0)
 		client->eof = true;
@@ -311,7 +268,7 @@ static void watch(struct client *client, uint32_t events)
 		client->watch = NULL;
 	} else if (client->watch) {
 		loop_watch_events(client->watch, events);
-	} else if (loop_watch(client->host->loop, client->fd, events, on_socket, client,
+	} else if (loop_watch(client->host->loop, client->channel->fd, events, on_socket, client,
 	                      &client->watch, NULL) < 0) {
 		client->dead = true;
 		return;
@@ -319,23 +276,46 @@ static void watch(struct client *client, uint32_t events)
 	client->watched = events;
 }
 
-/* After whatever happened: what is the client waiting for now, if it still is? */
-static void go_on(struct client *client)
+static uint32_t wanted_events(const struct client *client)
 {
 	uint32_t events = 0;
 
-	take_requests(client);
+	if (client->dead)
+		return 0;
+	if (client->shaking)
+		return client->channel->ops->wants(client->channel);
 	if (takes_requests(client) && !client->eof)
 		events |= EPOLLIN;
-	if (unsent(client) && !client->dead)
+	if (unsent(client))
 		events |= EPOLLOUT;
-	watch(client, events);
+	return events;
+}
+
+/* After whatever happened: what is the client waiting for now, if it still is? */
+static void go_on(struct client *client)
+{
+	take_requests(client);
+	watch(client, wanted_events(client));
 	if (client->dead) { /* it sees so now, even if a command is still under way */
 		watch(client, 0);
-		shutdown(client->fd, SHUT_RDWR);
+		shutdown(client->channel->fd, SHUT_RDWR);
 	}
-	if (!client->job && (client->dead || (client->eof && !unsent(client))))
+	if (!has_jobs(client) && (client->dead || (client->eof && !unsent(client))))
 		client->gone(client->opaque, client);
+}
+
+static void shake_hands(struct client *client)
+{
+	int r = client->channel->ops->handshake(client->channel);
+
+	if (r == -EAGAIN)
+		return;
+	if (r < 0) {
+		client->dead = true;
+		return;
+	}
+	client->shaking = false;
+	loop_timer_set(client->handshake_timer, -1);
 }
 
 static void on_socket(void *opaque, int fd, uint32_t events)
@@ -344,31 +324,60 @@ static void on_socket(void *opaque, int fd, uint32_t events)
 
 	(void)fd;
 	(void)events;
+	if (client->shaking)
+		shake_hands(client);
 	flush(client);
 	if (takes_requests(client) && !client->eof)
 		receive(client);
 	go_on(client);
 }
 
+static void on_handshake_timer(void *opaque)
+{
+	struct client *client = opaque;
+
+	client->dead = true;
+	go_on(client);
+}
+
 /* ---- the calls ------------------------------------------------------------------------------ */
 
-int client_create(const struct client_host *host, int fd,
+static int start_handshake(struct client *client, struct gw_error *err)
+{
+	int r;
+
+	if (!client->channel->ops->handshake)
+		return 0;
+	client->shaking = true;
+	r = loop_timer_create(client->host->loop, on_handshake_timer, client,
+	                      &client->handshake_timer, err);
+	if (!r)
+		loop_timer_set(client->handshake_timer, CLIENT_HANDSHAKE_MS);
+	return r;
+}
+
+int client_create(const struct client_host *host, struct channel *channel,
                   void (*gone)(void *opaque, struct client *client), void *opaque,
                   struct client **out, struct gw_error *err)
 {
 	struct client *client = calloc(1, sizeof(*client));
 	autofree char *greeting = wire_greeting();
+	int r;
 
 	if (!client) {
-		close(fd);
+		channel_destroy(channel);
 		return error_set(err, -ENOMEM, "client: out of memory");
 	}
-	*client = (struct client){ .host = host, .gone = gone, .opaque = opaque, .fd = fd };
-	queue(client, greeting);
-	watch(client, EPOLLIN);
-	if (client->dead) {
+	*client =
+	        (struct client){ .host = host, .gone = gone, .opaque = opaque, .channel = channel };
+	r = start_handshake(client, err);
+	if (!r) {
+		queue_line(client, greeting);
+		watch(client, EPOLLIN);
+	}
+	if (r < 0 || client->dead) {
 		client_destroy(client);
-		return error_set(err, -ENOMEM, "client: out of memory");
+		return r < 0 ? r : error_set(err, -ENOMEM, "client: out of memory");
 	}
 	*out = client;
 	return 0;
@@ -378,28 +387,32 @@ void client_destroy(struct client *client)
 {
 	if (!client)
 		return;
-	if (client->job)
-		finish_job(client);
+	client->muted = true;
+	finish_jobs(client, true);
+	while (client->queue.count)
+		job_free(pop(&client->queue));
+	loop_timer_destroy(client->handshake_timer);
 	loop_unwatch(client->watch);
-	close(client->fd);
+	channel_destroy(client->channel);
 	wire_free(&client->in);
+	inbox_close(&client->inbox);
 	free(client->out);
 	free(client);
 }
 
 void client_event(struct client *client, const char *line)
 {
-	if (!client->negotiated || client->dead)
+	if (!client->rights.negotiated || client->dead)
 		return;
-	queue(client, line);
+	queue_line(client, line);
 	go_on(client);
 }
 
 void client_look(struct client *client)
 {
-	if (!client->job || !__atomic_load_n(&client->job->done, __ATOMIC_ACQUIRE))
+	if (!has_jobs(client))
 		return;
-	finish_job(client);
+	finish_jobs(client, false);
 	go_on(client);
 }
 
@@ -407,15 +420,16 @@ void client_stop(struct client *client)
 {
 	client->closing = true;
 	if (client->job)
-		join_job(client->job);
+		job_wait(client->job);
+	for (struct job *job = client->oob; job; job = job->next)
+		job_wait(job);
 }
 
 void client_finish(struct client *client, int64_t deadline_ms)
 {
-	if (client->job)
-		finish_job(client);
-	for (flush(client); unsent(client) && !client->dead; flush(client)) {
-		struct pollfd pfd = { .fd = client->fd, .events = POLLOUT };
+	finish_jobs(client, true);
+	for (flush(client); unsent(client) && !client->dead && !client->shaking; flush(client)) {
+		struct pollfd pfd = { .fd = client->channel->fd, .events = POLLOUT };
 		const int64_t left = deadline_ms - now_ms();
 
 		if (left <= 0 || poll(&pfd, 1, (int)left) == 0)

@@ -5,129 +5,191 @@
 #include "base/error.h"
 #include "base/util.h"
 
-int command_query_status(struct gw_vm *vm, const cJSON *args, cJSON **ret, struct gw_error *err)
-{
-	enum gw_state state = gw_vm_state(vm);
-	cJSON *root = cJSON_CreateObject();
+#include <stdio.h>
 
-	(void)args;
-	*ret = root;
-	if (!cJSON_AddBoolToObject(root, "running", state == GW_STATE_RUNNING) ||
-	    !cJSON_AddStringToObject(root, "status", gw_state_name(state)))
+#define NO_UUID "00000000-0000-0000-0000-000000000000"
+#define CPUS_MAX 255
+
+static const char *target_name(void)
+{
+	return HOST_ELF_MACHINE == 62 ? "x86_64" : "aarch64";
+}
+
+int command_query_kvm(struct call *call, struct gw_error *err)
+{
+	call->ret = cJSON_CreateObject();
+	if (!cJSON_AddTrueToObject(call->ret, "enabled") ||
+	    !cJSON_AddTrueToObject(call->ret, "present"))
+		return error_set(err, -ENOMEM, "query-kvm: out of memory");
+	return 0;
+}
+
+int command_query_status(struct call *call, struct gw_error *err)
+{
+	enum gw_state state = gw_vm_state(call->vm);
+
+	call->ret = cJSON_CreateObject();
+	if (!cJSON_AddBoolToObject(call->ret, "running", state == GW_STATE_RUNNING) ||
+	    !cJSON_AddStringToObject(call->ret, "status", gw_state_name(state)))
 		return error_set(err, -ENOMEM, "query-status: out of memory");
 	return 0;
 }
 
-/* An empty VM has no name, and that is no error. */
-int command_query_name(struct gw_vm *vm, const cJSON *args, cJSON **ret, struct gw_error *err)
+/* Returns {`as`: the configuration's `key`}; `otherwise` where it has none, which NULL leaves out.
+ * That a VM is empty is no error. */
+static int query_key(struct call *call, const char *key, const char *as, const char *otherwise,
+                     struct gw_error *err)
 {
 	char *json = NULL;
 	cJSON *config = NULL;
-	const char *name;
-	int r = gw_vm_query_config(vm, &json, err);
+	const char *value;
+	int r = gw_vm_query_config(call->vm, &json, err);
 
-	(void)args;
-	if (r == -ENODATA)
-		return 0;
-	if (r < 0 || (r = command_take_json(json, &config, err)) < 0)
-		return error_context(err, "query-name");
-	name = args_string(config, "name");
-	*ret = cJSON_CreateObject();
-	if (name && !cJSON_AddStringToObject(*ret, "name", name))
-		r = error_set(err, -ENOMEM, "query-name: out of memory");
+	if (!r)
+		r = command_take_json(json, &config, err);
+	if (r < 0 && r != -ENODATA)
+		return r;
+	value = args_string(config, key);
+	if (!value || !*value)
+		value = otherwise;
+	call->ret = cJSON_CreateObject();
+	r = !call->ret || (value && !cJSON_AddStringToObject(call->ret, as, value))
+	            ? error_set(err, -ENOMEM, "out of memory")
+	            : 0;
 	cJSON_Delete(config);
 	return r;
 }
 
-int command_query_cpus(struct gw_vm *vm, const cJSON *args, cJSON **ret, struct gw_error *err)
+int command_query_name(struct call *call, struct gw_error *err)
 {
-	char *json = NULL;
-	int r = gw_vm_query_cpus(vm, &json, err);
+	int r = query_key(call, "name", "name", NULL, err);
 
-	(void)args;
-	return r < 0 ? r : command_take_json(json, ret, err);
+	return r < 0 ? error_context(err, "query-name") : 0;
 }
 
-int command_query_pci(struct gw_vm *vm, const cJSON *args, cJSON **ret, struct gw_error *err)
+int command_query_uuid(struct call *call, struct gw_error *err)
 {
-	char *json = NULL;
-	int r = gw_vm_query_pci(vm, &json, err);
+	int r = query_key(call, "uuid", "UUID", NO_UUID, err);
 
-	(void)args;
-	return r < 0 ? r : command_take_json(json, ret, err);
+	return r < 0 ? error_context(err, "query-uuid") : 0;
 }
 
-int command_query_config(struct gw_vm *vm, const cJSON *args, cJSON **ret, struct gw_error *err)
+int command_query_target(struct call *call, struct gw_error *err)
 {
-	char *json = NULL;
-	int r = gw_vm_query_config(vm, &json, err);
-
-	(void)args;
-	return r < 0 ? r : command_take_json(json, ret, err);
+	call->ret = cJSON_CreateObject();
+	return cJSON_AddStringToObject(call->ret, "arch", target_name())
+	               ? 0
+	               : error_set(err, -ENOMEM, "query-target: out of memory");
 }
 
-int command_stop(struct gw_vm *vm, const cJSON *args, cJSON **ret, struct gw_error *err)
+int command_query_machines(struct call *call, struct gw_error *err)
 {
-	(void)args;
-	(void)ret;
-	return gw_vm_stop(vm, err);
-}
+	cJSON *machine = cJSON_CreateObject();
 
-int command_cont(struct gw_vm *vm, const cJSON *args, cJSON **ret, struct gw_error *err)
-{
-	(void)ret;
-	return gw_vm_cont(vm, args_bool(args, "force", false), err);
-}
-
-int command_quit(struct gw_vm *vm, const cJSON *args, cJSON **ret, struct gw_error *err)
-{
-	(void)args;
-	(void)ret;
-	(void)err;
-	gw_vm_quit(vm);
+	call->ret = cJSON_CreateArray();
+	if (!cJSON_AddItemToArray(call->ret, machine) ||
+	    !cJSON_AddStringToObject(machine, "name", "godwit") ||
+	    !cJSON_AddTrueToObject(machine, "is-default") ||
+	    !cJSON_AddNumberToObject(machine, "cpu-max", CPUS_MAX) ||
+	    !cJSON_AddFalseToObject(machine, "hotpluggable-cpus") ||
+	    !cJSON_AddFalseToObject(machine, "numa-mem-supported") ||
+	    !cJSON_AddFalseToObject(machine, "deprecated") ||
+	    !cJSON_AddTrueToObject(machine, "acpi"))
+		return error_set(err, -ENOMEM, "query-machines: out of memory");
 	return 0;
 }
 
-int command_powerdown(struct gw_vm *vm, const cJSON *args, cJSON **ret, struct gw_error *err)
+/* What QMP has in every entry beside what the VM says. */
+static bool complete_cpu(cJSON *cpu)
 {
-	(void)args;
-	(void)ret;
-	return gw_vm_powerdown(vm, err);
+	char path[40];
+
+	snprintf(path, sizeof(path), "/machine/cpu[%llu]",
+	         (unsigned long long)args_uint(cpu, "cpu-index", 0));
+	return (cJSON_HasObjectItem(cpu, "qom-path") ||
+	        cJSON_AddStringToObject(cpu, "qom-path", path)) &&
+	       (cJSON_HasObjectItem(cpu, "target") ||
+	        cJSON_AddStringToObject(cpu, "target", target_name()));
 }
 
-int command_reset(struct gw_vm *vm, const cJSON *args, cJSON **ret, struct gw_error *err)
+int command_query_cpus(struct call *call, struct gw_error *err)
 {
-	(void)args;
-	(void)ret;
-	return gw_vm_reset(vm, err);
+	cJSON *cpu;
+	int r = command_pass_json(call, gw_vm_query_cpus, err);
+
+	if (r < 0)
+		return r;
+	cJSON_ArrayForEach(cpu, call->ret)
+	{
+		if (!complete_cpu(cpu))
+			return error_set(err, -ENOMEM, "query-cpus-fast: out of memory");
+	}
+	return 0;
 }
 
-int command_device_add(struct gw_vm *vm, const cJSON *args, cJSON **ret, struct gw_error *err)
+int command_query_pci(struct call *call, struct gw_error *err)
 {
-	const char *driver = args_string(args, "driver");
-	const char *type = args_string(args, "type");
-	const cJSON *slot = args_get(args, "slot");
-	cJSON *entry;
-	autofree char *json = NULL;
-
-	(void)ret;
-	if (!driver == !type)
-		return error_set(err, -EINVAL,
-		                 "device_add: give one of the arguments \"driver\" and \"type\"");
-	entry = cJSON_CreateObject();
-	if (cJSON_AddStringToObject(entry, "id", args_string(args, "id")) &&
-	    cJSON_AddStringToObject(entry, "type", driver ? driver : type) &&
-	    cJSON_AddStringToObject(entry, "host", args_string(args, "host")) &&
-	    (!slot || cJSON_AddNumberToObject(entry, "slot", slot->valuedouble)))
-		json = cJSON_PrintUnformatted(entry);
-	cJSON_Delete(entry);
-	if (!json)
-		return error_set(err, -ENOMEM, "device_add: out of memory");
-	return gw_vm_device_add(vm, json, err);
+	return command_pass_json(call, gw_vm_query_pci, err);
 }
 
-int command_device_del(struct gw_vm *vm, const cJSON *args, cJSON **ret, struct gw_error *err)
+int command_query_memory(struct call *call, struct gw_error *err)
 {
-	(void)ret;
-	return gw_vm_device_del(vm, args_string(args, "id"), err);
+	return command_pass_json(call, gw_vm_query_memory, err);
+}
+
+int command_query_config(struct call *call, struct gw_error *err)
+{
+	return command_pass_json(call, gw_vm_query_config, err);
+}
+
+static int config_schema(struct gw_vm *vm, char **json, struct gw_error *err)
+{
+	(void)vm;
+	return gw_config_schema(json, err);
+}
+
+int command_query_config_schema(struct call *call, struct gw_error *err)
+{
+	return command_pass_json(call, config_schema, err);
+}
+
+/* ---- buttons ------------------------------------------------------------------------------- */
+
+int command_stop(struct call *call, struct gw_error *err)
+{
+	return gw_vm_stop(call->vm, err);
+}
+
+int command_cont(struct call *call, struct gw_error *err)
+{
+	return gw_vm_cont(call->vm, args_bool(call->args, "force", false), err);
+}
+
+int command_quit(struct call *call, struct gw_error *err)
+{
+	(void)err;
+	gw_vm_quit(call->vm);
+	return 0;
+}
+
+int command_powerdown(struct call *call, struct gw_error *err)
+{
+	return gw_vm_powerdown(call->vm, err);
+}
+
+int command_reset(struct call *call, struct gw_error *err)
+{
+	return gw_vm_reset(call->vm, err);
+}
+
+/* The ACPI tables offer the guest no sleeping state to enter. */
+int command_wakeup(struct call *call, struct gw_error *err)
+{
+	(void)call;
+	return error_set(err, -EPERM, "system_wakeup: the guest is not suspended");
+}
+
+int command_nmi(struct call *call, struct gw_error *err)
+{
+	return gw_vm_inject_nmi(call->vm, err);
 }

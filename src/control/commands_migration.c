@@ -11,9 +11,9 @@
 /* ---- where to ---------------------------------------------------------------------- */
 
 static const struct arg channel_args[] = {
-	{ "channel-type", ARG_STRING, true, "\"main\"", 0, 0 },
-	{ "addr", ARG_OBJECT, true, "transport \"socket\", type, and what the type needs", 0, 0 },
-	{ NULL, ARG_STRING, false, NULL, 0, 0 },
+	MUST("channel-type", ARG_STRING, "\"main\""),
+	MUST("addr", ARG_OBJECT, "transport \"socket\", type, and what the type needs"),
+	ARGS_END,
 };
 
 /* One row for each kind of address: its members and the URI that it makes. */
@@ -21,13 +21,12 @@ static const struct address_type {
 	const char *type;
 	const struct arg *args;
 } address_types[] = {
-	{ "inet", ARGS({ "transport", ARG_STRING, true, "\"socket\"", 0, 0 },
-	               { "type", ARG_STRING, true, "\"inet\"", 0, 0 },
-	               { "host", ARG_STRING, true, "name or address", 0, 0 },
-	               { "port", ARG_STRING, true, "number", 0, 0 }) },
-	{ "unix", ARGS({ "transport", ARG_STRING, true, "\"socket\"", 0, 0 },
-	               { "type", ARG_STRING, true, "\"unix\"", 0, 0 },
-	               { "path", ARG_STRING, true, "of the socket", 0, 0 }) },
+	{ "inet",
+	  ARGS(MUST("transport", ARG_STRING, "\"socket\""), MUST("type", ARG_STRING, "\"inet\""),
+	       MUST("host", ARG_STRING, "name or address"), MUST("port", ARG_STRING, "number")) },
+	{ "unix",
+	  ARGS(MUST("transport", ARG_STRING, "\"socket\""), MUST("type", ARG_STRING, "\"unix\""),
+	       MUST("path", ARG_STRING, "of the socket")) },
 };
 
 static const struct arg *address_args(const cJSON *addr)
@@ -64,7 +63,7 @@ static int channels_to_uri(const cJSON *channels, char **uri, struct gw_error *e
 
 	if (cJSON_GetArraySize(channels) != 1)
 		return error_set(err, -EINVAL, "channels: must have one entry");
-	r = args_check(channel, channel_args, "channels[0]", err);
+	r = args_check(channel, channel_args, false, "channels[0]", err);
 	if (r < 0)
 		return r;
 	if (strcmp(args_string(channel, "channel-type"), "main") != 0)
@@ -75,7 +74,7 @@ static int channels_to_uri(const cJSON *channels, char **uri, struct gw_error *e
 		return error_set(err, -EINVAL,
 		                 "channels[0]: addr: transport must be \"socket\", and type "
 		                 "\"inet\" or \"unix\"");
-	r = args_check(addr, table, "channels[0]: addr", err);
+	r = args_check(addr, table, false, "channels[0]: addr", err);
 	if (!r && print_uri(addr, uri) < 0) {
 		*uri = NULL;
 		r = error_set(err, -ENOMEM, "out of memory");
@@ -119,46 +118,38 @@ static int take_map(const cJSON *args, struct gw_map **out, size_t *count, struc
 
 /* ---- moving ----------------------------------------------------------------------------- */
 
-int command_migrate(struct gw_vm *vm, const cJSON *args, cJSON **ret, struct gw_error *err)
+int command_migrate(struct call *call, struct gw_error *err)
 {
 	autofree char *uri = NULL;
-	int r = take_uri(args, "migrate", &uri, err);
+	int r = take_uri(call->args, "migrate", &uri, err);
 
-	(void)ret;
-	return r < 0 ? r : gw_vm_migrate(vm, uri, err);
+	return r < 0 ? r : gw_vm_migrate(call->vm, uri, err);
 }
 
-int command_migrate_incoming(struct gw_vm *vm, const cJSON *args, cJSON **ret, struct gw_error *err)
+int command_migrate_incoming(struct call *call, struct gw_error *err)
 {
 	autofree char *uri = NULL;
 	autofree struct gw_map *map = NULL;
 	size_t count;
 	int r;
 
-	(void)ret;
-	if (args_bool(args, "exit-on-error", false))
+	if (args_bool(call->args, "exit-on-error", false))
 		return error_set(err, -EINVAL,
 		                 "migrate-incoming: argument \"exit-on-error\" can be false only");
-	r = take_uri(args, "migrate-incoming", &uri, err);
+	r = take_uri(call->args, "migrate-incoming", &uri, err);
 	if (!r)
-		r = take_map(args, &map, &count, err);
-	return r < 0 ? r : gw_vm_incoming(vm, uri, map, count, err);
+		r = take_map(call->args, &map, &count, err);
+	return r < 0 ? r : gw_vm_incoming(call->vm, uri, map, count, err);
 }
 
-int command_migrate_cancel(struct gw_vm *vm, const cJSON *args, cJSON **ret, struct gw_error *err)
+int command_migrate_cancel(struct call *call, struct gw_error *err)
 {
-	(void)args;
-	(void)ret;
-	return gw_vm_migrate_cancel(vm, err);
+	return gw_vm_migrate_cancel(call->vm, err);
 }
 
-int command_query_migrate(struct gw_vm *vm, const cJSON *args, cJSON **ret, struct gw_error *err)
+int command_query_migrate(struct call *call, struct gw_error *err)
 {
-	char *json = NULL;
-	int r = gw_vm_query_migrate(vm, &json, err);
-
-	(void)args;
-	return r < 0 ? r : command_take_json(json, ret, err);
+	return command_pass_json(call, gw_vm_query_migrate, err);
 }
 
 /* ---- parameters ------------------------------------------------------------------------- */
@@ -167,16 +158,16 @@ int command_query_migrate(struct gw_vm *vm, const cJSON *args, cJSON **ret, stru
 enum { DOWNTIME_LIMIT, MAX_BANDWIDTH, SWITCHOVER_BANDWIDTH, SWITCHOVER_TIMEOUT, NETWORK_TIMEOUT };
 
 const struct arg migrate_parameter_args[] = {
-	[DOWNTIME_LIMIT] = { "downtime-limit", ARG_UINT, false,
-	                     "longest stop of the guest to aim for, ms", 1, 2000000 },
-	[MAX_BANDWIDTH] = { "max-bandwidth", ARG_UINT, false, "bytes/s; 0: no limit", 0, 0 },
-	[SWITCHOVER_BANDWIDTH] = { "avail-switchover-bandwidth", ARG_UINT, false,
-	                           "bytes/s to reckon with for the switchover", 1, 0 },
-	[SWITCHOVER_TIMEOUT] = { "switchover-timeout", ARG_UINT, false,
-	                         "longest wait for the destination's \"ready\", ms", 1, 3600000 },
-	[NETWORK_TIMEOUT] = { "network-timeout", ARG_UINT, false,
-	                      "silence after which the peer is taken for dead, ms", 1, 3600000 },
-	{ NULL, ARG_STRING, false, NULL, 0, 0 },
+	[DOWNTIME_LIMIT] =
+	        MAY_UINT("downtime-limit", 1, 2000000, "longest stop of the guest to aim for, ms"),
+	[MAX_BANDWIDTH] = MAY_UINT("max-bandwidth", 0, 0, "bytes/s; 0: no limit"),
+	[SWITCHOVER_BANDWIDTH] = MAY_UINT("avail-switchover-bandwidth", 1, 0,
+	                                  "bytes/s to reckon with for the switchover"),
+	[SWITCHOVER_TIMEOUT] = MAY_UINT("switchover-timeout", 1, 3600000,
+	                                "longest wait for the destination's \"ready\", ms"),
+	[NETWORK_TIMEOUT] = MAY_UINT("network-timeout", 1, 3600000,
+	                             "silence after which the peer is taken for dead, ms"),
+	ARGS_END,
 };
 
 static const struct {
@@ -196,35 +187,34 @@ static uint64_t *parameter(struct gw_migrate_params *params, size_t i)
 	return (uint64_t *)((char *)params + parameter_fields[i].offset);
 }
 
-int command_set_parameters(struct gw_vm *vm, const cJSON *args, cJSON **ret, struct gw_error *err)
+int command_set_parameters(struct call *call, struct gw_error *err)
 {
 	struct gw_migrate_params params = { 0 };
 
-	(void)ret;
 	for (size_t i = 0; i < ARRAY_SIZE(parameter_fields); i++) {
 		const char *name = migrate_parameter_args[i].name;
-		uint64_t value = args_uint(args, name, 0);
+		uint64_t value = args_uint(call->args, name, 0);
 
-		if (!value && parameter_fields[i].zero_is_no_limit && args_get(args, name))
+		if (!value && parameter_fields[i].zero_is_no_limit && args_get(call->args, name))
 			value = UINT64_MAX;
 		*parameter(&params, i) = value;
 	}
-	return gw_vm_set_migrate_params(vm, &params, err);
+	return gw_vm_set_migrate_params(call->vm, &params, err);
 }
 
-int command_query_parameters(struct gw_vm *vm, const cJSON *args, cJSON **ret, struct gw_error *err)
+int command_query_parameters(struct call *call, struct gw_error *err)
 {
 	struct gw_migrate_params params;
 
-	(void)args;
-	gw_vm_get_migrate_params(vm, &params);
-	*ret = cJSON_CreateObject();
+	gw_vm_get_migrate_params(call->vm, &params);
+	call->ret = cJSON_CreateObject();
 	for (size_t i = 0; i < ARRAY_SIZE(parameter_fields); i++) {
 		uint64_t value = *parameter(&params, i);
 
 		if (value == UINT64_MAX && parameter_fields[i].zero_is_no_limit)
 			value = 0;
-		if (!cJSON_AddNumberToObject(*ret, migrate_parameter_args[i].name, (double)value))
+		if (!cJSON_AddNumberToObject(call->ret, migrate_parameter_args[i].name,
+		                             (double)value))
 			return error_set(err, -ENOMEM, "query-migrate-parameters: out of memory");
 	}
 	return 0;
@@ -232,29 +222,20 @@ int command_query_parameters(struct gw_vm *vm, const cJSON *args, cJSON **ret, s
 
 /* ---- capabilities ----------------------------------------------------------------------- */
 
-/* Those of QMP, and which are part of how godwit always migrates. */
-static const struct {
-	const char *name;
-	bool on;
-} capabilities[] = {
-	{ "return-path", true },
-	{ "events", true },
-	{ "multifd", false },
-	{ "postcopy-ram", false },
-	{ "postcopy-preempt", false },
-	{ "auto-converge", false },
-	{ "dirty-limit", false },
-	{ "switchover-ack", false },
-	{ "pause-before-switchover", false },
-	{ "mapped-ram", false },
-	{ "zero-copy-send", false },
-	{ "background-snapshot", false },
+/* Those of QMP. The first ALWAYS_ON are part of how godwit migrates, and others cannot be had. */
+#define ALWAYS_ON 2
+const char *const migration_capability_names[] = {
+	"return-path",  "events",           "multifd",
+	"postcopy-ram", "postcopy-preempt", "auto-converge",
+	"dirty-limit",  "switchover-ack",   "pause-before-switchover",
+	"mapped-ram",   "zero-copy-send",   "background-snapshot",
+	NULL,
 };
 
 static const struct arg capability_args[] = {
-	{ "capability", ARG_STRING, true, "its name", 0, 0 },
-	{ "state", ARG_BOOL, true, "whether it is to be on", 0, 0 },
-	{ NULL, ARG_STRING, false, NULL, 0, 0 },
+	MUST("capability", ARG_STRING, "its name"),
+	MUST("state", ARG_BOOL, "whether it is to be on"),
+	ARGS_END,
 };
 
 static int set_capability(const cJSON *entry, struct gw_error *err)
@@ -262,10 +243,10 @@ static int set_capability(const cJSON *entry, struct gw_error *err)
 	const char *name = args_string(entry, "capability");
 	const bool on = args_bool(entry, "state", false);
 
-	for (size_t i = 0; i < ARRAY_SIZE(capabilities); i++) {
-		if (strcmp(capabilities[i].name, name) != 0)
+	for (size_t i = 0; migration_capability_names[i]; i++) {
+		if (strcmp(migration_capability_names[i], name) != 0)
 			continue;
-		if (capabilities[i].on == on)
+		if (on == (i < ALWAYS_ON))
 			return 0;
 		return error_set(err, -ENOTSUP, "capability \"%s\" %s", name,
 		                 on ? "is not offered" : "is always on");
@@ -273,15 +254,13 @@ static int set_capability(const cJSON *entry, struct gw_error *err)
 	return error_set(err, -EINVAL, "no capability is named \"%s\"", name);
 }
 
-int command_set_capabilities(struct gw_vm *vm, const cJSON *args, cJSON **ret, struct gw_error *err)
+int command_set_capabilities(struct call *call, struct gw_error *err)
 {
 	const cJSON *entry;
 
-	(void)vm;
-	(void)ret;
-	cJSON_ArrayForEach(entry, args_get(args, "capabilities"))
+	cJSON_ArrayForEach(entry, args_get(call->args, "capabilities"))
 	{
-		int r = args_check(entry, capability_args, "capabilities", err);
+		int r = args_check(entry, capability_args, false, "capabilities", err);
 
 		if (!r)
 			r = set_capability(entry, err);
@@ -291,18 +270,15 @@ int command_set_capabilities(struct gw_vm *vm, const cJSON *args, cJSON **ret, s
 	return 0;
 }
 
-int command_query_capabilities(struct gw_vm *vm, const cJSON *args, cJSON **ret,
-                               struct gw_error *err)
+int command_query_capabilities(struct call *call, struct gw_error *err)
 {
-	(void)vm;
-	(void)args;
-	*ret = cJSON_CreateArray();
-	for (size_t i = 0; i < ARRAY_SIZE(capabilities); i++) {
+	call->ret = cJSON_CreateArray();
+	for (size_t i = 0; migration_capability_names[i]; i++) {
 		cJSON *entry = cJSON_CreateObject();
 
-		if (!cJSON_AddItemToArray(*ret, entry) ||
-		    !cJSON_AddStringToObject(entry, "capability", capabilities[i].name) ||
-		    !cJSON_AddBoolToObject(entry, "state", capabilities[i].on))
+		if (!cJSON_AddItemToArray(call->ret, entry) ||
+		    !cJSON_AddStringToObject(entry, "capability", migration_capability_names[i]) ||
+		    !cJSON_AddBoolToObject(entry, "state", i < ALWAYS_ON))
 			return error_set(err, -ENOMEM, "query-migrate-capabilities: out of memory");
 	}
 	return 0;
@@ -310,21 +286,19 @@ int command_query_capabilities(struct gw_vm *vm, const cJSON *args, cJSON **ret,
 
 /* ---- snapshots -------------------------------------------------------------------------- */
 
-int command_snapshot_save(struct gw_vm *vm, const cJSON *args, cJSON **ret, struct gw_error *err)
+int command_snapshot_save(struct call *call, struct gw_error *err)
 {
-	(void)ret;
-	return gw_vm_save(vm, args_string(args, "directory"), err);
+	return gw_vm_save(call->vm, args_string(call->args, "directory"), err);
 }
 
-int command_snapshot_load(struct gw_vm *vm, const cJSON *args, cJSON **ret, struct gw_error *err)
+int command_snapshot_load(struct call *call, struct gw_error *err)
 {
 	autofree struct gw_map *map = NULL;
 	size_t count;
-	int r = take_map(args, &map, &count, err);
+	int r = take_map(call->args, &map, &count, err);
 
-	(void)ret;
 	if (r < 0)
 		return r;
-	return gw_vm_restore(vm, args_string(args, "directory"), map, count,
-	                     args_bool(args, "run", true), err);
+	return gw_vm_restore(call->vm, args_string(call->args, "directory"), map, count,
+	                     args_bool(call->args, "run", true), err);
 }

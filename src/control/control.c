@@ -11,11 +11,10 @@
 #include "base/loop.h"
 #include "base/util.h"
 #include "control/client.h"
-#include "control/socket.h"
-#include "control/wire.h"
+#include "control/event_queue.h"
+#include "control/listener.h"
 
-#include <pthread.h>
-#include <sys/socket.h>
+#include <string.h>
 
 #define CLIENTS_MAX 32
 /* How long the accepting of clients pauses when the process has no descriptor left. */
@@ -23,21 +22,16 @@
 /* How long, at the end, clients have to take the last replies. */
 #define FAREWELL_MS 1000
 
-struct event_line {
-	char *text;
-	struct event_line *next;
-};
-
 struct gw_control {
 	struct client_host host;
-	struct control_socket socket;
+	struct hub hub;
+	struct listener listener;
 	struct loop_watch *accept_watch, *wake_watch;
 	struct loop_timer *accept_timer;
+	struct loop_timer *event_timer;      /* for events that were held back */
 	struct client *clients[CLIENTS_MAX]; /* NULL: free */
 	bool listening;                      /* to events */
-
-	pthread_mutex_t lock; /* guards the queue */
-	struct event_line *events, **events_end;
+	struct event_queue events;
 };
 
 /* ---- events ------------------------------------------------------------------------- */
@@ -45,41 +39,27 @@ struct gw_control {
 static void on_event(void *opaque, const struct gw_event *event)
 {
 	struct gw_control *control = opaque;
-	struct event_line *line = calloc(1, sizeof(*line));
 
-	if (!line)
-		return;
-	line->text = wire_event(event);
-	if (!line->text) {
-		free(line);
-		return;
-	}
-	pthread_mutex_lock(&control->lock);
-	*control->events_end = line;
-	control->events_end = &line->next;
-	pthread_mutex_unlock(&control->lock);
-	io_eventfd_signal(control->host.wake_fd);
+	if (event_queue_push(&control->events, event, now_ms()))
+		io_eventfd_signal(control->host.wake_fd);
 }
 
-static void deliver_events(struct gw_control *control)
+static void deliver_events(struct gw_control *control, int64_t now)
 {
-	struct event_line *lines;
+	int64_t wait_ms;
+	struct event_line *line = event_queue_take(&control->events, now, &wait_ms);
 
-	pthread_mutex_lock(&control->lock);
-	lines = control->events;
-	control->events = NULL;
-	control->events_end = &control->events;
-	pthread_mutex_unlock(&control->lock);
-	while (lines) {
-		struct event_line *line = lines;
-
-		lines = line->next;
+	for (; line; line = event_line_free(line))
 		for (size_t i = 0; i < CLIENTS_MAX; i++)
 			if (control->clients[i])
 				client_event(control->clients[i], line->text);
-		free(line->text);
-		free(line);
-	}
+	if (control->event_timer)
+		loop_timer_set(control->event_timer, wait_ms);
+}
+
+static void on_event_timer(void *opaque)
+{
+	deliver_events(opaque, now_ms());
 }
 
 /* A command's events come before its reply: they were in the queue before it had ended. */
@@ -89,7 +69,7 @@ static void on_wake(void *opaque, int fd, uint32_t events)
 
 	(void)events;
 	io_eventfd_drain(fd);
-	deliver_events(control);
+	deliver_events(control, now_ms());
 	for (size_t i = 0; i < CLIENTS_MAX; i++)
 		if (control->clients[i])
 			client_look(control->clients[i]);
@@ -123,73 +103,114 @@ static void on_accept_timer(void *opaque)
 static void on_connection(void *opaque, int listen_fd, uint32_t events)
 {
 	struct gw_control *control = opaque;
-	int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct channel *channel = NULL;
+	int r = listener_accept(&control->listener, &channel);
 
+	(void)listen_fd;
 	(void)events;
-	if (fd < 0) {
-		if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+	if (r < 0) {
+		if (r != -EAGAIN)
 			pause_accepting(control);
 		return;
 	}
 	for (size_t i = 0; i < CLIENTS_MAX; i++) {
 		if (control->clients[i])
 			continue;
-		client_create(&control->host, fd, on_client_gone, control, &control->clients[i],
-		              NULL);
+		client_create(&control->host, channel, on_client_gone, control,
+		              &control->clients[i], NULL);
 		return;
 	}
-	close(fd);
+	channel_destroy(channel);
 }
 
 /* ---- life --------------------------------------------------------------------------- */
 
-static int start(struct gw_control *control, const char *path, struct gw_error *err)
+static int start_loop(struct gw_control *control, struct gw_error *err)
 {
-	struct client_host *host = &control->host;
-	int r = loop_create(&host->loop, err);
+	struct loop *loop = control->host.loop;
+	int r = loop_watch(loop, control->host.wake_fd, EPOLLIN, on_wake, control,
+	                   &control->wake_watch, err);
 
-	if (r < 0)
-		return r;
-	host->wake_fd = io_eventfd();
-	if (host->wake_fd < 0)
-		return error_set_sys(err, host->wake_fd, "eventfd");
-	r = control_socket_open(path, &control->socket, err);
 	if (!r)
-		r = loop_watch(host->loop, host->wake_fd, EPOLLIN, on_wake, control,
-		               &control->wake_watch, err);
-	if (!r)
-		r = loop_watch(host->loop, control->socket.fd, EPOLLIN, on_connection, control,
+		r = loop_watch(loop, control->listener.fd, EPOLLIN, on_connection, control,
 		               &control->accept_watch, err);
 	if (!r)
-		r = loop_timer_create(host->loop, on_accept_timer, control, &control->accept_timer,
-		                      err);
+		r = loop_timer_create(loop, on_accept_timer, control, &control->accept_timer, err);
 	if (!r)
-		r = gw_vm_listen(host->vm, on_event, control, err);
+		r = loop_timer_create(loop, on_event_timer, control, &control->event_timer, err);
+	if (!r)
+		r = gw_vm_listen(control->host.vm, on_event, control, err);
 	if (r < 0)
 		return r;
 	control->listening = true;
-	return loop_start_thread(host->loop, "godwit-control", err);
+	return loop_start_thread(loop, "godwit-control", err);
 }
 
-int gw_control_new(struct gw_vm *vm, const char *path, struct gw_control **out,
-                   struct gw_error *err)
+static int start(struct gw_control *control, const struct gw_control_options *options,
+                 struct gw_error *err)
+{
+	int r = loop_create(&control->host.loop, err);
+
+	if (r < 0)
+		return r;
+	control->host.wake_fd = io_eventfd();
+	if (control->host.wake_fd < 0)
+		return error_set_sys(err, control->host.wake_fd, "eventfd");
+	r = listener_open(options, &control->listener, err);
+	if (r < 0)
+		return r;
+	r = start_loop(control, err);
+	if (r < 0 && options->listen_fd >= 0)
+		control->listener.fd = -1; /* it stays the caller's */
+	return r;
+}
+
+/* Members that the caller's header does not know are what they are in options without them. */
+static int take_options(const struct gw_control_options *given, struct gw_control_options *out,
+                        struct gw_error *err)
+{
+	*out = (struct gw_control_options){ .listen_fd = -1 };
+	if (given->size < offsetof(struct gw_control_options, tls_dir))
+		return error_set(err, -EINVAL, "options.size: %zu is none", given->size);
+	memcpy(out, given, MIN(given->size, sizeof(*out)));
+	return 0;
+}
+
+int gw_control_new_with(struct gw_vm *vm, const struct gw_control_options *options,
+                        struct gw_control **out, struct gw_error *err)
 {
 	struct gw_control *control = calloc(1, sizeof(*control));
+	struct gw_control_options wanted;
 	int r;
 
 	if (!control)
 		return error_set(err, -ENOMEM, "control socket: out of memory");
-	control->host = (struct client_host){ .vm = vm, .wake_fd = -1 };
-	control->socket.fd = -1;
-	control->events_end = &control->events;
-	pthread_mutex_init(&control->lock, NULL);
-	r = start(control, path, err);
+	control->host = (struct client_host){ .vm = vm, .hub = &control->hub, .wake_fd = -1 };
+	control->listener.fd = control->listener.socket.fd = -1;
+	event_queue_init(&control->events);
+	fds_init(&control->hub.fds, vm);
+	dumper_init(&control->hub.dumper, vm, on_event, control);
+	r = take_options(options, &wanted, err);
+	if (!r)
+		r = start(control, &wanted, err);
 	if (r < 0) {
 		gw_control_free(control);
 		return error_context(err, "control socket");
 	}
 	*out = control;
 	return 0;
+}
+
+int gw_control_new(struct gw_vm *vm, const char *path, struct gw_control **out,
+                   struct gw_error *err)
+{
+	const struct gw_control_options options = {
+		.size = sizeof(options),
+		.path = path,
+		.listen_fd = -1,
+	};
+
+	return gw_control_new_with(vm, &options, out, err);
 }
 
 /* The loop has ended: the last events and replies go out from here. Commands under way come
@@ -201,10 +222,11 @@ static void see_clients_off(struct gw_control *control)
 	for (size_t i = 0; i < CLIENTS_MAX; i++)
 		if (control->clients[i])
 			client_stop(control->clients[i]);
+	dumper_end(&control->hub.dumper);
 	if (control->listening)
 		gw_vm_unlisten(control->host.vm, on_event, control);
 	deadline = now_ms() + FAREWELL_MS;
-	deliver_events(control);
+	deliver_events(control, INT64_MAX - EVENT_INTERVAL_MS);
 	for (size_t i = 0; i < CLIENTS_MAX; i++)
 		if (control->clients[i])
 			client_finish(control->clients[i], deadline);
@@ -220,13 +242,15 @@ void gw_control_free(struct gw_control *control)
 		loop_stop_thread(control->host.loop);
 	see_clients_off(control);
 	loop_timer_destroy(control->accept_timer);
+	loop_timer_destroy(control->event_timer);
 	loop_unwatch(control->accept_watch);
 	loop_unwatch(control->wake_watch);
-	control_socket_close(&control->socket);
+	listener_close(&control->listener);
 	if (control->host.loop)
 		loop_destroy(control->host.loop);
 	if (control->host.wake_fd >= 0)
 		close(control->host.wake_fd);
-	pthread_mutex_destroy(&control->lock);
+	fds_close(&control->hub.fds);
+	event_queue_destroy(&control->events);
 	free(control);
 }

@@ -87,8 +87,11 @@ static int publish(const char *bound, const char *path, struct gw_error *err)
 	return error_set(err, -EADDRINUSE, "%s: others take it again and again", path);
 }
 
-/* unix(7): bind() gives the new name the mode that fchmod() has set on the socket before. */
-static int bind_and_listen(int fd, const char *bound, struct gw_error *err)
+/*
+ * unix(7): bind() gives the new name the mode that fchmod() has set on the socket before. The group
+ * gets its share when the socket is the group's, not before.
+ */
+static int bind_and_listen(int fd, const char *bound, const gid_t *group, struct gw_error *err)
 {
 	const struct sockaddr_un sun = address_of(bound);
 
@@ -97,12 +100,17 @@ static int bind_and_listen(int fd, const char *bound, struct gw_error *err)
 		return error_set_sys(err, -errno, "%s: fchmod", bound);
 	if (bind(fd, (const struct sockaddr *)&sun, sizeof(sun)) < 0)
 		return error_set_sys(err, -errno, "%s: bind", bound);
+	if (group && lchown(bound, (uid_t)-1, *group) < 0)
+		return error_set_sys(err, -errno, "%s: chown to group %u", bound, *group);
+	if (group && chmod(bound, 0660) < 0)
+		return error_set_sys(err, -errno, "%s: chmod", bound);
 	if (listen(fd, BACKLOG) < 0)
 		return error_set_sys(err, -errno, "%s: listen", bound);
 	return 0;
 }
 
-int control_socket_open(const char *path, struct control_socket *out, struct gw_error *err)
+int control_socket_open(const char *path, const gid_t *group, struct control_socket *out,
+                        struct gw_error *err)
 {
 	char bound[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	autoclose int fd = -1;
@@ -117,7 +125,7 @@ int control_socket_open(const char *path, struct control_socket *out, struct gw_
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return error_set_sys(err, -errno, "%s: socket", path);
-	r = bind_and_listen(fd, bound, err);
+	r = bind_and_listen(fd, bound, group, err);
 	if (!r)
 		r = publish(bound, path, err);
 	if (!r && lstat(bound, &st) < 0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A UNIX socket that appears at its path when it already listens, with mode
- * 0600 from the first instant, and replaces one that nobody listens on.
+ * 0600 from the first instant (0660 for a group), and replaces one that nobody listens on.
  */
 #ifndef CONTROL_SOCKET_H
 #define CONTROL_SOCKET_H
@@ -17,8 +17,10 @@ struct control_socket {
 	ino_t ino;
 };
 
-/* Errors: -EADDRINUSE (somebody listens), -EEXIST (something that is no socket), -ENAMETOOLONG. */
-int control_socket_open(const char *path, struct control_socket *out, struct gw_error *err);
+/* `group` may use it as well; NULL: none. Errors: -EADDRINUSE (somebody listens), -EEXIST
+ * (something that is no socket), -ENAMETOOLONG. */
+int control_socket_open(const char *path, const gid_t *group, struct control_socket *out,
+                        struct gw_error *err);
 void control_socket_close(struct control_socket *socket);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/util.h"
+#include "control/text.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -115,20 +116,6 @@ enum wire_next wire_next(struct wire *wire, const char **text, size_t *len)
 
 /* ---- a request ---------------------------------------------------------------------- */
 
-/* cJSON ends a string at a NUL, which would make two different strings the same. */
-static bool has_nul_escape(const char *text)
-{
-	for (const char *at = text; (at = strstr(at, "\\u0000")); at++) {
-		size_t slashes = 0;
-
-		while (at - slashes > text && at[-1 - (ptrdiff_t)slashes] == '\\')
-			slashes++;
-		if (slashes % 2 == 0)
-			return true;
-	}
-	return false;
-}
-
 static int take_members(struct wire_request *out, struct gw_error *err)
 {
 	const cJSON *item, *command = NULL;
@@ -141,13 +128,14 @@ static int take_members(struct wire_request *out, struct gw_error *err)
 		if (twice)
 			return error_set(err, -EINVAL, "request: \"%s\" is there twice",
 			                 item->string);
-		if (!strcmp(item->string, "execute"))
+		if (!strcmp(item->string, "execute") || !strcmp(item->string, "exec-oob")) {
+			if (command)
+				return error_set(err, -EINVAL,
+				                 "request: give one of \"execute\" and "
+				                 "\"exec-oob\"");
 			command = item;
-		else if (!strcmp(item->string, "arguments"))
+		} else if (!strcmp(item->string, "arguments"))
 			out->arguments = item;
-		else if (!strcmp(item->string, "exec-oob"))
-			return error_set(err, -EINVAL,
-			                 "request: out-of-band execution is not offered");
 		else if (strcmp(item->string, "id") != 0)
 			return error_set(err, -EINVAL, "request: no member is named \"%s\"",
 			                 item->string);
@@ -155,29 +143,54 @@ static int take_members(struct wire_request *out, struct gw_error *err)
 	if (!command)
 		return error_set(err, -EINVAL, "request: \"execute\" is missing");
 	if (!cJSON_IsString(command))
-		return error_set(err, -EINVAL, "request: \"execute\" must be a string");
+		return error_set(err, -EINVAL, "request: \"%s\" must be a string", command->string);
 	if (out->arguments && !cJSON_IsObject(out->arguments))
 		return error_set(err, -EINVAL, "request: \"arguments\" must be an object");
 	out->command = command->valuestring;
+	out->oob = !strcmp(command->string, "exec-oob");
+	return 0;
+}
+
+/* cJSON keeps numbers as doubles, so one with more than 15 digits would come back as another. */
+static int keep_id_as_written(struct wire_request *out, const char *text, struct gw_error *err)
+{
+	autofree char *written = NULL;
+	cJSON *raw;
+
+	out->id = cJSON_GetObjectItemCaseSensitive(out->root, "id");
+	if (!cJSON_IsNumber(out->id) && !cJSON_IsArray(out->id) && !cJSON_IsObject(out->id))
+		return 0;
+	written = text_of_member(text, "id");
+	if (!written)
+		return 0;
+	raw = cJSON_CreateRaw(written);
+	if (!raw || !cJSON_ReplaceItemInObjectCaseSensitive(out->root, "id", raw)) {
+		cJSON_Delete(raw);
+		return error_set(err, -ENOMEM, "request: out of memory");
+	}
+	out->id = raw;
 	return 0;
 }
 
 int wire_parse(const char *text, size_t len, struct wire_request *out, struct gw_error *err)
 {
 	autofree char *copy = strndup(text, len);
+	int r;
 
 	*out = (struct wire_request){ 0 };
 	if (!copy)
 		return error_set(err, -ENOMEM, "request: out of memory");
-	if (has_nul_escape(copy))
+	if (!text_is_utf8(copy))
+		return error_set(err, -EINVAL, "request: not UTF-8");
+	if (text_has_nul_escape(copy))
 		return error_set(err, -EINVAL, "request: \\u0000 is not taken");
 	out->root = cJSON_ParseWithOpts(copy, NULL, 1);
 	if (!out->root)
 		return error_set(err, -EINVAL, "request: not JSON, or nested too deeply");
 	if (!cJSON_IsObject(out->root))
 		return error_set(err, -EINVAL, "request: must be a JSON object");
-	out->id = cJSON_GetObjectItemCaseSensitive(out->root, "id");
-	return take_members(out, err);
+	r = keep_id_as_written(out, copy, err);
+	return r < 0 ? r : take_members(out, err);
 }
 
 void wire_request_free(struct wire_request *request)
@@ -188,65 +201,13 @@ void wire_request_free(struct wire_request *request)
 
 /* ---- lines to send ---------------------------------------------------------------------- */
 
-/* The code point at *text, which moves on; a byte that is no UTF-8 is U+FFFD (RFC 3629, 4). */
-static unsigned next_code_point(const unsigned char **text)
-{
-	static const struct {
-		unsigned char mask, lead;
-		unsigned more, least;
-	} forms[] = { { 0x80, 0x00, 0, 0 },
-		      { 0xe0, 0xc0, 1, 0x80 },
-		      { 0xf0, 0xe0, 2, 0x800 },
-		      { 0xf8, 0xf0, 3, 0x10000 } };
-	const unsigned char *at = (*text)++;
-
-	for (size_t i = 0; i < ARRAY_SIZE(forms); i++) {
-		unsigned code, n;
-
-		if ((*at & forms[i].mask) != forms[i].lead)
-			continue;
-		code = *at & (unsigned char)~forms[i].mask;
-		for (n = 0; n < forms[i].more && (at[1 + n] & 0xc0) == 0x80; n++)
-			code = code << 6 | (at[1 + n] & 0x3f);
-		if (n < forms[i].more || code < forms[i].least || code > 0x10ffff ||
-		    (code >= 0xd800 && code < 0xe000))
-			return 0xfffd;
-		*text += n;
-		return code;
-	}
-	return 0xfffd;
-}
-
-/* JSON text as a line of ASCII. In what cJSON prints, other bytes are within strings only. */
-static char *ascii_line(const char *json)
-{
-	const unsigned char *from = (const unsigned char *)json;
-	char *line = malloc(strlen(json) * 6 + 3);
-	char *to = line;
-
-	while (line && *from) {
-		unsigned code = next_code_point(&from);
-
-		if (code < 0x80)
-			*to++ = (char)code;
-		else if (code < 0x10000)
-			to += sprintf(to, "\\u%04x", code);
-		else
-			to += sprintf(to, "\\u%04x\\u%04x", 0xd800 + ((code - 0x10000) >> 10),
-			              0xdc00 + ((code - 0x10000) & 0x3ff));
-	}
-	if (line)
-		strcpy(to, "\r\n");
-	return line;
-}
-
 /* Releases root. `complete`: nothing is missing in it. */
 static char *to_line(cJSON *root, bool complete)
 {
 	autofree char *json = root && complete ? cJSON_PrintUnformatted(root) : NULL;
 
 	cJSON_Delete(root);
-	return json ? ascii_line(json) : NULL;
+	return json ? text_to_line(json) : NULL;
 }
 
 /* Puts an item that may be NULL into an object; the item is released if that fails. */
@@ -291,16 +252,24 @@ char *wire_event(const struct gw_event *event)
 	return to_line(root, ok);
 }
 
+static bool add_version(cJSON *root, const char *name, int major, int minor, int micro)
+{
+	cJSON *version = cJSON_AddObjectToObject(root, name);
+
+	return cJSON_AddNumberToObject(version, "major", major) &&
+	       cJSON_AddNumberToObject(version, "minor", minor) &&
+	       cJSON_AddNumberToObject(version, "micro", micro);
+}
+
+/* Clients look for "qemu": it is the version of QMP that is followed here. */
 cJSON *wire_version(void)
 {
 	cJSON *root = cJSON_CreateObject();
-	cJSON *version = cJSON_AddObjectToObject(root, "godwit");
 	char package[32];
 
 	snprintf(package, sizeof(package), "godwit %s", gw_version());
-	if (cJSON_AddNumberToObject(version, "major", GW_VERSION_MAJOR) &&
-	    cJSON_AddNumberToObject(version, "minor", GW_VERSION_MINOR) &&
-	    cJSON_AddNumberToObject(version, "micro", GW_VERSION_PATCH) &&
+	if (add_version(root, "qemu", 10, 0, 2) &&
+	    add_version(root, "godwit", GW_VERSION_MAJOR, GW_VERSION_MINOR, GW_VERSION_PATCH) &&
 	    cJSON_AddStringToObject(root, "package", package))
 		return root;
 	cJSON_Delete(root);
@@ -312,9 +281,10 @@ char *wire_greeting(void)
 	cJSON *root = cJSON_CreateObject();
 	cJSON *qmp = cJSON_AddObjectToObject(root, "QMP");
 	cJSON *version = wire_version();
-	bool ok = version && put(qmp, "version", version) &&
-	          cJSON_AddArrayToObject(qmp, "capabilities");
+	bool ok = version && put(qmp, "version", version);
+	cJSON *capabilities = cJSON_AddArrayToObject(qmp, "capabilities");
 
+	ok = cJSON_AddItemToArray(capabilities, cJSON_CreateString(WIRE_OOB)) && ok;
 	return to_line(root, ok);
 }
 

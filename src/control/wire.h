@@ -16,7 +16,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define WIRE_REQUEST_MAX (1024 * 1024)
+/* The one capability: out-of-band execution. */
+#define WIRE_OOB "oob"
+#define WIRE_REQUEST_MAX 1048576
+#define WIRE_REQUEST_MAX_TEXT "1048576"
 
 /* What has come and is not yet dealt with. All zero: empty. */
 struct wire {
@@ -41,9 +44,10 @@ void wire_free(struct wire *wire);
 
 struct wire_request {
 	cJSON *root;            /* owns the others */
-	const char *command;    /* "execute" */
+	const char *command;    /* "execute" or "exec-oob" */
+	bool oob;               /* the latter */
 	const cJSON *arguments; /* an object, or NULL */
-	cJSON *id;              /* any JSON, or NULL */
+	cJSON *id;              /* any JSON, or NULL; as it was written */
 };
 
 /* On error `root` and `id` are still there if there was any. -EINVAL. */

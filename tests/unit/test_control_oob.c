@@ -38,12 +38,12 @@ Test(control_oob, what_is_out_of_band_overtakes)
 	int fd = server_talk(&server, true);
 
 	pthread_mutex_lock(&server.vm->lock);
-	say(fd, "{\"execute\":\"query-status\",\"id\":1}{\"execute\":\"query-version\",\"id\":2}"
+	say(fd, "{\"execute\":\"query-devices\",\"id\":1}{\"execute\":\"query-version\",\"id\":2}"
 	        "{\"exec-oob\":\"migrate_cancel\",\"id\":3}");
 	expect_line(fd, "{\"return\":{},\"id\":3}");
 	expect_silence(fd, 50);
 	pthread_mutex_unlock(&server.vm->lock);
-	expect_line(fd, "{\"return\":{\"running\":false,\"status\":\"empty\"},\"id\":1}");
+	expect_line(fd, "{\"return\":[],\"id\":1}");
 	expect_part(fd, "\"id\":2}");
 	close(fd);
 }
@@ -53,7 +53,7 @@ Test(control_oob, without_it_nothing_overtakes)
 	int fd = server_talk(&server, false);
 
 	pthread_mutex_lock(&server.vm->lock);
-	say(fd, "{\"execute\":\"query-status\",\"id\":1}"
+	say(fd, "{\"execute\":\"query-devices\",\"id\":1}"
 	        "{\"exec-oob\":\"migrate_cancel\",\"id\":2}");
 	expect_silence(fd, 50);
 	pthread_mutex_unlock(&server.vm->lock);
@@ -87,7 +87,7 @@ Test(control_oob, requests_are_read_ahead_but_not_without_end)
 
 	pthread_mutex_lock(&server.vm->lock);
 	for (int i = 0; i < 12; i++) {
-		snprintf(request, sizeof(request), "{\"execute\":\"query-status\",\"id\":%d}", i);
+		snprintf(request, sizeof(request), "{\"execute\":\"query-devices\",\"id\":%d}", i);
 		say(fd, request);
 	}
 	/* Behind more than QMP lets a client have under way, even this waits. */
@@ -114,7 +114,7 @@ Test(control_oob, a_client_that_goes_leaves_nothing_behind)
 	int fd = server_talk(&server, true);
 
 	pthread_mutex_lock(&server.vm->lock);
-	say(fd, "{\"execute\":\"query-status\",\"id\":1}{\"exec-oob\":\"query-status\",\"id\":2}"
+	say(fd, "{\"execute\":\"query-devices\",\"id\":1}{\"exec-oob\":\"query-status\",\"id\":2}"
 	        "{\"exec-oob\":\"query-status\",\"id\":3}{\"execute\":\"quit\",\"id\":4}");
 	close(fd);
 	usleep(50000);
@@ -298,7 +298,8 @@ Test(control_flood, clients_may_come_and_go)
 		int fd = server_dial(&server);
 
 		if (i % 3)
-			say(fd, "{\"execute\":\"qmp_capabilities\"}{\"execute\":\"query-status\"}");
+			say(fd,
+			    "{\"execute\":\"qmp_capabilities\"}{\"execute\":\"query-devices\"}");
 		if (i % 2)
 			shutdown(fd, SHUT_WR);
 		close(fd);

@@ -292,6 +292,8 @@ Test(virtio_console, several_ports)
 	cr_assert(!vdriver_used(&t.d, 0, &used));
 	send_control(&t, 0, 6, 1);
 	vmachine_turn(t.vm);
+	cr_assert_str_eq(vmachine_event(t.vm, "VSERPORT_CHANGE"),
+	                 "{\"id\":\"virtio-console0.0\",\"open\":true}");
 	cr_assert(vdriver_used(&t.d, 0, &used));
 	cr_assert_eq(used.len, 2);
 	cr_assert_eq(memcmp(vmachine_at(t.vm, at), "in", 2), 0);

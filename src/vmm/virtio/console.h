@@ -80,6 +80,12 @@ extern const struct serial_ends_ops console_ends_ops;
 
 /* ---- console_config.c ---- */
 
+/* What a port is called outside: the device's id, and its name or number if it is not the only one.
+ */
+#define CONSOLE_LABEL_SIZE 128
+void console_port_label(const char *id, unsigned index, bool only,
+                        const struct console_port_config *port, char label[CONSOLE_LABEL_SIZE]);
+
 /* The number of ports, or -EINVAL. */
 int console_read_ports(const struct console_options *options,
                        struct console_port_config ports[CONSOLE_PORTS_MAX], struct gw_error *err);

@@ -135,17 +135,24 @@ int console_check_host(const void *options, struct gw_error *err)
 	return r < 0 ? r : 0;
 }
 
+void console_port_label(const char *id, unsigned index, bool only,
+                        const struct console_port_config *port, char label[CONSOLE_LABEL_SIZE])
+{
+	if (only)
+		snprintf(label, CONSOLE_LABEL_SIZE, "%s", id);
+	else if (port->name[0])
+		snprintf(label, CONSOLE_LABEL_SIZE, "%s.%s", id, port->name);
+	else
+		snprintf(label, CONSOLE_LABEL_SIZE, "%s.%u", id, index);
+}
+
 bool console_describe_port(cJSON *list, const char *id, unsigned index, bool only,
                            const struct console_port_config *port, bool open)
 {
 	cJSON *entry = cJSON_CreateObject();
-	char label[128], filename[CONFIG_PATH_MAX + 16];
+	char label[CONSOLE_LABEL_SIZE], filename[CONFIG_PATH_MAX + 16];
 
-	snprintf(label, sizeof(label), "%s", id);
-	if (!only && port->name[0])
-		snprintf(label, sizeof(label), "%s.%s", id, port->name);
-	else if (!only)
-		snprintf(label, sizeof(label), "%s.%u", id, index);
+	console_port_label(id, index, only, port, label);
 	if (port->socket[0])
 		snprintf(filename, sizeof(filename), "unix:%s,server=on", port->socket);
 	else if (port->fd[0])

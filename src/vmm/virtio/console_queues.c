@@ -8,6 +8,7 @@
 
 #include "base/io.h"
 #include "base/util.h"
+#include "vmm/machine.h"
 
 #include <endian.h>
 #include <string.h>
@@ -217,6 +218,25 @@ static void on_port_ready(struct console_port *port, bool good)
 	console_update_open(port);
 }
 
+/* VSERPORT_CHANGE: whoever waits for an agent in the guest hears that it is there. */
+static void tell_guest_open(struct console_port *port)
+{
+	struct virtio *v = &port->console->v;
+	const struct machine_notify *n = &v->device.machine->notify;
+	char label[CONSOLE_LABEL_SIZE], *text = NULL;
+	cJSON *data = cJSON_CreateObject();
+
+	console_port_label(v->device.id, port->index, port->console->port_count == 1, &port->config,
+	                   label);
+	if (n->event && cJSON_AddStringToObject(data, "id", label) &&
+	    cJSON_AddBoolToObject(data, "open", port->guest_open))
+		text = cJSON_PrintUnformatted(data);
+	if (text)
+		n->event(n->opaque, "VSERPORT_CHANGE", text);
+	free(text);
+	cJSON_Delete(data);
+}
+
 static void on_message(struct console *c, const struct control *message)
 {
 	const uint16_t event = le16toh(message->event), value = le16toh(message->value);
@@ -229,7 +249,10 @@ static void on_message(struct console *c, const struct control *message)
 	} else if (event == EVENT_PORT_READY && port) {
 		on_port_ready(port, value);
 	} else if (event == EVENT_PORT_OPEN && port) {
-		port->guest_open = value;
+		if (port->guest_open != !!value) {
+			port->guest_open = value;
+			tell_guest_open(port);
+		}
 		receive(port);
 	}
 }

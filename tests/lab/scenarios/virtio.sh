@@ -61,6 +61,14 @@ con a 20 'blkdiscard -o 1048576 -l 8388608 /dev/vda' || die "blkdiscard"
 [ "$(used)" -le $((before - 8000)) ] || die "nothing was discarded: $before, $(used)"
 pass "disk: discarded blocks go back to the host"
 
+ctl a query-block | grep -q '"device": *"disk0"' || die "query-block: $(ctl a query-block)"
+nmis() { con a 10 "sed -n 's/^NMI: *\\([0-9]*\\).*/\\1/p' /proc/interrupts"; }
+before=$(nmis)
+ctl a inject-nmi >/dev/null
+_nmi() { [ "$(nmis)" -gt "$before" ]; }
+wait_for 10 _nmi || die "no NMI: $before, $(nmis)"
+pass "query-block, inject-nmi"
+
 # ---- network ----
 con a 10 'ip addr add 10.9.0.2/24 dev eth0; ip link set eth0 up'
 [ "$(con a 10 cat /sys/class/net/eth0/address)" = 52:54:00:09:00:02 ] || die "MAC"
