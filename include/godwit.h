@@ -439,8 +439,9 @@ struct gw_map {
 /*
  * Saves the VM to a new directory `dir` (docs/snapshot.md), atomically: it
  * appears whole or not at all. vCPUs are stopped until all of the guest is in
- * the files, and then go on as before. What is on its disks is not saved. Errors: -EEXIST, -ENOTSUP (a device cannot be saved; named),
- * -ENOSPC, -EBUSY, and I/O errors; the guest goes on in every case.
+ * the files, and then go on as before. What is on its disks is not saved. Errors: -EEXIST, -ENOTSUP
+ * (a device cannot be saved; named), -ENOSPC, -EBUSY, and I/O errors; the guest goes on in every
+ * case.
  */
 GW_API int gw_vm_save(struct gw_vm *vm, const char *dir, struct gw_error *err);
 

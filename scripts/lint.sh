@@ -22,7 +22,7 @@ clang-format --dry-run -Werror "${c[@]}" || fail "format: run clang-format -i"
 
 echo "lint: licence"
 while read -r f; do
-	case $f in *.md | *.json | *.config | LICENSE | .gitignore) continue ;; esac
+	case $f in *.md | *.json | *.txt | *.config | LICENSE | .gitignore) continue ;; esac
 	head -n 3 "$f" | grep -q SPDX-License-Identifier || fail "$f: no SPDX line"
 done < <(git ls-files)
 

@@ -34,7 +34,7 @@ check() {
 
 serve() {
 	rm -f "$work/sock"
-	"$godwit" run --incoming defer --control "$work/sock" -q "$@" 2>"$work/server.log" &
+	"$godwit" run --incoming defer --control "$work/sock" -q 2>"$work/server.log" &
 	server=$!
 	timeout 20 "$godwit" ctl "$work/sock" query-status --timeout 10 >"$work/log" 2>&1
 }

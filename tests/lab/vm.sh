@@ -52,7 +52,7 @@ vm_config() {
 	_devices=
 	for _dev; do
 		case $_dev in
-		{*)
+		"{"*)
 			_devices="$_devices${_devices:+,}$_dev"
 			continue
 			;;

@@ -151,7 +151,7 @@ comes_and_goes() { # TYPE ARGS...
 	_went() { [ "$(pci_count)" = "$base" ]; }
 	wait_for 15 _went || die "$_type: the guest still sees it"
 }
-for round in 1 2; do
+for _ in 1 2; do
 	comes_and_goes virtio-blk file=/tmp/disk.img queues=2
 	comes_and_goes virtio-net tap=tap1
 	comes_and_goes virtio-rng
