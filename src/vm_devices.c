@@ -140,7 +140,7 @@ int gw_vm_query_memory(struct gw_vm *vm, char **json, struct gw_error *err)
 
 		cJSON_AddNumberToObject(root, "base-memory", (double)base);
 		cJSON_AddNumberToObject(root, "plugged-memory",
-		                        (double)(memory_size(vm->machine->memory) - base));
+		                        (double)memory_plugged(vm->machine->memory));
 	}
 	pthread_mutex_unlock(&vm->lock);
 	if (!r && (cJSON_GetArraySize(root) != 2 || !(*json = cJSON_PrintUnformatted(root))))

@@ -22,15 +22,15 @@
 
 /* One line a driver. */
 static const struct device_driver *const drivers[] = {
-	&virtio_blk_driver,     &virtio_net_driver, &virtio_vsock_driver,
-	&virtio_console_driver, &virtio_rng_driver, &virtio_balloon_driver,
-	&pvpanic_driver,        &i6300esb_driver,   &vfio_pci_driver,
+	&virtio_blk_driver, &virtio_net_driver,     &virtio_vsock_driver, &virtio_console_driver,
+	&virtio_rng_driver, &virtio_balloon_driver, &virtio_mem_driver,   &pvpanic_driver,
+	&i6300esb_driver,   &vfio_pci_driver,
 };
 const struct device_drivers vm_drivers = { drivers, ARRAY_SIZE(drivers) };
 
 void vm_set_state(struct gw_vm *vm, enum gw_state state)
 {
-	vm->state = state;
+	__atomic_store_n(&vm->state, state, __ATOMIC_RELEASE);
 	pthread_cond_broadcast(&vm->changed);
 	if (vm->external_loop)
 		loop_wake(vm->loop);

@@ -62,18 +62,39 @@ static void set_timer(struct gw_vm *vm)
 	               first == INT64_MAX ? -1 : MAX(first - now_ms(), (int64_t)0));
 }
 
+static bool force_is_due(const struct gw_vm *vm, int64_t now)
+{
+	for (const struct vm_unplug *u = vm->unplugs; u; u = u->next)
+		if (u->force && u->deadline_ms <= now)
+			return true;
+	return false;
+}
+
+/* Nothing is taken from a guest that is on its way; and another migration may begin at any time
+ * while the lock is not held. Returns the time up to which that has been seen to. */
+static int64_t lock_at_rest(struct gw_vm *vm)
+{
+	int64_t now;
+
+	pthread_mutex_lock(&vm->lock);
+	while (force_is_due(vm, now = now_ms()) && migration_active(vm->migration)) {
+		pthread_mutex_unlock(&vm->lock);
+		vm_end_migration(vm, "a device is taken from the guest");
+		pthread_mutex_lock(&vm->lock);
+	}
+	return now;
+}
+
 static void on_deadline(void *opaque)
 {
 	struct gw_vm *vm = opaque;
 	struct vm_unplug *u;
+	const int64_t now = lock_at_rest(vm);
 
-	/* Nothing is taken from a guest that is on its way. */
-	vm_end_migration(vm, "a device is taken from the guest");
-	pthread_mutex_lock(&vm->lock);
-	while ((u = take_due(vm, now_ms()))) {
+	while ((u = take_due(vm, now))) {
 		struct device *d = vm->machine ? machine_find_device(vm->machine, u->id) : NULL;
 
-		if (d && u->force)
+		if (d && u->force && !vm_check_may_change(vm, NULL))
 			take_away(vm, d);
 		else if (d)
 			tell_kept(vm, u->id);

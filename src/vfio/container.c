@@ -73,12 +73,53 @@ static int map_ram(struct vfio_container *c, struct gw_error *err)
 
 	for (size_t i = 0; i < memory_region_count(mem); i++) {
 		const struct ram_region *r = memory_region(mem, i);
-		int ret = vfio_container_map(c, r->gpa, r->size, r->hva, err);
+		int ret = r->block ? 0 : vfio_container_map(c, r->gpa, r->size, r->hva, err);
 
 		if (ret < 0)
 			return ret;
 	}
+	return memory_follow(mem, &c->listener, err);
+}
+
+static void ram_unplugged(struct memory_listener *l, uint64_t gpa, uint64_t size)
+{
+	vfio_container_unmap(container_of(l, struct vfio_container, listener), gpa, size);
+}
+
+/* Each block is a mapping of its own, since a type1v2 mapping can only be taken away whole. */
+static int ram_plugged(struct memory_listener *l, uint64_t gpa, uint64_t size, uint64_t block,
+                       void *hva, struct gw_error *err)
+{
+	struct vfio_container *c = container_of(l, struct vfio_container, listener);
+
+	for (uint64_t at = 0; at < size; at += block) {
+		int ret = vfio_container_map(c, gpa + at, block, (uint8_t *)hva + at, err);
+
+		if (ret < 0) {
+			if (at)
+				vfio_container_unmap(c, gpa, at);
+			return ret;
+		}
+	}
 	return 0;
+}
+
+/* Where RAM is in blocks, those of them that are mapped. */
+static int remap_blocks(struct vfio_container *c, size_t i, uint64_t gpa, uint64_t size,
+                        struct gw_error *err)
+{
+	const struct memory *mem = c->machine->memory;
+	const struct ram_region *r = memory_region(mem, i);
+	uint64_t at = ALIGN_DOWN(gpa - r->gpa, r->block);
+	int ret = 0;
+
+	for (; at < gpa - r->gpa + size && !ret; at += r->block) {
+		if (!memory_plugged_within(mem, r->gpa + at, r->block))
+			continue;
+		ram_unplugged(&c->listener, r->gpa + at, r->block);
+		ret = ram_plugged(&c->listener, r->gpa + at, r->block, r->block, r->hva + at, err);
+	}
+	return ret;
 }
 
 /* What is behind a piece of RAM has been replaced: the IOMMU still leads to what was there
@@ -89,13 +130,14 @@ static int ram_remapped(struct memory_listener *l, uint64_t gpa, uint64_t size, 
 	struct vfio_container *c = container_of(l, struct vfio_container, listener);
 	struct memory *mem = c->machine->memory;
 
-	(void)size;
 	(void)hva;
 	for (size_t i = 0; i < memory_region_count(mem); i++) {
 		const struct ram_region *r = memory_region(mem, i);
 
 		if (gpa < r->gpa || gpa - r->gpa >= r->size)
 			continue;
+		if (r->block)
+			return remap_blocks(c, i, gpa, size, err);
 		vfio_container_unmap(c, r->gpa, r->size);
 		return vfio_container_map(c, r->gpa, r->size, r->hva, err);
 	}
@@ -157,27 +199,27 @@ static void mark_bits(struct memory *mem, uint64_t gpa, const uint64_t *bits, ui
 	}
 }
 
-static int sync_region(struct vfio_container *c, struct memory *mem, const struct ram_region *r,
-                       struct gw_error *err)
+static int sync_run(struct vfio_container *c, struct memory *mem, uint64_t gpa, uint64_t size,
+                    struct gw_error *err)
 {
-	uint64_t chunk = MIN(r->size, c->bitmap_max * 8 * PAGE_SIZE);
+	uint64_t chunk = MIN(size, c->bitmap_max * 8 * PAGE_SIZE);
 	size_t bytes = ALIGN_UP(DIV_ROUND_UP(chunk / PAGE_SIZE, 8ull), 8ull);
 	autofree uint64_t *bits = malloc(bytes);
 
 	if (!bits)
 		return error_set(err, -ENOMEM, "out of memory");
-	for (uint64_t at = 0; at < r->size; at += chunk) {
-		uint64_t len = MIN(chunk, r->size - at);
+	for (uint64_t at = 0; at < size; at += chunk) {
+		uint64_t len = MIN(chunk, size - at);
 		size_t n = ALIGN_UP(DIV_ROUND_UP(len / PAGE_SIZE, 8ull), 8ull);
 		int ret;
 
 		memset(bits, 0, bytes);
-		ret = fetch_bitmap(c, r->gpa + at, len, bits, n);
+		ret = fetch_bitmap(c, gpa + at, len, bits, n);
 		if (ret < 0)
 			return error_set_sys(
 			        err, ret, "/dev/vfio/vfio: VFIO_IOMMU_DIRTY_PAGES (get) at 0x%llx",
-			        (unsigned long long)(r->gpa + at));
-		mark_bits(mem, r->gpa + at, bits, len / PAGE_SIZE);
+			        (unsigned long long)(gpa + at));
+		mark_bits(mem, gpa + at, bits, len / PAGE_SIZE);
 	}
 	return 0;
 }
@@ -187,10 +229,15 @@ static int dirty_sync(struct dirty_source *s, struct memory *mem, struct gw_erro
 	struct vfio_container *c = container_of(s, struct vfio_container, dirty);
 
 	for (size_t i = 0; i < memory_region_count(mem) && c->tracks_dirty; i++) {
-		int r = sync_region(c, mem, memory_region(mem, i), err);
+		const struct ram_region *region = memory_region(mem, i);
+		uint64_t at = 0, len;
+		int r;
 
-		if (r < 0)
-			return r;
+		for (; memory_next_run(mem, i, &at, &len); at += len) {
+			r = sync_run(c, mem, region->gpa + at, len, err);
+			if (r < 0)
+				return r;
+		}
 	}
 	return 0;
 }
@@ -282,6 +329,8 @@ static int container_create(struct machine *m, struct gw_error *err)
 		                          .sync = dirty_sync,
 		                          .stop = dirty_stop };
 	c->listener.remapped = ram_remapped;
+	c->listener.plugged = ram_plugged;
+	c->listener.unplugged = ram_unplugged;
 	c->fd = open_or_given(m, "vfio", "/dev/vfio/vfio");
 	if (c->fd < 0)
 		r = error_set_sys(err, c->fd, "/dev/vfio/vfio (is the module vfio loaded?)");

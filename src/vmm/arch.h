@@ -31,6 +31,9 @@ extern const struct arch_pci_layout arch_pci;
 /* How RAM of this size is laid out around the architecture's holes; returns the ranges. */
 unsigned arch_ram_layout(uint64_t ram_size, struct arch_range out[ARCH_RAM_RANGES]);
 
+/* Where memory may be added to a machine that began with so much; its size is 0 if nowhere. */
+struct arch_range arch_memory_room(uint64_t ram_size);
+
 /* The VM's part: interrupt controller, timers, address-space quirks, platform devices of the
  * architecture, and their participants. Memory exists, vCPUs do not yet. */
 int arch_create(struct machine *m, struct gw_error *err);

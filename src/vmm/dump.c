@@ -11,8 +11,10 @@
 #include "vmm/vcpu.h"
 
 #include <elf.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/procfs.h>
+#include <sys/stat.h>
 
 #define NOTE_NAME "CORE"
 #define CHUNK (1 * MIB)
@@ -137,9 +139,23 @@ static int write_run(const struct ram_region *region, uint64_t from, uint64_t le
 	             : 0;
 }
 
+/* Can zeros be passed over? In a regular file, once what is there already has been cut off, unless
+ * writes go to its end whatever the offset. 0, or an errno. */
+static int prepare_holes(int fd, off_t begin, bool *holes)
+{
+	struct stat st;
+	const int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	*holes = begin >= 0 && S_ISREG(st.st_mode) && !(flags & O_APPEND);
+	return *holes && ftruncate(fd, begin) < 0 ? -errno : 0;
+}
+
 int dump_write(struct machine *m, int fd, struct gw_error *err)
 {
 	const off_t begin = lseek(fd, 0, SEEK_CUR);
+	bool holes = false;
 	static const uint8_t padding[PAGE_SIZE];
 	struct bytes head = { 0 };
 	uint64_t memory_at, total;
@@ -149,6 +165,8 @@ int dump_write(struct machine *m, int fd, struct gw_error *err)
 		bytes_put(&head, padding, memory_at - head.len);
 	if (!r && head.failed)
 		r = error_set(err, -ENOMEM, "out of memory");
+	if (!r && (r = prepare_holes(fd, begin, &holes)) < 0)
+		error_set_sys(err, r, "the file to write");
 	if (!r && (r = io_write_full(fd, head.data, head.len)) < 0)
 		error_set_sys(err, r, "writing headers");
 	total = memory_at;
@@ -156,12 +174,12 @@ int dump_write(struct machine *m, int fd, struct gw_error *err)
 	for (size_t i = 0; i < memory_region_count(m->memory) && !r; i++) {
 		for (uint64_t at = 0, len; !r && memory_next_run(m->memory, i, &at, &len);
 		     at += len) {
-			r = write_run(memory_region(m->memory, i), at, len, fd, begin >= 0, err);
+			r = write_run(memory_region(m->memory, i), at, len, fd, holes, err);
 			total += len;
 		}
 	}
 	/* Zeros at the very end leave the file too short. */
-	if (!r && begin >= 0 && ftruncate(fd, begin + (off_t)total) < 0)
+	if (!r && holes && ftruncate(fd, begin + (off_t)total) < 0)
 		r = error_set_sys(err, -errno, "setting the length");
 	return r;
 }

@@ -89,7 +89,7 @@ int memory_create(struct machine *m, uint64_t ram_size, struct memory **out, str
 	mem->machine = m;
 	mem->size = ram_size;
 	mem->set_memslot = kvm_set_memslot;
-	mem->device_slots = MEMORY_REGIONS;
+	mem->device_slots = MEMORY_REGIONS_MAX;
 	pthread_mutex_init(&mem->lock, NULL);
 	ram_participant_init(mem);
 	for (unsigned i = 0; i < count; i++) {

@@ -35,6 +35,9 @@ struct ram_region {
 
 #define MEMORY_GONE UINT64_MAX
 
+/* Most that there can be. */
+#define MEMORY_REGIONS_MAX 6
+
 int memory_create(struct machine *m, uint64_t ram_size, struct memory **out, struct gw_error *err);
 void memory_destroy(struct memory *mem);
 
@@ -143,6 +146,8 @@ int memory_plug(struct memory *mem, uint64_t gpa, uint64_t len, struct gw_error 
 int memory_unplug(struct memory *mem, uint64_t gpa, uint64_t len, struct gw_error *err);
 /* All blocks of the region at `gpa` that are there. */
 int memory_unplug_all(struct memory *mem, uint64_t gpa, struct gw_error *err);
+/* Dirty tracking is on, so they are refused. */
+bool memory_tracking(const struct memory *mem);
 /* How much of [gpa, gpa+len) is there, and of all such regions together. */
 uint64_t memory_plugged_within(const struct memory *mem, uint64_t gpa, uint64_t len);
 uint64_t memory_plugged(const struct memory *mem);

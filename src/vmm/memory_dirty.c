@@ -105,6 +105,11 @@ int memory_dirty_start(struct memory *mem, struct gw_error *err)
 	return r;
 }
 
+bool memory_tracking(const struct memory *mem)
+{
+	return __atomic_load_n(&mem->tracking, __ATOMIC_ACQUIRE);
+}
+
 void memory_dirty_stop(struct memory *mem)
 {
 	if (!mem->tracking)
@@ -161,7 +166,8 @@ void memory_mark_dirty(struct memory *mem, uint64_t gpa, uint64_t len)
 		for (uint64_t p = (from - r->gpa) >> PAGE_SHIFT;
 		     p <= (to - 1 - r->gpa) >> PAGE_SHIFT; p++)
 			if (region_word_there(r, p / 64))
-				__atomic_fetch_or(&r->dirty[p / 64], 1ull << (p % 64), __ATOMIC_RELAXED);
+				__atomic_fetch_or(&r->dirty[p / 64], 1ull << (p % 64),
+				                  __ATOMIC_RELAXED);
 	}
 }
 
@@ -169,9 +175,8 @@ static int fetch_kvm_log(struct memory *mem, size_t i, struct gw_error *err)
 {
 	struct ram_region *r = &mem->regions[i];
 	struct kvm_dirty_log log = { .slot = r->slot, .dirty_bitmap = mem->log[i] };
-	int ret = r->gpa == MEMORY_GONE
-	                  ? 0
-	                  : io_ioctl(mem->machine->vm_fd, KVM_GET_DIRTY_LOG, &log);
+	int ret =
+	        r->gpa == MEMORY_GONE ? 0 : io_ioctl(mem->machine->vm_fd, KVM_GET_DIRTY_LOG, &log);
 
 	if (ret < 0)
 		return error_set_sys(err, ret, "RAM at 0x%llx: KVM_GET_DIRTY_LOG",

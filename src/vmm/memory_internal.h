@@ -9,15 +9,15 @@
 #include <pthread.h>
 
 #define MEMORY_DEVICE_SLOTS 256
-/* Places for regions: RAM's, then those of memory_add_region(). */
-#define MEMORY_REGIONS (ARCH_RAM_RANGES + 4)
+
+_Static_assert(MEMORY_REGIONS_MAX > ARCH_RAM_RANGES, "room for RAM, and more");
 /* A block is so many pages at least that a word of the dirty bitmap belongs to one block. */
 #define MEMORY_BLOCK_MIN (2ull << 20)
 
 struct memory {
 	struct machine *machine;
 	uint64_t size;
-	struct ram_region regions[MEMORY_REGIONS];
+	struct ram_region regions[MEMORY_REGIONS_MAX];
 	size_t region_count; /* grows only, so that other threads need no lock to look */
 	/* KVM_SET_USER_MEMORY_REGION, so that it can be done without in tests. */
 	int (*set_memslot)(struct machine *m, struct kvm_userspace_memory_region *region);
@@ -34,20 +34,20 @@ struct memory {
 	bool tracking;
 	bool manual_protect; /* KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 is on */
 	struct dirty_source *sources;
-	uint64_t *log[MEMORY_REGIONS]; /* room for KVM_GET_DIRTY_LOG */
+	uint64_t *log[MEMORY_REGIONS_MAX]; /* room for KVM_GET_DIRTY_LOG */
 
 	/* One bit a page: a file is mapped there instead of the memfd; NULL: nowhere */
-	uint64_t *from_file[MEMORY_REGIONS];
+	uint64_t *from_file[MEMORY_REGIONS_MAX];
 
 	/* RAM as a participant (ram.c) */
 	struct participant participant;
 	struct {
 		size_t region;
 		uint64_t word;
-	} cursor;                        /* where iterate() goes on */
-	uint8_t *loaded[MEMORY_REGIONS]; /* one bit a page: holds data that were loaded */
-	bool told;                       /* what is plugged has been sent */
-	uint32_t heard;                  /* one bit a region: what is plugged there has come */
+	} cursor;                            /* where iterate() goes on */
+	uint8_t *loaded[MEMORY_REGIONS_MAX]; /* one bit a page: holds data that were loaded */
+	bool told;                           /* what is plugged has been sent */
+	uint32_t heard;                      /* one bit a region: what is plugged there has come */
 };
 
 int memory_set_region_flags(struct memory *mem, const struct ram_region *r, uint32_t flags);

@@ -152,8 +152,7 @@ static int find_blocks(struct memory *mem, uint64_t gpa, uint64_t len, bool plug
 		                 (unsigned long long)len, (unsigned long long)gpa);
 	n = count_plugged(r, *offset / r->block, (*offset + len) / r->block);
 	if (n != (plugged ? len / r->block : 0))
-		return error_set(err, -EINVAL,
-		                 "%llu of the %llu blocks at 0x%llx are plugged",
+		return error_set(err, -EINVAL, "%llu of the %llu blocks at 0x%llx are plugged",
 		                 (unsigned long long)n, (unsigned long long)(len / r->block),
 		                 (unsigned long long)gpa);
 	if (mem->tracking)
@@ -311,7 +310,7 @@ static int make_region(struct memory *mem, uint64_t gpa, uint64_t size, uint64_t
 	struct ram_region *r = &mem->regions[i];
 	int ret;
 
-	if (i == MEMORY_REGIONS)
+	if (i == MEMORY_REGIONS_MAX)
 		return error_set(err, -ENOSPC, "there is no room for a further piece of memory");
 	*r = (struct ram_region){ .gpa = gpa, .size = size, .block = block, .fd = -1 };
 	r->plugged = calloc(DIV_ROUND_UP(size / block, 64ull), 8);

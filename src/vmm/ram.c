@@ -59,9 +59,9 @@ static int send_blocks(struct memory *mem, const struct ram_region *r, struct si
 	bytes_put64(&out, r->block);
 	for (uint64_t w = 0; w < DIV_ROUND_UP(r->size / r->block, 64ull); w++)
 		bytes_put64(&out, r->plugged[w]);
-	ret = out.failed ? error_set(err, -ENOMEM, "out of memory")
-	                 : sink_record(sink, &mem->participant, RECORD_BLOCKS, out.data, out.len,
-	                               err);
+	ret = out.failed
+	              ? error_set(err, -ENOMEM, "out of memory")
+	              : sink_record(sink, &mem->participant, RECORD_BLOCKS, out.data, out.len, err);
 	bytes_free(&out);
 	return ret;
 }

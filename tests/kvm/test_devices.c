@@ -72,6 +72,61 @@ Test(devices, one_is_taken_from_a_guest_that_keeps_it)
 	guest_free(g);
 }
 
+static bool migration_is(struct guest *g, const char *status)
+{
+	char *json = NULL, quoted[64];
+	bool is;
+
+	cr_assert_eq(gw_vm_query_migrate(g->vm, &json, NULL), 0);
+	snprintf(quoted, sizeof(quoted), "\"status\":\"%s\"", status);
+	is = strstr(json, quoted);
+	gw_free(json);
+	return is;
+}
+
+/* Asks for the device back, then moves the guest, so slowly that the time limit comes first. */
+static struct guest *leave_with_limit(struct guest *g, bool force)
+{
+	struct gw_migrate_params params = { .max_bandwidth = 256 << 10 };
+	struct guest *to = guest_new();
+	struct gw_map map[] = { { "serial.log", NULL } };
+	struct gw_error err;
+	char uri[128], log[128];
+
+	snprintf(uri, sizeof(uri), "unix:%s/mig", to->dir);
+	snprintf(log, sizeof(log), "%s/out", to->dir);
+	map[0].value = log;
+	cr_assert_eq(gw_vm_set_migrate_params(g->vm, &params, &err), 0, "%s", err.text);
+	cr_assert_eq(gw_vm_incoming(to->vm, uri, map, 1, &err), 0, "%s", err.text);
+	cr_assert_eq(gw_vm_device_unplug(g->vm, "rng0", 500, force, &err), 0, "%s", err.text);
+	cr_assert_eq(gw_vm_migrate(g->vm, uri, &err), 0, "%s", err.text);
+	return to;
+}
+
+Test(devices, a_guest_that_keeps_one_moves_on)
+{
+	struct guest *g = running(), *to = leave_with_limit(g, false);
+	struct gw_error err;
+
+	guest_await_event(g, "DEVICE_UNPLUG_GUEST_ERROR ");
+	cr_assert(migration_is(g, "active"));
+	cr_assert_eq(gw_vm_migrate_cancel(g->vm, &err), 0);
+	guest_free(g);
+	guest_free(to);
+}
+
+Test(devices, a_guest_that_one_is_taken_from_stays)
+{
+	struct guest *g = running(), *to = leave_with_limit(g, true);
+
+	guest_await_event(g, "DEVICE_DELETED ");
+	cr_assert(migration_is(g, "failed"));
+	cr_assert_eq(gw_vm_state(g->vm), GW_STATE_RUNNING);
+	cr_assert_not(has(g, "rng0"));
+	guest_free(g);
+	guest_free(to);
+}
+
 Test(devices, a_guest_that_never_ran_lets_go_at_once)
 {
 	struct guest *g = guest_boot("dirtier", 1, 128);
@@ -104,13 +159,11 @@ Test(devices, are_asked_by_name)
 
 Test(devices, descriptors_are_given_by_name)
 {
-	char path[] = "/var/tmp/godwit-test-XXXXXX";
 	struct guest *g = running();
 	const char *disk = "{\"id\":\"d0\",\"type\":\"virtio-blk\",\"fd\":\"my disk\"}";
 	struct gw_error err;
-	int fd = mkstemp(path);
+	int fd = memfd_create("disk", MFD_CLOEXEC);
 
-	unlink(path);
 	cr_assert_eq(ftruncate(fd, 1 << 20), 0);
 	cr_assert_eq(gw_vm_device_add(g->vm, disk, &err), -ENOENT);
 	cr_assert(strstr(err.text, "my disk"), "%s", err.text);

@@ -164,6 +164,23 @@ Test(virtio, takes_only_features_that_it_offers)
 	vmachine_free(d.vm);
 }
 
+Test(virtio, a_driver_takes_no_negotiated_feature_back_but_by_a_reset)
+{
+	struct vdriver d;
+
+	begin(&d);
+	wr(&d, COMMON + 0x14, 1, 3);
+	cr_assert_eq(vdriver_status(&d), 11);
+	/* The rings are split, and stay so. */
+	offer(&d, VIRTIO_F_VERSION_1 | VIRTIO_F_RING_PACKED);
+	wr(&d, COMMON + 0x14, 1, 15);
+	cr_assert_not(virtio_has(d.v, VIRTIO_F_RING_PACKED));
+	/* It is for the device to say that it needs a reset. */
+	wr(&d, COMMON + 0x14, 1, 15 | VIRTIO_NEEDS_RESET);
+	cr_assert_eq(vdriver_status(&d), 15);
+	vmachine_free(d.vm);
+}
+
 Test(virtio, a_queue_is_fixed_while_it_is_enabled)
 {
 	struct vdriver d;
@@ -243,6 +260,44 @@ Test(virtio, one_queue_is_reset_and_used_again)
 	vdriver_add_in(&d, 0, 64);
 	vdriver_kick(&d, 0);
 	cr_assert_eq(count_used(&d), 1);
+	vmachine_free(d.vm);
+}
+
+/* A driver that makes a buffer available for each that it gets back. */
+static struct {
+	struct vdriver *d;
+	struct vbuf buf;
+	unsigned count;
+} feeder;
+
+static void feed(struct virtio_queue *q, struct virtq_chain *chain)
+{
+	virtio_push(q, chain, 0);
+	if (++feeder.count < 10 * VIRTIO_TURN)
+		vdriver_add(feeder.d, 0, &feeder.buf, 1);
+}
+
+Test(virtio, a_queue_that_is_never_empty_does_not_keep_the_worker_for_ever)
+{
+	struct virtq_chain chain = { 0 };
+	struct virtio_queue *q;
+	struct vdriver d;
+	uint64_t kicks;
+
+	begin(&d);
+	q = &d.v->queues[0];
+	feeder.d = &d;
+	feeder.buf = (struct vbuf){ vmachine_alloc(d.vm, 64, 16), 64, true };
+	vmachine_turn(d.vm);
+	vdriver_add(&d, 0, &feeder.buf, 1);
+	pthread_mutex_lock(&q->worker->lock);
+	virtio_drain(q, &chain, feed);
+	pthread_mutex_unlock(&q->worker->lock);
+	cr_assert_eq(feeder.count, VIRTIO_TURN);
+	/* The rest comes with the next round. */
+	cr_assert_eq(read(q->kick_fd, &kicks, sizeof(kicks)), sizeof(kicks));
+	cr_assert_null(q->ring.broken);
+	virtq_chain_free(&chain);
 	vmachine_free(d.vm);
 }
 
@@ -329,6 +384,23 @@ Test(virtio, a_masked_vector_becomes_pending)
 	vmachine_free(d.vm);
 }
 
+Test(virtio, a_queue_without_a_vector_wakes_nobody)
+{
+	struct vdriver d;
+
+	begin(&d);
+	machine_lock(d.vm->m);
+	pci_config_write(&d.v->function, d.v->msix_cap + 2, 2, 0x8000);
+	machine_unlock(d.vm->m);
+	vmachine_turn(d.vm);
+	vdriver_add_in(&d, 0, 64);
+	wr(&d, NOTIFY, 2, 0);
+	loop_once(d.vm->m->loop, 0);
+	cr_assert_eq(count_used(&d), 1);
+	cr_assert_not(d.v->queues[0].irq_waiting);
+	vmachine_free(d.vm);
+}
+
 /* ---- state
  * --------------------------------------------------------------------------------------- */
 
@@ -371,6 +443,30 @@ Test(virtio, state_that_was_cut_or_altered_is_refused)
 		vmachine_free(there);
 	}
 	cr_assert_gt(refused, 50);
+	vmachine_free(d.vm);
+}
+
+Test(virtio, a_status_that_no_driver_can_have_reached_is_refused)
+{
+	/* Places in the record: section length, identity, features, selects, vector, status. */
+	enum { FEATURES_HIGH = 4 + 6 + 4, STATUS = 4 + 6 + 8 + 8 + 2 + 2 };
+	struct gw_error err = { 0 };
+	struct kept kept = { 0 };
+	struct vmachine *there;
+	struct vdriver d;
+
+	begin(&d);
+	vdriver_save(&d, &kept);
+	cr_assert_eq(kept.records[0].bytes[STATUS], 15);
+	kept.records[0].bytes[STATUS] = 7;
+	cr_assert_eq(load_into(&there, &d, &kept, &err), -EINVAL);
+	vmachine_free(there);
+	kept.records[0].bytes[STATUS] = 15;
+	cr_assert_eq(kept.records[0].bytes[FEATURES_HIGH], 1);
+	kept.records[0].bytes[FEATURES_HIGH] = 0;
+	cr_assert_eq(load_into(&there, &d, &kept, &err), -EINVAL);
+	cr_assert_not_null(strstr(err.text, "VIRTIO_F_VERSION_1"), "%s", err.text);
+	vmachine_free(there);
 	vmachine_free(d.vm);
 }
 

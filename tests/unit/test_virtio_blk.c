@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -188,6 +189,113 @@ Test(virtio_blk, direct_io_takes_any_buffer)
 	memcpy(back, vmachine_at(g.d.vm, at + 16), sizeof(back));
 	cr_assert_eq(memcmp(back, data, sizeof(data)), 0);
 	cr_assert_eq(*(uint8_t *)vmachine_at(g.d.vm, at + 16 + 4096), OK);
+	end(&g);
+}
+
+/* Longer than the buffer that stands in for it, with a rest that is no whole one. */
+Test(virtio_blk, direct_io_takes_long_buffers_in_odd_places)
+{
+	enum { LEN = 600 * KIB };
+	struct options o = disk("long", DISK);
+	uint8_t *data = malloc(LEN), *there;
+	struct vbuf bufs[3];
+	struct rig g;
+	uint64_t at;
+
+	o.direct = true;
+	begin(&g, &o, OWN);
+	fill(data, LEN, 21);
+	at = vmachine_alloc(g.d.vm, LEN + 4096, 4096) + 7;
+	there = vmachine_at(g.d.vm, at);
+	memcpy(there, (uint32_t[]){ OUT, 0, 8, 0 }, 16);
+	memcpy(there + 16, data, LEN);
+	bufs[0] = (struct vbuf){ at, 16 + 100001, false };
+	bufs[1] = (struct vbuf){ at + 16 + 100001, LEN - 100001, false };
+	bufs[2] = (struct vbuf){ at + 16 + LEN, 1, true };
+	vdriver_add(&g.d, 0, bufs, 3);
+	vdriver_kick(&g.d, 0);
+	wait_used(&g);
+	cr_assert_eq(there[16 + LEN], OK);
+	expect_file(&g, 8ull * 512, data, LEN);
+	memset(there + 16, 0, LEN + 1);
+	memcpy(there, (uint32_t[]){ IN, 0, 8, 0 }, 16);
+	bufs[0].len = 16;
+	bufs[1] = (struct vbuf){ at + 16, 300001, true };
+	bufs[2] = (struct vbuf){ at + 16 + 300001, LEN - 300001 + 1, true };
+	vdriver_add(&g.d, 0, bufs, 3);
+	vdriver_kick(&g.d, 0);
+	cr_assert_eq(wait_used(&g).len, LEN + 1);
+	cr_assert_eq(there[16 + LEN], OK);
+	cr_assert_eq(memcmp(there + 16, data, LEN), 0);
+	free(data);
+	end(&g);
+}
+
+static long peak(void)
+{
+	struct rusage usage;
+
+	cr_assert_eq(getrusage(RUSAGE_SELF, &usage), 0);
+	return usage.ru_maxrss / 1024;
+}
+
+/* The same 4 MiB of RAM, over and over. */
+Test(virtio_blk, a_request_costs_the_host_no_memory_of_its_length)
+{
+	enum { PIECES = 60, PIECE = 4 * MIB };
+	struct options o = disk("huge", DISK);
+	struct vbuf bufs[PIECES + 2];
+	struct rig g;
+	uint64_t at;
+	long before;
+
+	cr_assert_eq(truncate(o.file, GIB), 0);
+	o.direct = true;
+	begin(&g, &o, OWN);
+	at = vmachine_alloc(g.d.vm, PIECE + 4096, 4096) + 7;
+	bufs[0] = (struct vbuf){ vmachine_alloc(g.d.vm, 16, 16), 16, false };
+	for (unsigned i = 0; i < PIECES; i++)
+		bufs[1 + i] = (struct vbuf){ at, PIECE, true };
+	bufs[PIECES + 1] = (struct vbuf){ vmachine_alloc(g.d.vm, 1, 1), 1, true };
+	before = peak();
+	vdriver_add(&g.d, 0, bufs, PIECES + 2);
+	vdriver_kick(&g.d, 0);
+	cr_assert_eq(wait_used(&g).len, PIECES * PIECE + 1);
+	cr_assert_eq(*(uint8_t *)vmachine_at(g.d.vm, bufs[PIECES + 1].gpa), OK);
+	cr_assert_lt(peak() - before, 64, "%ld MiB, before %ld", peak(), before);
+	end(&g);
+}
+
+/* The flush may have been carried out before the write beside it; whoever stops the disk has to
+ * flush again. */
+Test(virtio_blk, a_flush_beside_a_write_is_not_enough)
+{
+	const struct options o = disk("beside", DISK);
+	struct blk_queue *bq;
+	struct rig g;
+	uint64_t at;
+	uint8_t *p;
+
+	begin(&g, &o, OWN);
+	bq = container_of(g.d.v, struct blk, virtio)->queues;
+	at = vmachine_alloc(g.d.vm, 4096, 4096);
+	p = vmachine_at(g.d.vm, at);
+	memcpy(p, (uint32_t[]){ OUT, 0, 0, 0 }, 16);
+	memcpy(p + 1024, (uint32_t[]){ FLUSH, 0, 0, 0 }, 16);
+	vdriver_add(&g.d, 0, (struct vbuf[]){ { at, 16 + 512, false }, { at + 1000, 1, true } }, 2);
+	vdriver_add(&g.d, 0, (struct vbuf[]){ { at + 1024, 16, false }, { at + 1001, 1, true } },
+	            2);
+	vdriver_kick(&g.d, 0);
+	wait_used(&g);
+	wait_used(&g);
+	cr_assert_eq(p[1000] | p[1001], OK);
+	pthread_mutex_lock(&bq->queue->worker->lock);
+	cr_assert(bq->unflushed);
+	pthread_mutex_unlock(&bq->queue->worker->lock);
+	cr_assert_eq(request(&g, FLUSH, 0, NULL, 0), OK);
+	pthread_mutex_lock(&bq->queue->worker->lock);
+	cr_assert_not(bq->unflushed);
+	pthread_mutex_unlock(&bq->queue->worker->lock);
 	end(&g);
 }
 
@@ -411,6 +519,29 @@ Test(virtio_blk, moves_to_another_machine)
 		cr_assert_eq(request(&h, IN, 5, back, 512), OK);
 		cr_assert_eq(memcmp(back, data, 512), 0);
 	}
+	vmachine_free(there);
+	end(&g);
+}
+
+/* The guest would be told of I/O errors for what it did all the time. */
+Test(virtio_blk, larger_blocks_are_refused)
+{
+	const struct options o = disk("blocks", DISK);
+	struct vmachine *there = vmachine_new(8 * MIB);
+	struct gw_error err = { 0 };
+	struct kept kept = { 0 };
+	struct device *device;
+	struct vdriver h;
+	struct rig g;
+
+	begin(&g, &o, OWN);
+	vdriver_save(&g.d, &kept);
+	there->m->incoming = true;
+	device = vmachine_add(there, &virtio_blk_driver, &o, sizeof(o));
+	cr_assert_not_null(device, "%s", there->error);
+	container_of(device, struct blk, virtio.device)->file.block_size = 4096;
+	cr_assert_eq(vdriver_load(&h, there, device, &g.d, &kept, &err), -EINVAL);
+	cr_assert_not_null(strstr(err.text, "512 bytes"), "%s", err.text);
 	vmachine_free(there);
 	end(&g);
 }

@@ -149,7 +149,13 @@ static int load_config(struct virtio *v, const uint8_t *theirs, struct gw_error 
 {
 	struct blk *b = of(v);
 	uint64_t capacity;
+	uint32_t block;
 
+	memcpy(&block, theirs + BLK_CONFIG_BLK_SIZE, sizeof(block));
+	block = le32toh(block);
+	if (!block || block % b->file.block_size)
+		return error_set(err, -EINVAL, "the disk had blocks of %u bytes, %s has %u", block,
+		                 b->path, b->file.block_size);
 	memcpy(&capacity, theirs + BLK_CONFIG_CAPACITY, sizeof(capacity));
 	capacity = le64toh(capacity);
 	if (capacity != b->file.size / BLK_SECTOR)

@@ -43,7 +43,7 @@ struct blk_queue {
 	struct blk_aio *aio;
 	struct blk_request *free;
 	unsigned in_flight;
-	bool unflushed; /* written since the last flush was asked for */
+	bool unflushed; /* something may not be on stable storage */
 };
 
 /* Counters for query-block; relaxed atomics. */

@@ -10,6 +10,7 @@
 #include "vmm/virtio/blk.h"
 
 #include "base/error.h"
+#include "base/io.h"
 #include "base/util.h"
 #include "vmm/machine.h"
 
@@ -23,6 +24,7 @@ enum { S_OK = 0, S_IOERR = 1, S_UNSUPP = 2 };
 #define HEADER_SIZE 16u
 #define RANGE_SIZE 16u /* of discard and write zeroes: sector, number of sectors, flags */
 #define RANGE_UNMAP 1u
+#define BOUNCE_MAX (256 * KIB)
 
 struct blk_request {
 	struct blk_aio_op op; /* first */
@@ -33,6 +35,8 @@ struct blk_request {
 	unsigned iov_room;
 	void *bounce; /* instead of pieces that direct I/O cannot take */
 	struct iovec bounce_iov;
+	uint64_t begin, len;    /* on the disk */
+	uint64_t bounced, part; /* of len: is done; is under way in `bounce` */
 	struct blk_request *next;
 };
 
@@ -137,30 +141,53 @@ static bool is_aligned(const struct blk_request *r, uint32_t block)
 	return true;
 }
 
+/* The next part of the data. */
+static void bounce_part(struct blk_request *r)
+{
+	r->part = MIN(r->len - r->bounced, (uint64_t)BOUNCE_MAX);
+	if (r->type == T_OUT)
+		virtq_chain_read(&r->chain, HEADER_SIZE + r->bounced, r->bounce, r->part);
+	r->bounce_iov = (struct iovec){ .iov_base = r->bounce, .iov_len = r->part };
+	r->op.iov = &r->bounce_iov;
+	r->op.iov_count = 1;
+	r->op.offset = r->begin + r->bounced;
+	r->op.len = r->part;
+}
+
+/* The buffer is small, however long the request: it is the guest that says how many of these there
+ * are at a time. */
 static int bounce(struct blk_request *r)
 {
 	const struct blk_file *file = &blk_of(r->bq)->file;
 
 	if (!file->direct || is_aligned(r, file->block_size))
 		return 0;
-	if (posix_memalign(&r->bounce, file->block_size, r->op.len))
+	if (posix_memalign(&r->bounce, file->block_size, MIN(r->op.len, (uint64_t)BOUNCE_MAX)))
 		return -ENOMEM;
-	if (r->type == T_OUT)
-		virtq_chain_read(&r->chain, HEADER_SIZE, r->bounce, r->op.len);
-	r->bounce_iov = (struct iovec){ .iov_base = r->bounce, .iov_len = r->op.len };
-	r->op.iov = &r->bounce_iov;
-	r->op.iov_count = 1;
+	r->begin = r->op.offset;
+	r->len = r->op.len;
+	r->bounced = 0;
+	bounce_part(r);
 	return 0;
 }
 
-static void unbounce(struct blk_request *r)
+/* A part has ended; true: the operation is to be submitted again, for the next one. */
+static bool unbounce(struct blk_request *r)
 {
 	if (!r->bounce)
-		return;
-	if (r->type == T_IN && !r->op.result)
-		virtq_chain_write(&r->chain, 0, r->bounce, r->chain.in_len - 1);
+		return false;
+	if (!r->op.result) {
+		if (r->type == T_IN)
+			virtq_chain_write(&r->chain, r->bounced, r->bounce, r->part);
+		r->bounced += r->part;
+		if (r->bounced < r->len) {
+			bounce_part(r);
+			return true;
+		}
+	}
 	free(r->bounce);
 	r->bounce = NULL;
+	return false;
 }
 
 /* ---- kinds of requests: each returns a status, or -1 when it has been submitted
@@ -206,7 +233,6 @@ static int do_transfer(struct blk_request *r, uint64_t sector)
 	           : cut_pieces(r, c->iov + c->out, c->in, 0, len)) < 0 ||
 	    bounce(r) < 0)
 		return S_IOERR;
-	r->bq->unflushed |= write;
 	return -1;
 }
 
@@ -251,7 +277,6 @@ static int do_range(struct blk_request *r, uint64_t sector)
 	if (b->file.read_only || !len || le32toh(range.count) > BLK_DISCARD_SECTORS_MAX ||
 	    !in_range(b, le64toh(range.sector), len))
 		return S_IOERR;
-	r->bq->unflushed = true;
 	submit(r, zero && !unmap ? BLK_AIO_ZERO : BLK_AIO_DISCARD,
 	       le64toh(range.sector) * BLK_SECTOR, len);
 	return -1;
@@ -331,11 +356,18 @@ static void done(void *opaque, struct blk_aio_op *op)
 	struct blk_queue *bq = opaque;
 	struct blk_request *r = container_of(op, struct blk_request, op);
 
+	if (unbounce(r)) {
+		blk_aio_submit(bq->aio, op);
+		return;
+	}
 	bq->in_flight--;
 	/* Discarding is advice. */
 	if (r->type == T_DISCARD && op->result == -EOPNOTSUPP)
 		op->result = 0;
-	unbounce(r);
+	/* Said here and not when it was submitted: a flush that was under way beside it need not
+	 * have had it. */
+	if (r->type == T_FLUSH ? op->result < 0 : r->type != T_IN && !op->stable)
+		bq->unflushed = true;
 	count(blk_of(bq), r,
 	      r->type == T_IN ? r->chain.in_len - 1 : r->chain.out_len - HEADER_SIZE);
 	if (op->result)
@@ -388,16 +420,19 @@ void blk_kick(struct virtio *v, struct virtio_queue *q)
 	struct blk *b = container_of(v, struct blk, virtio);
 	struct blk_queue *bq = &b->queues[q->index];
 	const char *broken = NULL;
+	unsigned left = VIRTIO_TURN;
 	int r = 0;
 
 	do {
 		virtq_kicks_off(&q->ring);
-		while (!broken) {
+		while (!broken && left) {
 			struct blk_request *request = get_request(bq);
 
 			r = request ? virtq_pop(&q->ring, &request->chain) : -ENOMEM;
-			if (r > 0)
+			if (r > 0) {
 				broken = take_one(bq, request);
+				left--;
+			}
 			if (request && (r <= 0 || broken))
 				put_request(request);
 			if (r <= 0)
@@ -405,7 +440,9 @@ void blk_kick(struct virtio *v, struct virtio_queue *q)
 		}
 		blk_aio_flush(bq->aio);
 		virtio_publish(q);
-	} while (!r && !broken && virtq_kicks_on(&q->ring));
+	} while (!r && !broken && virtq_kicks_on(&q->ring) && left);
+	if (r >= 0 && !broken && !left)
+		io_eventfd_signal(q->kick_fd);
 	if (r < 0)
 		broken = q->ring.broken ? q->ring.broken : "out of memory";
 	if (broken)

@@ -9,6 +9,7 @@ extern const struct device_driver virtio_blk_driver;
 extern const struct device_driver virtio_rng_driver;
 extern const struct device_driver virtio_console_driver;
 extern const struct device_driver virtio_balloon_driver;
+extern const struct device_driver virtio_mem_driver;
 extern const struct device_driver virtio_net_driver;
 extern const struct device_driver virtio_vsock_driver;
 

@@ -36,7 +36,8 @@ struct vhost {
 	uint64_t features;
 	struct vhost_ring rings[VHOST_RINGS];
 	struct dirty_source source;
-	bool source_added;
+	struct memory_listener listener;
+	bool source_added; /* and the listener */
 
 	/* Against the thread that asks for dirty pages. */
 	pthread_mutex_t lock;

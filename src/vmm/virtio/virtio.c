@@ -70,7 +70,7 @@ static void forget_queue(struct virtio_queue *q)
 	pthread_mutex_lock(&q->worker->lock);
 	virtq_reset(&q->ring);
 	q->vector = VIRTIO_NO_VECTOR;
-	q->irq_fd = -1;
+	q->irq_fd = VIRTIO_IRQ_DEFER;
 	q->irq_waiting = false;
 	pthread_mutex_unlock(&q->worker->lock);
 }
@@ -105,6 +105,10 @@ void virtio_set_status(struct virtio *v, uint8_t status)
 		virtio_reset(v);
 		return;
 	}
+	/* 2.1.1: no bit is taken back but by a reset. What rings and device were set up with stays
+	 * so; and NEEDS_RESET is the device's to say. */
+	status |= v->status & VIRTIO_FEATURES_OK;
+	status &= (uint8_t)~VIRTIO_NEEDS_RESET;
 	if ((status & VIRTIO_FEATURES_OK) && !(v->status & VIRTIO_FEATURES_OK)) {
 		if (features_fit(v))
 			v->features = v->driver_features;
@@ -133,6 +137,7 @@ int virtio_enable_queue(struct virtio *v, struct virtio_queue *q, struct gw_erro
 void virtio_reset_queue(struct virtio *v, struct virtio_queue *q)
 {
 	const bool active = v->active;
+	const uint8_t ready = v->status & VIRTIO_DRIVER_OK;
 
 	if (!q->ring.enabled) {
 		forget_queue(q);
@@ -150,8 +155,7 @@ void virtio_reset_queue(struct virtio *v, struct virtio_queue *q)
 	v->status &= (uint8_t)~VIRTIO_DRIVER_OK;
 	virtio_update_active(v);
 	forget_queue(q);
-	if (active)
-		v->status |= VIRTIO_DRIVER_OK;
+	v->status |= ready;
 	virtio_update_active(v);
 }
 

@@ -36,6 +36,10 @@ struct virtio;
 #define VIRTIO_QUEUES_MAX 64
 #define VIRTIO_CONFIG_MAX 256
 #define VIRTIO_NO_VECTOR 0xffff
+/* Buffers that a kick handler takes at most before it lets go of its worker's lock, and signals
+ * kick_fd for the rest: a guest that fills a queue as fast as it is emptied must not keep those
+ * from the lock who want to stop the device. */
+#define VIRTIO_TURN 1024
 
 /* Features that the core deals with (6). */
 #define VIRTIO_F_INDIRECT_DESC (1ull << 28)
@@ -60,6 +64,9 @@ struct virtio_worker {
 	pthread_cond_t idle; /* for stop(): signalled by the device when nothing is in flight */
 };
 
+#define VIRTIO_IRQ_DEFER (-1) /* interrupts go by way of the machine's loop */
+#define VIRTIO_IRQ_NONE (-2)  /* the driver gave the queue no vector and wants none (4.1.5.1.2) */
+
 struct virtio_queue {
 	struct virtq ring;
 	struct virtio *virtio;
@@ -69,7 +76,7 @@ struct virtio_queue {
 	/* kept by the core: */
 	struct loop_watch *watch;
 	uint16_t vector;
-	int irq_fd;       /* eventfd of the vector; -1: none. Worker's lock. */
+	int irq_fd;       /* eventfd of the vector, or VIRTIO_IRQ_*. Worker's lock. */
 	bool irq_waiting; /* an interrupt that virtio_interrupt() could not deliver itself */
 	bool hooked;      /* kick_fd is KVM's ioeventfd */
 };
@@ -158,6 +165,7 @@ struct virtio {
 	struct msi_irqfds *irqfds;
 	uint8_t msix_cap, window_cap; /* places of capabilities in config space */
 	uint64_t hooked_at;           /* the BAR's address when kicks were hooked */
+	bool kicks_of_any_length;     /* KVM takes them so */
 	bool quiet;                   /* nobody is told when it goes */
 	const char *broken;           /* why it needs a reset; atomic */
 	uint8_t *loaded;              /* state that has come; settle takes it */

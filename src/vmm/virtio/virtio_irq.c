@@ -27,6 +27,16 @@ static void set_irq_fd(struct virtio_queue *q, int fd)
 	pthread_mutex_unlock(&q->worker->lock);
 }
 
+/* `fd` is the eventfd of its vector, if that has one. */
+static int way_of(const struct virtio_queue *q, int fd)
+{
+	if (!msix_enabled(q->virtio->msix))
+		return VIRTIO_IRQ_DEFER;
+	if (q->vector == VIRTIO_NO_VECTOR)
+		return VIRTIO_IRQ_NONE;
+	return fd < 0 ? VIRTIO_IRQ_DEFER : fd;
+}
+
 /* Before any of the old eventfds is closed. */
 static int set_vectors(void *opaque, const int *fds, unsigned count, struct gw_error *err)
 {
@@ -34,9 +44,9 @@ static int set_vectors(void *opaque, const int *fds, unsigned count, struct gw_e
 
 	(void)err;
 	for (unsigned i = 0; i < v->queue_count; i++) {
-		const uint16_t vector = v->queues[i].vector;
+		struct virtio_queue *q = &v->queues[i];
 
-		set_irq_fd(&v->queues[i], vector < count ? fds[vector] : -1);
+		set_irq_fd(q, way_of(q, q->vector < count ? fds[q->vector] : -1));
 	}
 	return 0;
 }
@@ -66,7 +76,7 @@ void virtio_irq_update(struct virtio *v)
 	for (unsigned i = 0; i < v->queue_count; i++) {
 		struct virtio_queue *q = &v->queues[i];
 
-		set_irq_fd(q, msix_enabled(v->msix) ? msi_irqfds_fd(v->irqfds, q->vector) : -1);
+		set_irq_fd(q, way_of(q, msi_irqfds_fd(v->irqfds, q->vector)));
 	}
 	virtio_irq_set_isr(v, v->isr);
 }
@@ -108,6 +118,8 @@ void virtio_interrupt(struct virtio_queue *q)
 		io_eventfd_signal(q->irq_fd);
 		return;
 	}
+	if (q->irq_fd == VIRTIO_IRQ_NONE)
+		return;
 	q->irq_waiting = true;
 	virtio_defer(q->virtio);
 }

@@ -410,7 +410,10 @@ static int hook(struct virtio *v, struct virtio_queue *q, uint64_t bar, uint32_t
 {
 	struct kvm_ioeventfd io = {
 		.addr = bar + AREA_NOTIFY + q->index * NOTIFY_STRIDE,
-		.len = 2, /* the driver writes the queue's index, 16 bits (4.1.5.2) */
+		/* The driver writes the queue's index, 16 bits (4.1.5.2). Where the length does not
+		 * matter KVM may go by the address alone and need not take the instruction apart
+		 * (KVM API, 4.59). */
+		.len = v->kicks_of_any_length ? 0 : 2,
 		.fd = q->kick_fd,
 		.flags = flags,
 	};
@@ -544,6 +547,8 @@ int virtio_pci_create(struct virtio *v, struct gw_error *err)
 
 	if (v->queue_count > VIRTIO_QUEUES_MAX)
 		return error_set(err, -EINVAL, "%u queues", v->queue_count);
+	v->kicks_of_any_length = io_ioctl(v->device.machine->vm_fd, KVM_CHECK_EXTENSION,
+	                                  (void *)KVM_CAP_IOEVENTFD_ANY_LENGTH) > 0;
 	f->ops = &function_ops;
 	pci_set(f->config, PCI_REG_VENDOR, 2, VIRTIO_VENDOR);
 	pci_set(f->config, PCI_REG_DEVICE, 2, VIRTIO_DEVICE_BASE + v->ops->id);

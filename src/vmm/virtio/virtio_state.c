@@ -205,6 +205,19 @@ static int take_identity(struct virtio *v, struct bytes_reader *in, struct gw_er
 	return 0;
 }
 
+/* What no driver can have brought a device to (virtio_set_status). */
+static int check_status(const struct virtio *v, struct gw_error *err)
+{
+	const bool taken = v->status & VIRTIO_FEATURES_OK;
+
+	if ((v->status & VIRTIO_DRIVER_OK) && !taken)
+		return error_set(err, -EINVAL, "status 0x%02x: ready without features", v->status);
+	if (taken && !(v->driver_features & VIRTIO_F_VERSION_1))
+		return error_set(err, -EINVAL, "features 0x%llx are without VIRTIO_F_VERSION_1",
+		                 (unsigned long long)v->driver_features);
+	return 0;
+}
+
 static int take_core(struct virtio *v, struct bytes_reader in, struct gw_error *err)
 {
 	const uint8_t *config;
@@ -223,7 +236,8 @@ static int take_core(struct virtio *v, struct bytes_reader in, struct gw_error *
 	isr = bytes_take8(&in);
 	if (v->config_vector != VIRTIO_NO_VECTOR && v->config_vector > v->queue_count)
 		return error_set(err, -EINVAL, "configuration vector %u", v->config_vector);
-	if (v->status & VIRTIO_FEATURES_OK) {
+	r = check_status(v, err);
+	if (!r && (v->status & VIRTIO_FEATURES_OK)) {
 		v->features = v->driver_features;
 		r = check_features(v, v->features, err);
 	}

@@ -53,7 +53,7 @@ static int add_queue(struct virtio *v, unsigned index, const struct virtio_setup
 	q->ring.max_size = setup->queue_size;
 	virtq_reset(&q->ring);
 	q->vector = VIRTIO_NO_VECTOR;
-	q->irq_fd = -1;
+	q->irq_fd = VIRTIO_IRQ_DEFER;
 	q->kick_fd = io_eventfd();
 	if (q->kick_fd < 0)
 		return error_set_sys(err, q->kick_fd, "queue %u: eventfd", index);
@@ -142,14 +142,19 @@ void virtio_publish(struct virtio_queue *q)
 void virtio_drain(struct virtio_queue *q, struct virtq_chain *chain,
                   void (*one)(struct virtio_queue *q, struct virtq_chain *chain))
 {
-	int r;
+	unsigned left = VIRTIO_TURN;
+	int r = 0;
 
 	do {
 		virtq_kicks_off(&q->ring);
-		while ((r = virtq_pop(&q->ring, chain)) > 0)
+		while (left && (r = virtq_pop(&q->ring, chain)) > 0) {
 			one(q, chain);
+			left--;
+		}
 		virtio_publish(q);
-	} while (!r && virtq_kicks_on(&q->ring));
+	} while (!r && virtq_kicks_on(&q->ring) && left);
+	if (r >= 0 && !left)
+		io_eventfd_signal(q->kick_fd);
 	if (r < 0)
 		virtio_break(q->virtio, q->ring.broken ? q->ring.broken : "out of memory");
 }

@@ -29,7 +29,7 @@ _Static_assert(PM_PCI_UP == PM_EVENTS + 4 && PM_PCI_DOWN == PM_PCI_UP + 4 &&
 
 #define TABLE_ALIGN 64u
 #define IMAGE_SIZE (LAYOUT_ACPI_END - LAYOUT_RSDP)
-#define XSDT_TABLES 3
+#define XSDT_TABLES 4
 #define LAPIC_IDS 255u /* 8-bit local APIC IDs; 255 is for all */
 #define APIC_ENABLED 1u
 
@@ -80,6 +80,41 @@ struct madt_x2apic {
 	uint32_t id, flags, uid;
 } __attribute__((packed));
 _Static_assert(sizeof(struct madt_x2apic) == 16, "ACPI 6.5, 5.2.12.12");
+
+/* 5.2.16: everything is in proximity domain 0. */
+struct srat {
+	struct table_header header;
+	uint32_t one;
+	uint64_t reserved;
+} __attribute__((packed));
+_Static_assert(sizeof(struct srat) == 48, "ACPI 6.5, 5.2.16");
+
+struct srat_lapic {
+	uint8_t type, length, domain, id;
+	uint32_t flags;
+	uint8_t sapic_eid, domain_high[3];
+	uint32_t clock_domain;
+} __attribute__((packed));
+_Static_assert(sizeof(struct srat_lapic) == 16, "ACPI 6.5, 5.2.16.1");
+
+struct srat_memory {
+	uint8_t type, length;
+	uint32_t domain;
+	uint16_t reserved;
+	uint64_t base, size;
+	uint32_t reserved2, flags;
+	uint64_t reserved3;
+} __attribute__((packed));
+_Static_assert(sizeof(struct srat_memory) == 40, "ACPI 6.5, 5.2.16.2");
+
+struct srat_x2apic {
+	uint8_t type, length;
+	uint16_t reserved;
+	uint32_t domain, id, flags, clock_domain, reserved2;
+} __attribute__((packed));
+_Static_assert(sizeof(struct srat_x2apic) == 24, "ACPI 6.5, 5.2.16.3");
+#define SRAT_ENABLED 1u
+#define SRAT_HOTPLUG 2u
 
 /* The image while it is filled. */
 struct image {
@@ -192,24 +227,76 @@ static int64_t add_mcfg(struct image *image)
 	return append(image, acpi_mcfg, sizeof(acpi_mcfg), TABLE_ALIGN);
 }
 
-static int64_t add_xsdt(struct image *image, const int64_t tables[XSDT_TABLES])
+static struct table_header new_header(const char *signature, uint8_t revision)
 {
-	struct xsdt xsdt = {
-		.header = {
-			.signature = "XSDT",
-			.revision = 1,
-			.oem_id = "GODWIT",
-			.oem_table_id = "GODWITPC",
-			.oem_revision = 1,
-			.creator_id = "GDWT",
-			.creator_revision = 1,
-		},
+	struct table_header header = {
+		.revision = revision,
+		.oem_id = "GODWIT",
+		.oem_table_id = "GODWITPC",
+		.oem_revision = 1,
+		.creator_id = "GDWT",
+		.creator_revision = 1,
 	};
+
+	memcpy(header.signature, signature, sizeof(header.signature));
+	return header;
+}
+
+static int64_t add_affinity_of_cpu(struct image *image, uint32_t id)
+{
+	const struct srat_lapic lapic = {
+		.type = 0,
+		.length = sizeof(lapic),
+		.id = (uint8_t)id,
+		.flags = SRAT_ENABLED,
+	};
+	const struct srat_x2apic x2apic = {
+		.type = 2,
+		.length = sizeof(x2apic),
+		.id = id,
+		.flags = SRAT_ENABLED,
+	};
+
+	return id < LAPIC_IDS ? append(image, &lapic, sizeof(lapic), 1)
+	                      : append(image, &x2apic, sizeof(x2apic), 1);
+}
+
+/* Where memory may come tells a guest how high its addresses may get one day: Linux keeps bounce
+ * buffers only if some may be out of a device's reach. */
+static int64_t add_srat(struct image *image, const struct acpi_contents *c)
+{
+	struct srat srat = { .header = new_header("SRAT", 3), .one = 1 };
+	int64_t at = append(image, &srat, sizeof(srat), TABLE_ALIGN), r = 0;
+
+	if (at < 0)
+		return at;
+	for (unsigned i = 0; i < c->cpus && r >= 0; i++)
+		r = add_affinity_of_cpu(image, c->apic_ids[i]);
+	for (unsigned i = 0; i < c->memory_count && r >= 0; i++) {
+		const struct srat_memory memory = {
+			.type = 1,
+			.length = sizeof(memory),
+			.base = c->memory[i].gpa,
+			.size = c->memory[i].size,
+			.flags = SRAT_ENABLED | (c->memory[i].hotplug ? SRAT_HOTPLUG : 0),
+		};
+
+		r = append(image, &memory, sizeof(memory), 1);
+	}
+	if (r < 0)
+		return r;
+	finish(image, at);
+	return at;
+}
+
+static int64_t add_xsdt(struct image *image, const int64_t *tables, unsigned count)
+{
+	struct xsdt xsdt = { .header = new_header("XSDT", 1) };
 	int64_t at;
 
-	for (unsigned i = 0; i < XSDT_TABLES; i++)
+	for (unsigned i = 0; i < count; i++)
 		xsdt.tables[i] = gpa_of(tables[i]);
-	at = append(image, &xsdt, sizeof(xsdt), TABLE_ALIGN);
+	at = append(image, &xsdt, offsetof(struct xsdt, tables[count]), TABLE_ALIGN);
 	if (at >= 0)
 		finish(image, at);
 	return at;
@@ -230,7 +317,7 @@ static void write_rsdp(struct image *image, int64_t xsdt)
 	memcpy(image->bytes, &rsdp, sizeof(rsdp));
 }
 
-int acpi_image(const uint32_t *apic_ids, unsigned cpus, uint8_t *bytes, size_t size, size_t *used,
+int acpi_image(const struct acpi_contents *c, uint8_t *bytes, size_t size, size_t *used,
                struct gw_error *err)
 {
 	struct image image = {
@@ -239,15 +326,18 @@ int acpi_image(const uint32_t *apic_ids, unsigned cpus, uint8_t *bytes, size_t s
 		.at = LAYOUT_ACPI - LAYOUT_RSDP,
 		.err = err,
 	};
-	int64_t tables[XSDT_TABLES] = { add_fadt(&image), add_madt(&image, apic_ids, cpus),
+	int64_t tables[XSDT_TABLES] = { add_fadt(&image), add_madt(&image, c->apic_ids, c->cpus),
 		                        add_mcfg(&image) };
+	unsigned count = 3;
 	int64_t xsdt;
 
-	for (unsigned i = 0; i < XSDT_TABLES; i++) {
+	if (c->memory_count)
+		tables[count++] = add_srat(&image, c);
+	for (unsigned i = 0; i < count; i++) {
 		if (tables[i] < 0)
 			return (int)tables[i];
 	}
-	xsdt = add_xsdt(&image, tables);
+	xsdt = add_xsdt(&image, tables, count);
 	if (xsdt < 0)
 		return (int)xsdt;
 	write_rsdp(&image, xsdt);
@@ -255,10 +345,29 @@ int acpi_image(const uint32_t *apic_ids, unsigned cpus, uint8_t *bytes, size_t s
 	return 0;
 }
 
+/* None where no memory can come: then nobody looks for it here. */
+static unsigned collect_memory(const struct machine *m, struct acpi_memory *out)
+{
+	bool hotplug = false;
+	unsigned n = 0;
+
+	for (size_t i = 0; i < memory_region_count(m->memory); i++) {
+		const struct ram_region *r = memory_region(m->memory, i);
+
+		if (r->gpa == MEMORY_GONE)
+			continue;
+		hotplug |= r->block != 0;
+		out[n++] = (struct acpi_memory){ r->gpa, r->size, r->block != 0 };
+	}
+	return hotplug ? n : 0;
+}
+
 int acpi_build(struct machine *m, struct gw_error *err)
 {
 	autofree uint8_t *image = calloc(1, IMAGE_SIZE);
 	autofree uint32_t *ids = calloc(m->vcpu_count + 1, sizeof(*ids));
+	struct acpi_memory memory[MEMORY_REGIONS_MAX];
+	struct acpi_contents c = { .apic_ids = ids, .cpus = m->vcpu_count, .memory = memory };
 	size_t used;
 	int r;
 
@@ -266,7 +375,8 @@ int acpi_build(struct machine *m, struct gw_error *err)
 		return error_set(err, -ENOMEM, "ACPI tables: no memory");
 	for (unsigned i = 0; i < m->vcpu_count; i++)
 		ids[i] = arch_vcpu_id(m, i);
-	r = acpi_image(ids, m->vcpu_count, image, IMAGE_SIZE, &used, err);
+	c.memory_count = collect_memory(m, memory);
+	r = acpi_image(&c, image, IMAGE_SIZE, &used, err);
 	if (r < 0)
 		return r;
 	r = memory_write(m->memory, LAYOUT_RSDP, image, used);

@@ -10,6 +10,7 @@
 
 #include "godwit.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,9 +19,22 @@ struct machine;
 /* RSDP at LAYOUT_RSDP and all else from LAYOUT_ACPI, into the guest's memory. */
 int acpi_build(struct machine *m, struct gw_error *err);
 
-/* The same as bytes, for vCPUs with these APIC ids: image[0] is what goes to LAYOUT_RSDP; *used of
- * them matter. -ENOSPC. */
-int acpi_image(const uint32_t *apic_ids, unsigned cpus, uint8_t *image, size_t size, size_t *used,
+/* Memory, for the table that tells of memory which is there or may come. */
+struct acpi_memory {
+	uint64_t gpa, size;
+	bool hotplug;
+};
+
+/* What the tables depend on. */
+struct acpi_contents {
+	const uint32_t *apic_ids; /* of each vCPU */
+	unsigned cpus;
+	const struct acpi_memory *memory;
+	unsigned memory_count; /* 0: the guest finds RAM by the memory map alone */
+};
+
+/* The same as bytes: image[0] is what goes to LAYOUT_RSDP; *used of them matter. -ENOSPC. */
+int acpi_image(const struct acpi_contents *c, uint8_t *image, size_t size, size_t *used,
                struct gw_error *err);
 
 #endif

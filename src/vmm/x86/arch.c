@@ -61,6 +61,17 @@ unsigned arch_ram_layout(uint64_t ram_size, struct arch_range out[ARCH_RAM_RANGE
 	return 2;
 }
 
+/* Between RAM and the 64-bit window. */
+struct arch_range arch_memory_room(uint64_t ram_size)
+{
+	struct arch_range ranges[ARCH_RAM_RANGES];
+	const unsigned n = arch_ram_layout(ram_size, ranges);
+	const uint64_t end = ranges[n - 1].gpa + ranges[n - 1].size;
+	const uint64_t begin = ALIGN_UP(MAX(end, (uint64_t)LAYOUT_4G), (uint64_t)LAYOUT_4G);
+
+	return (struct arch_range){ begin, begin < LAYOUT_MMIO64 ? LAYOUT_MMIO64 - begin : 0 };
+}
+
 /* Pins 0 to 15 go to both controllers, as on a PC; 16 to 23 to the IOAPIC alone. */
 unsigned arch_irq_routes(struct kvm_irq_routing_entry out[ARCH_IRQ_ROUTES])
 {

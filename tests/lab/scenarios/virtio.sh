@@ -28,11 +28,13 @@ blk='{"id":"disk0","type":"virtio-blk","file":"'$DISK'","serial":"LAB-0001"}'
 ro='{"id":"disk1","type":"virtio-blk","file":"/tmp/ro.img","read-only":true,"queues":2}'
 net='{"id":"net0","type":"virtio-net","tap":"tap0","mac":"52:54:00:09:00:02"}'
 rng='{"id":"rng0","type":"virtio-rng"}'
+balloon='{"id":"bal0","type":"virtio-balloon"}'
+console='{"id":"con0","type":"virtio-console","log":"/tmp/hvc.log"}'
 
-vm_config a "$blk" "$ro" "$net" "$rng"
+vm_config a "$blk" "$ro" "$net" "$rng" "$balloon" "$console"
 vm_start a
 vm_up a
-pass "boots with blk, net and rng"
+pass "boots with blk, net, rng, balloon and console"
 
 # ---- disks ----
 [ "$(con a 10 cat /sys/block/vda/serial)" = LAB-0001 ] || die "serial number"
@@ -114,30 +116,45 @@ pass "a reboot resets them"
 # Written blocks carry their number and are read back and compared at the end.
 load='i=0; while [ $i -lt 4000 ]; do printf "%015d\n" $i | dd of=/dev/vda bs=512 seek=$((i % 16000)) conv=notrunc,sync oflag=direct 2>/dev/null; i=$((i+1)); echo $i >/tmp/done; done'
 con a 10 "sh -c '$load' >/dev/null 2>/tmp/load.err & worker start 32 10; nettest 10.9.0.1 5001 8 >/tmp/net.out 2>&1 &" || die "load"
+# The console's lines are numbered and all devices append to one file; entropy is read all the time.
+con a 10 'sh -c "i=0; while [ \$i -lt 2000 ]; do echo line \$i; i=\$((i+1)); sleep 0.02; done" >/dev/hvc0 2>/dev/null &'
+con a 10 'sh -c "while :; do dd if=/dev/hwrng bs=16 count=1; sleep 0.05; done" >/dev/null 2>&1 &'
+ctl a balloon value=$((280 << 20)) >/dev/null
 sleep 2
+# What the guest would still do after it was saved is not taken back outside.
+ctl a stop >/dev/null
 ctl a snapshot-save directory=/tmp/snap >/dev/null
 vm_kill a
 vm_restore b /tmp/snap
-vm_is b running
+vm_is b paused
+ctl b cont >/dev/null
 con b 20 'cat /tmp/done' >/dev/null || die "the restored guest does not answer"
 pass "saved, killed, restored under load"
 
 b_to() {
+	# The balloon is on its way while the guest moves.
+	ctl "$1" balloon value=$(($3 << 20)) >/dev/null
 	ctl "$1" migrate "uri=unix:/tmp/mig.$2" >/dev/null
 	ctl "$1" wait-migration --timeout 60 >/dev/null || die "migration: $(ctl "$1" query-migrate)"
 	vm_is "$2" running
 	vm_quit "$1"
 }
 vm_incoming c unix:/tmp/mig.c --map devices.net0.tap=tap1
-b_to b c
+b_to b c 220
 vm_incoming a unix:/tmp/mig.a --map devices.net0.tap=tap0
-b_to c a
+b_to c a 320
 pass "moved twice, to another tap and back"
 
 _ended() { [ "$(con a 10 cat /tmp/done)" = 4000 ]; }
 wait_for 120 _ended || die "the load does not end: $(con a 10 cat /tmp/done)"
 con a 20 'i=0; bad=0; while [ $i -lt 4000 ]; do set -- $(dd if=/dev/vda bs=512 skip=$i count=1 iflag=direct 2>/dev/null | head -c 15); [ "$1" = "$(printf %015d $i)" ] || bad=$((bad+1)); i=$((i+97)); done; echo bad=$bad' | grep -q bad=0 || die "blocks are wrong"
 con a 10 worker status | grep -q "bad=0" || die "memory: $(con a 10 worker status)"
+_spoken() { grep -q '^line 1999' /tmp/hvc.log; }
+wait_for 120 _spoken || die "the console does not end: $(tail -n 1 /tmp/hvc.log)"
+[ "$(tr -d '\r' </tmp/hvc.log | grep '^line ' | md5sum)" = "$(seq -f 'line %g' 0 1999 | md5sum)" ] || die "the console lost or doubled lines"
+_whole() { [ "$(ctl a query-balloon | field actual)" = $((320 << 20)) ]; }
+wait_for 30 _whole || die "the balloon: $(ctl a query-balloon)"
+con a 20 'dd if=/dev/hwrng bs=64 count=1 2>/dev/null | wc -c' | grep -q 64 || die "no entropy in the end"
 con a 10 'cat /tmp/net.out' | tail -n 1
 con a 10 'test ! -s /tmp/load.err' || die "I/O errors: $(con a 10 cat /tmp/load.err)"
 con a 10 "dmesg | grep -E 'BUG:|WARNING:|Call Trace|soft lockup|I/O error'" && die "the guest's kernel complains"

@@ -1,0 +1,78 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# hosts: 1
+# seconds: 300
+#
+# CPUs, memory and time as Linux sees them.
+set -eu
+. "$ROOT/tests/lab/vm.sh"
+
+pass() { echo "PASS platform $*"; }
+flags() { con "$1" 10 "sed -n 's/^flags[^:]*: //p' /proc/cpuinfo | head -n 1"; }
+
+# ---- CPUs ----
+CPUS=6
+vm_config a
+vm_start a --set cpu.sockets=1 --set cpu.cores=3 --set cpu.threads=2 --set 'cpu.affinity=["0"]' --set cpu.model=x86-64-v3
+vm_up a
+[ "$(con a 10 'grep -c ^processor /proc/cpuinfo')" = 6 ] || die "not six CPUs"
+[ "$(con a 10 'cat /sys/devices/system/cpu/cpu1/topology/thread_siblings_list')" = 0-1 ] || die "siblings: $(con a 10 'cat /sys/devices/system/cpu/cpu1/topology/thread_siblings_list')"
+[ "$(con a 10 "sed -n 's/^cpu cores.*: //p' /proc/cpuinfo | head -n 1")" = 3 ] || die "cores"
+case " $(flags a) " in
+*" avx2 "*) ;;
+*) die "x86-64-v3 has no avx2: $(flags a)" ;;
+esac
+case " $(flags a) " in *" sha_ni "* | *" svm "*) die "x86-64-v3 has more than it should: $(flags a)" ;; esac
+pass "topology, x86-64-v3"
+vm_quit a
+CPUS=1
+vm_config b
+vm_start b --set cpu.model=x86-64-v2
+vm_up b
+case " $(flags b) " in *" avx "*) die "x86-64-v2 has avx" ;; esac
+pass "x86-64-v2"
+vm_quit b
+
+# ---- memory ----
+echo 200 >/proc/sys/vm/nr_hugepages
+vm_config c
+vm_start c --set backing.pages=2M --set 'backing.nodes="0"'
+vm_up c
+[ "$(sed -n 's/^HugePages_Free: *//p' /proc/meminfo)" -lt 100 ] || die "no huge pages are used"
+con c 10 true
+pass "huge pages of a node"
+vm_quit c
+expect_fail "backing.pages" godwit run "$VMS/c/config.json" --set backing.pages=2M --set memory=1G --control /tmp/x
+echo 0 >/proc/sys/vm/nr_hugepages
+vm_config l
+vm_start l --set backing.lock=true --set backing.prealloc=true --set backing.pages=4K
+vm_up l
+[ "$(sed -n 's/^VmLck:[[:space:]]*\([0-9]*\).*/\1/p' "/proc/$(cat "$VMS/l/pid")/status")" -ge 327680 ] || die "memory is not locked"
+pass "locked and preallocated memory"
+vm_quit l
+
+# ---- time, and the generation ----
+uptime_s() { con "$1" 10 'cut -d. -f1 /proc/uptime'; }
+for clock in continue realtime; do
+	vm_config "$clock"
+	vm_start "$clock" --set "clock=$clock"
+	vm_up "$clock"
+	ctl "$clock" stop >/dev/null
+	rm -rf /tmp/snap
+	ctl "$clock" snapshot-save directory=/tmp/snap --timeout 60 >/dev/null
+	vm_kill "$clock"
+	sleep 25
+	vm_restore "r$clock" /tmp/snap
+	vm_is "r$clock" paused
+	ctl "r$clock" cont >/dev/null
+	eval "up_$clock=$(uptime_s "r$clock")"
+	con "r$clock" 10 dmesg | grep -q "crng reseeded due to virtual machine fork" || die "the generation id is as it was"
+	con "r$clock" 10 dmesg | grep -iE 'soft lockup|hung task|unstable' && die "the guest's kernel complains"
+	vm_quit "r$clock"
+done
+# shellcheck disable=SC2154 # set by eval
+[ "$up_realtime" -ge 25 ] || die "realtime: the guest is up for $up_realtime s only"
+# shellcheck disable=SC2154
+[ "$up_continue" -lt 25 ] || die "continue: the guest is up for $up_continue s"
+pass "time goes on from where it stood ($up_continue s), or by the wall clock ($up_realtime s); no lock-up is seen"
+pass "a restored guest knows that it is another"
