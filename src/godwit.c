@@ -145,9 +145,7 @@ int gw_vm_configure(struct gw_vm *vm, const char *json, const char *name, struct
 
 	if (!config)
 		return error_set(err, -ENOMEM, "%s: out of memory", name);
-	r = config_parse(json, name, vm_drivers_of(vm), config, err);
-	if (!r)
-		r = config_check_host(config, name, vm_drivers_of(vm), false, err);
+	r = config_parse_here(json, name, vm_drivers_of(vm), config, err);
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&vm->lock);

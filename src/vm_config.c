@@ -31,9 +31,8 @@ int gw_config_check(const char *json, const char *name, bool host, struct gw_err
 
 	if (!config)
 		return error_set(err, -ENOMEM, "%s: out of memory", name);
-	r = config_parse(json, name, &vm_drivers, config, err);
-	if (!r && host)
-		r = config_check_host(config, name, &vm_drivers, false, err);
+	r = host ? config_parse_here(json, name, &vm_drivers, config, err)
+	         : config_parse(json, name, &vm_drivers, config, err);
 	return r;
 }
 

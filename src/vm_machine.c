@@ -103,8 +103,13 @@ static void deal_with_guest(void *opaque)
 	uint32_t slots;
 	bool guest_runs;
 
-	vm_end_migration(vm, "the guest was reset, powered off or let a device go");
+	/* Another may begin between the end of one and the lock. */
 	pthread_mutex_lock(&vm->lock);
+	while (migration_active(vm->migration)) {
+		pthread_mutex_unlock(&vm->lock);
+		vm_end_migration(vm, "the guest was reset, powered off or let a device go");
+		pthread_mutex_lock(&vm->lock);
+	}
 	guest_runs = vm->machine && vm->state == GW_STATE_RUNNING;
 	slots = __atomic_exchange_n(&vm->eject_wanted, 0, __ATOMIC_ACQ_REL);
 	if (slots && vm->machine)
@@ -211,6 +216,8 @@ int vm_add_device(struct gw_vm *vm, struct config_device *config, bool hot, stru
 	d->next = vm->machine->devices;
 	vm->machine->devices = d;
 	machine_unlock(vm->machine);
+	/* The guest may have seen it before it was in the list. */
+	machine_defer(vm->machine);
 	return 0;
 }
 

@@ -247,6 +247,7 @@ static void read_devices(const cJSON *list, const struct device_drivers *drivers
 	}
 	cJSON_ArrayForEach(item, list)
 	{
+		const unsigned before = faults->count;
 		char prefix[32];
 
 		if (out->device_count == CONFIG_DEVICES_MAX) {
@@ -261,6 +262,8 @@ static void read_devices(const cJSON *list, const struct device_drivers *drivers
 			read_device(item, prefix, drivers, &out->devices[out->device_count],
 			            faults);
 		}
+		if (faults->count != before)
+			faults->faulty_devices |= 1u << out->device_count;
 		out->device_count++;
 	}
 }
@@ -287,29 +290,47 @@ static cJSON *parse_json(const char *json, struct config_faults *faults)
 	return root;
 }
 
-int config_parse(const char *json, const char *name, const struct device_drivers *drivers,
-                 struct config *out, struct gw_error *err)
+static void parse(const char *json, const struct device_drivers *drivers, struct config *out,
+                  struct config_faults *faults)
 {
-	struct config_faults faults;
 	struct reading r = {
 		.tables = { { .keys = config_machine_keys, .base = out } },
 		.count = 1,
 		.list = "devices",
 		.prefix = "",
-		.faults = &faults,
+		.faults = faults,
 	};
 	cJSON *root;
 
-	config_faults_begin(&faults, name, err);
 	memset(out, 0, sizeof(*out));
-	root = parse_json(json, &faults);
+	root = parse_json(json, faults);
 	if (root) {
 		read_object(&r, root);
 		read_devices(cJSON_GetObjectItemCaseSensitive(root, "devices"), drivers, out,
-		             &faults);
-		config_check_whole(out, &faults);
+		             faults);
+		config_check_whole(out, faults);
 	}
 	cJSON_Delete(root);
+}
+
+int config_parse(const char *json, const char *name, const struct device_drivers *drivers,
+                 struct config *out, struct gw_error *err)
+{
+	struct config_faults faults;
+
+	config_faults_begin(&faults, name, err);
+	parse(json, drivers, out, &faults);
+	return config_faults_end(&faults);
+}
+
+int config_parse_here(const char *json, const char *name, const struct device_drivers *drivers,
+                      struct config *out, struct gw_error *err)
+{
+	struct config_faults faults;
+
+	config_faults_begin(&faults, name, err);
+	parse(json, drivers, out, &faults);
+	config_check_here(out, drivers, false, &faults);
 	return config_faults_end(&faults);
 }
 

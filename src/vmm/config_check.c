@@ -170,25 +170,33 @@ static void check_device(const struct config_device *device, const char *prefix,
 		config_fault_code(faults, err.code, "%s%s", prefix, err.text);
 }
 
+void config_check_here(const struct config *config, const struct device_drivers *drivers,
+                       bool incoming, struct config_faults *faults)
+{
+	if (!incoming)
+		check_files(config_machine_keys, config, "", faults);
+	check_placement(config, faults);
+	for (unsigned i = 0; i < config->device_count; i++) {
+		char prefix[48];
+
+		if (faults->faulty_devices >> i & 1)
+			continue;
+		/* Where a guest arrives, by the path that a map would name. */
+		if (incoming)
+			snprintf(prefix, sizeof(prefix), "devices.%s.", config->devices[i].id);
+		else
+			snprintf(prefix, sizeof(prefix), "devices[%u].", i);
+		check_device(&config->devices[i], prefix, drivers, faults);
+	}
+}
+
 int config_check_host(const struct config *config, const char *name,
                       const struct device_drivers *drivers, bool incoming, struct gw_error *err)
 {
 	struct config_faults faults;
 
 	config_faults_begin(&faults, name, err);
-	if (!incoming)
-		check_files(config_machine_keys, config, "", &faults);
-	check_placement(config, &faults);
-	for (unsigned i = 0; i < config->device_count; i++) {
-		char prefix[48];
-
-		/* Where a guest arrives, by the path that a map would name. */
-		if (incoming)
-			snprintf(prefix, sizeof(prefix), "devices.%s.", config->devices[i].id);
-		else
-			snprintf(prefix, sizeof(prefix), "devices[%u].", i);
-		check_device(&config->devices[i], prefix, drivers, &faults);
-	}
+	config_check_here(config, drivers, incoming, &faults);
 	return config_faults_end(&faults);
 }
 

@@ -20,6 +20,7 @@ struct config_faults {
 	struct gw_error text;
 	size_t room;
 	unsigned count, left_out;
+	uint32_t faulty_devices; /* a bit for each of the list that could not be read */
 };
 
 /* `err` may be NULL. */
@@ -50,5 +51,8 @@ bool config_same_section(const char *a, const char *b);
 
 /* ---- config_check.c: do the values fit each other? ---- */
 void config_check_whole(const struct config *config, struct config_faults *faults);
+/* Is what it names on this host? Devices that could not be read are passed over. */
+void config_check_here(const struct config *config, const struct device_drivers *drivers,
+                       bool incoming, struct config_faults *faults);
 
 #endif

@@ -7,7 +7,7 @@
 #include "base/util.h"
 #include "vmm/arch.h"
 #include "vmm/machine.h"
-#include "vmm/memory.h"
+#include "vmm/memory_internal.h"
 #include "vmm/vcpu.h"
 
 #include <elf.h>
@@ -120,22 +120,50 @@ static bool is_zero(const uint8_t *p, size_t len)
 	return !p[0] && !memcmp(p, p + 1, len - 1);
 }
 
+static int skip_zeros(int fd, uint64_t len, bool holes)
+{
+	static const uint8_t zeros[64 * KIB];
+	int r = 0;
+
+	if (holes)
+		return lseek(fd, (off_t)len, SEEK_CUR) < 0 ? -errno : 0;
+	for (uint64_t done = 0; done < len && !r; done += sizeof(zeros))
+		r = io_write_full(fd, zeros, MIN(len - done, sizeof(zeros)));
+	return r;
+}
+
 /* Seeks over zeros, or writes them where that cannot be done (a pipe). */
-static int write_run(const struct ram_region *region, uint64_t from, uint64_t len, int fd,
-                     bool holes, struct gw_error *err)
+static int write_data(const uint8_t *from, uint64_t len, int fd, bool holes)
 {
 	int r = 0;
 
-	for (uint64_t at = from; at < from + len && !r; at += CHUNK) {
-		const size_t n = MIN(from + len - at, CHUNK);
+	for (uint64_t at = 0; at < len && !r; at += CHUNK) {
+		const size_t n = MIN(len - at, CHUNK);
 
-		if (holes && is_zero(region->hva + at, n))
-			r = lseek(fd, (off_t)n, SEEK_CUR) < 0 ? -errno : 0;
+		if (holes && is_zero(from + at, n))
+			r = skip_zeros(fd, n, true);
 		else
-			r = io_write_full(fd, region->hva + at, n);
+			r = io_write_full(fd, from + at, n);
+	}
+	return r;
+}
+
+/* RAM that was never touched is not touched here: reading it would allocate it. */
+static int write_run(struct memory *mem, size_t region, uint64_t from, uint64_t len, int fd,
+                     bool holes, struct gw_error *err)
+{
+	const struct ram_region *ram = memory_region(mem, region);
+	int r = 0;
+
+	for (uint64_t at = from, n; at < from + len && !r; at += n) {
+		bool hole;
+
+		n = PAGE_SIZE *
+		    memory_alike(mem, region, at / PAGE_SIZE, (from + len - at) / PAGE_SIZE, &hole);
+		r = hole ? skip_zeros(fd, n, holes) : write_data(ram->hva + at, n, fd, holes);
 	}
 	return r < 0 ? error_set_sys(err, r, "writing memory from 0x%llx on",
-	                             (unsigned long long)(region->gpa + from))
+	                             (unsigned long long)(ram->gpa + from))
 	             : 0;
 }
 
@@ -174,7 +202,7 @@ int dump_write(struct machine *m, int fd, struct gw_error *err)
 	for (size_t i = 0; i < memory_region_count(m->memory) && !r; i++) {
 		for (uint64_t at = 0, len; !r && memory_next_run(m->memory, i, &at, &len);
 		     at += len) {
-			r = write_run(memory_region(m->memory, i), at, len, fd, holes, err);
+			r = write_run(m->memory, i, at, len, fd, holes, err);
 			total += len;
 		}
 	}

@@ -2,6 +2,8 @@
 /* The configuration's checks: keys that were meant, values that fit each other, the host. */
 #include "config_drivers.h"
 
+#include "vm.h"
+
 #include "base/cpulist.h"
 
 #include <criterion/criterion.h>
@@ -206,4 +208,21 @@ Test(cpulist, reads_what_the_kernel_writes)
 	cr_assert_eq(cpulist_first_outside(&a, &b), 64);
 	cr_assert(cpulist_parse("1,2", &b));
 	cr_assert_eq(cpulist_first_outside(&b, &a), -1);
+}
+
+Test(config_check, faults_of_the_text_and_of_the_host_are_told_at_once)
+{
+	struct gw_error err;
+
+	cr_assert_eq(config_parse_here(
+	                     "{\"memroy\":1,\"memory\":\"2M\",\"boot\":{\"kernel\":\"/none\"},"
+	                     "\"devices\":[{\"id\":\"a b\",\"type\":\"vfio-pci\",\"host\":\"x\"},"
+	                     "{\"id\":\"n\",\"type\":\"vfio-pci\",\"host\":\"0000:99:00.0\"}]}",
+	                     "x", &vm_drivers, &config, &err),
+	             -EINVAL);
+	cr_assert(strstr(err.text, "memroy: no such key"), "%s", err.text);
+	cr_assert(strstr(err.text, "boot.kernel: /none: No such file"), "%s", err.text);
+	cr_assert(strstr(err.text, "devices[0].id: "), "%s", err.text);
+	cr_assert_not(strstr(err.text, "devices[0].host: "), "%s", err.text);
+	cr_assert(strstr(err.text, "devices[1].host: no such PCI device"), "%s", err.text);
 }

@@ -78,9 +78,19 @@ static void flush(struct blk *b)
 		unflushed |= b->queues[i].unflushed;
 		b->queues[i].unflushed = false;
 	}
-	if (unflushed && fdatasync(b->file.fd) < 0)
+	if (unflushed && fdatasync(b->file.fd) < 0) {
 		log_error(b->virtio.device.machine->log, "device %s: %s: fdatasync: %s",
 		          b->virtio.device.id, b->path, strerror(errno));
+		/* The kernel reports it once, and may have dropped the pages. */
+		b->lost = true;
+	}
+}
+
+/* A guest that goes on elsewhere must find there what it has written here. */
+static const char *unfit(struct virtio *v)
+{
+	return of(v)->lost ? "what the guest has written did not reach the disk (fdatasync failed)"
+	                   : NULL;
 }
 
 static void stop(struct virtio *v)
@@ -223,6 +233,7 @@ static const struct virtio_ops ops = {
 	.stop_queue = stop_queue,
 	.reset = reset,
 	.config_written = config_written,
+	.unfit = unfit,
 	.load_config = load_config,
 	.open = open_queues,
 	.release = release,

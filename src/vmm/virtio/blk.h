@@ -57,6 +57,7 @@ struct blk {
 	char path[CONFIG_PATH_MAX];
 	char serial[BLK_SERIAL_SIZE + 1];
 	struct blk_queue *queues;
+	bool lost;    /* the disk failed to take what was written */
 	bool arrived; /* from elsewhere, and has not been started here */
 	struct blk_stats stats;
 };

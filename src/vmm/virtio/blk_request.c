@@ -24,6 +24,8 @@ enum { S_OK = 0, S_IOERR = 1, S_UNSUPP = 2 };
 #define HEADER_SIZE 16u
 #define RANGE_SIZE 16u /* of discard and write zeroes: sector, number of sectors, flags */
 #define RANGE_UNMAP 1u
+
+#define PIECES_KEPT 128u
 #define BOUNCE_MAX (256 * KIB)
 
 struct blk_request {
@@ -61,8 +63,16 @@ static struct blk_request *get_request(struct blk_queue *bq)
 	return r;
 }
 
+/* Large ones give their room back: there may be as many as all queues have places. */
 static void put_request(struct blk_request *r)
 {
+	if (r->chain.room > PIECES_KEPT)
+		virtq_chain_free(&r->chain);
+	if (r->iov_room > PIECES_KEPT) {
+		free(r->iov);
+		r->iov = NULL;
+		r->iov_room = 0;
+	}
 	r->next = r->bq->free;
 	r->bq->free = r;
 }

@@ -111,6 +111,9 @@ struct virtio_ops {
 	 * only: v->config_writable). Device lock. NULL. */
 	void (*config_written)(struct virtio *v, unsigned offset, unsigned size);
 
+	/* NULL, or why what it has done must not be relied on elsewhere: asked when it is saved, not
+	 * active. NULL. */
+	const char *(*unfit)(struct virtio *v);
 	/* State beyond that of the core (features, queues, configuration space). Not active. NULL.
 	 */
 	void (*save)(struct virtio *v, struct bytes *out);

@@ -88,8 +88,11 @@ int virtio_save(struct participant *p, struct sink *sink, struct gw_error *err)
 {
 	struct virtio *v = of(p);
 	struct bytes part = { 0 }, all = { 0 };
+	const char *unfit = v->ops->unfit ? v->ops->unfit(v) : NULL;
 	int r;
 
+	if (unfit)
+		return error_set(err, -EIO, "%s", unfit);
 	machine_lock(v->device.machine);
 	put_core(v, &part);
 	put_section(&all, part.data, part.len);
