@@ -5,6 +5,9 @@
 
 #include "godwit.h"
 
+#include <stdbool.h>
+#include <stdint.h>
+
 struct log {
 	void *opaque;
 	void (*write)(void *opaque, enum gw_log_level level, const char *text);
@@ -18,5 +21,17 @@ void log_write(const struct log *log, enum gw_log_level level, const char *forma
 #define log_warn(log, ...) log_write(log, GW_LOG_WARN, __VA_ARGS__)
 #define log_info(log, ...) log_write(log, GW_LOG_INFO, __VA_ARGS__)
 #define log_debug(log, ...) log_write(log, GW_LOG_DEBUG, __VA_ARGS__)
+
+/* For what a guest can make happen as often as it likes: LOG_LIMIT lines in LOG_WINDOW_MS. All zero
+ * at first. */
+#define LOG_LIMIT 10
+#define LOG_WINDOW_MS 10000
+struct log_limit {
+	int64_t window_ms;
+	unsigned count;
+};
+
+/* May this line be written? Any thread; two at once may let one line more pass. */
+bool log_limit_pass(struct log_limit *limit);
 
 #endif

@@ -11,6 +11,8 @@
 #include "vmm/vcpu.h"
 
 #include <elf.h>
+#include <limits.h>
+#include <poll.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/procfs.h>
@@ -18,6 +20,7 @@
 
 #define NOTE_NAME "CORE"
 #define CHUNK (1 * MIB)
+#define WAIT_MS 10000
 
 static void put_note(struct bytes *out, const struct elf_prstatus *status)
 {
@@ -115,42 +118,72 @@ static int put_headers(struct machine *m, struct bytes *out, uint64_t *memory_at
 	return r;
 }
 
+/* Where it goes. */
+struct dump_file {
+	int fd;
+	bool holes; /* zeros may be passed over */
+	bool waits; /* a pipe or socket, whose reader may stop reading */
+};
+
+/* A reader that takes nothing for WAIT_MS does not keep the guest waiting any longer. poll(2) tells
+ * of room for PIPE_BUF bytes. */
+static int put(const struct dump_file *f, const void *data, size_t len)
+{
+	struct pollfd poll_fd = { .fd = f->fd, .events = POLLOUT };
+	int r = 0;
+
+	if (!f->waits)
+		return io_write_full(f->fd, data, len);
+	for (size_t done = 0; done < len && !r;) {
+		const int ready = poll(&poll_fd, 1, WAIT_MS);
+
+		if (ready < 0 && errno == EINTR)
+			continue;
+		if (ready <= 0)
+			return ready ? -errno : -ETIMEDOUT;
+		r = io_write_full(f->fd, (const char *)data + done,
+		                  MIN(len - done, (size_t)PIPE_BUF));
+		done += PIPE_BUF;
+	}
+	return r;
+}
+
 static bool is_zero(const uint8_t *p, size_t len)
 {
 	return !p[0] && !memcmp(p, p + 1, len - 1);
 }
 
-static int skip_zeros(int fd, uint64_t len, bool holes)
+static int skip_zeros(const struct dump_file *f, uint64_t len)
 {
 	static const uint8_t zeros[64 * KIB];
 	int r = 0;
 
-	if (holes)
-		return lseek(fd, (off_t)len, SEEK_CUR) < 0 ? -errno : 0;
+	if (f->holes)
+		return lseek(f->fd, (off_t)len, SEEK_CUR) < 0 ? -errno : 0;
 	for (uint64_t done = 0; done < len && !r; done += sizeof(zeros))
-		r = io_write_full(fd, zeros, MIN(len - done, sizeof(zeros)));
+		r = put(f, zeros, MIN(len - done, sizeof(zeros)));
 	return r;
 }
 
 /* Seeks over zeros, or writes them where that cannot be done (a pipe). */
-static int write_data(const uint8_t *from, uint64_t len, int fd, bool holes)
+static int write_data(const struct dump_file *f, const uint8_t *from, uint64_t len)
 {
 	int r = 0;
 
 	for (uint64_t at = 0; at < len && !r; at += CHUNK) {
 		const size_t n = MIN(len - at, CHUNK);
 
-		if (holes && is_zero(from + at, n))
-			r = skip_zeros(fd, n, true);
+		if (f->holes && is_zero(from + at, n))
+			r = skip_zeros(f, n);
 		else
-			r = io_write_full(fd, from + at, n);
+			r = put(f, from + at, n);
 	}
 	return r;
 }
 
 /* RAM that was never touched is not touched here: reading it would allocate it. */
-static int write_run(struct memory *mem, size_t region, uint64_t from, uint64_t len, int fd,
-                     bool holes, struct gw_error *err)
+static int write_run(const struct dump_file *f, struct memory *mem, size_t region, uint64_t from,
+                     uint64_t len, struct gw_error *err)
 {
 	const struct ram_region *ram = memory_region(mem, region);
 	int r = 0;
@@ -160,30 +193,31 @@ static int write_run(struct memory *mem, size_t region, uint64_t from, uint64_t 
 
 		n = PAGE_SIZE *
 		    memory_alike(mem, region, at / PAGE_SIZE, (from + len - at) / PAGE_SIZE, &hole);
-		r = hole ? skip_zeros(fd, n, holes) : write_data(ram->hva + at, n, fd, holes);
+		r = hole ? skip_zeros(f, n) : write_data(f, ram->hva + at, n);
 	}
 	return r < 0 ? error_set_sys(err, r, "writing memory from 0x%llx on",
 	                             (unsigned long long)(ram->gpa + from))
 	             : 0;
 }
 
-/* Can zeros be passed over? In a regular file, once what is there already has been cut off, unless
+/* Zeros can be passed over in a regular file, once what is there already has been cut off, unless
  * writes go to its end whatever the offset. 0, or an errno. */
-static int prepare_holes(int fd, off_t begin, bool *holes)
+static int look_at(struct dump_file *f, off_t begin)
 {
 	struct stat st;
-	const int flags = fcntl(fd, F_GETFL);
+	const int flags = fcntl(f->fd, F_GETFL);
 
-	if (flags < 0 || fstat(fd, &st) < 0)
+	if (flags < 0 || fstat(f->fd, &st) < 0)
 		return -errno;
-	*holes = begin >= 0 && S_ISREG(st.st_mode) && !(flags & O_APPEND);
-	return *holes && ftruncate(fd, begin) < 0 ? -errno : 0;
+	f->waits = S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode);
+	f->holes = begin >= 0 && S_ISREG(st.st_mode) && !(flags & O_APPEND);
+	return f->holes && ftruncate(f->fd, begin) < 0 ? -errno : 0;
 }
 
 int dump_write(struct machine *m, int fd, struct gw_error *err)
 {
 	const off_t begin = lseek(fd, 0, SEEK_CUR);
-	bool holes = false;
+	struct dump_file f = { .fd = fd };
 	static const uint8_t padding[PAGE_SIZE];
 	struct bytes head = { 0 };
 	uint64_t memory_at, total;
@@ -193,21 +227,21 @@ int dump_write(struct machine *m, int fd, struct gw_error *err)
 		bytes_put(&head, padding, memory_at - head.len);
 	if (!r && head.failed)
 		r = error_set(err, -ENOMEM, "out of memory");
-	if (!r && (r = prepare_holes(fd, begin, &holes)) < 0)
+	if (!r && (r = look_at(&f, begin)) < 0)
 		error_set_sys(err, r, "the file to write");
-	if (!r && (r = io_write_full(fd, head.data, head.len)) < 0)
+	if (!r && (r = put(&f, head.data, head.len)) < 0)
 		error_set_sys(err, r, "writing headers");
 	total = memory_at;
 	bytes_free(&head);
 	for (size_t i = 0; i < memory_region_count(m->memory) && !r; i++) {
 		for (uint64_t at = 0, len; !r && memory_next_run(m->memory, i, &at, &len);
 		     at += len) {
-			r = write_run(m->memory, i, at, len, fd, holes, err);
+			r = write_run(&f, m->memory, i, at, len, err);
 			total += len;
 		}
 	}
 	/* Zeros at the very end leave the file too short. */
-	if (!r && holes && ftruncate(fd, begin + (off_t)total) < 0)
+	if (!r && f.holes && ftruncate(fd, begin + (off_t)total) < 0)
 		r = error_set_sys(err, -errno, "setting the length");
 	return r;
 }

@@ -313,7 +313,7 @@ static int make_region(struct memory *mem, uint64_t gpa, uint64_t size, uint64_t
 	if (i == MEMORY_REGIONS_MAX)
 		return error_set(err, -ENOSPC, "there is no room for a further piece of memory");
 	*r = (struct ram_region){ .gpa = gpa, .size = size, .block = block, .fd = -1 };
-	r->plugged = calloc(DIV_ROUND_UP(size / block, 64ull), 8);
+	r->plugged = calloc(MAX(DIV_ROUND_UP(size / block, 64ull), 1ull), 8);
 	ret = r->plugged ? region_create(mem, (unsigned)i, true, err)
 	                 : error_set(err, -ENOMEM, "out of memory");
 	if (ret < 0) {

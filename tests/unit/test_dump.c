@@ -84,3 +84,48 @@ Test(dump, a_device_is_written_to_without_a_length)
 	close(fd);
 	vmachine_free(vm);
 }
+
+static void *read_all(void *opaque)
+{
+	const int *fds = opaque;
+	uint8_t buf[65536];
+	ssize_t n;
+
+	while ((n = read(fds[0], buf, sizeof(buf))) > 0)
+		cr_assert_eq(write(fds[1], buf, (size_t)n), n);
+	return NULL;
+}
+
+Test(dump, a_reader_gets_every_byte)
+{
+	struct vmachine *vm = marked();
+	const int file = memfd_create("core", MFD_CLOEXEC);
+	struct gw_error err = { 0 };
+	pthread_t reader;
+	int ends[2], fds[2];
+
+	cr_assert_eq(pipe(ends), 0);
+	fds[0] = ends[0];
+	fds[1] = file;
+	cr_assert_eq(pthread_create(&reader, NULL, read_all, fds), 0);
+	cr_assert_eq(dump_write(vm->m, ends[1], &err), 0, "%s", err.text);
+	close(ends[1]);
+	pthread_join(reader, NULL);
+	expect_ram(vm, file, 0);
+	close(file);
+	close(ends[0]);
+	vmachine_free(vm);
+}
+
+Test(dump, a_reader_that_does_not_read_is_given_up, .timeout = 40)
+{
+	struct vmachine *vm = marked();
+	struct gw_error err = { 0 };
+	int ends[2];
+
+	cr_assert_eq(pipe(ends), 0);
+	cr_assert_eq(dump_write(vm->m, ends[1], &err), -ETIMEDOUT);
+	close(ends[0]);
+	close(ends[1]);
+	vmachine_free(vm);
+}

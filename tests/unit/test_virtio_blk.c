@@ -299,13 +299,13 @@ Test(virtio_blk, a_flush_beside_a_write_is_not_enough)
 	end(&g);
 }
 
-/* io_uring_setup() fails with EPERM, as under many containers' seccomp rules. */
-static void forbid_io_uring(void)
+/* From now on that system call fails so. */
+static void forbid(unsigned call, int error)
 {
 	struct sock_filter code[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)error),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
 	const struct sock_fprog program = { .len = ARRAY_SIZE(code), .filter = code };
@@ -319,7 +319,8 @@ Test(virtio_blk, works_without_io_uring)
 	const struct options o = disk("sync", DISK);
 	struct rig g;
 
-	forbid_io_uring();
+	/* As under many containers' seccomp rules. */
+	forbid(SYS_io_uring_setup, EPERM);
 	begin(&g, &o, OWN);
 	cr_assert_str_eq(blk_aio_name(container_of(g.d.v, struct blk, virtio)->queues[0].aio),
 	                 "sync");
@@ -543,6 +544,25 @@ Test(virtio_blk, larger_blocks_are_refused)
 	cr_assert_eq(vdriver_load(&h, there, device, &g.d, &kept, &err), -EINVAL);
 	cr_assert_not_null(strstr(err.text, "512 bytes"), "%s", err.text);
 	vmachine_free(there);
+	end(&g);
+}
+
+Test(virtio_blk, what_did_not_reach_the_disk_is_not_moved)
+{
+	const struct options o = disk("lost", DISK);
+	struct gw_error err = { 0 };
+	uint8_t data[512] = { 1 };
+	struct participant *p;
+	struct sink nowhere;
+	struct rig g;
+
+	begin(&g, &o, OWN);
+	p = &g.d.v->participant;
+	cr_assert_eq(request(&g, OUT, 0, data, 512), OK);
+	forbid(SYS_fdatasync, EIO);
+	vmachine_pause(g.d.vm);
+	cr_assert_eq(p->ops->save(p, &nowhere, &err), -EIO);
+	cr_assert_not_null(strstr(err.text, "did not reach the disk"), "%s", err.text);
 	end(&g);
 }
 

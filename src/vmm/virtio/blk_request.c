@@ -351,6 +351,9 @@ static void report_failure(struct blk *b, const struct blk_request *r)
 	const char *what = r->type == T_IN ? "read" : "write";
 	char data[256];
 
+	/* All are counted (query-blockstats). */
+	if (!log_limit_pass(&b->virtio.said))
+		return;
 	log_warn(m->log, "device %s: %s: %s at byte %llu: %s", id, b->path, what,
 	         (unsigned long long)r->op.offset, strerror(-r->op.result));
 	snprintf(data, sizeof(data),

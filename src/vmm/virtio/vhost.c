@@ -163,7 +163,7 @@ static size_t log_words(const struct memory *mem)
 		if (r->gpa != MEMORY_GONE)
 			end = MAX(end, r->gpa + r->size);
 	}
-	return DIV_ROUND_UP(end / PAGE_SIZE, 64ull);
+	return MAX(DIV_ROUND_UP(end / PAGE_SIZE, 64ull), 1ull);
 }
 
 static void log_off(struct vhost *vh)

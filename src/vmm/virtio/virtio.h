@@ -23,6 +23,7 @@
 #define VMM_VIRTIO_VIRTIO_H
 
 #include "base/bytes.h"
+#include "base/log.h"
 #include "base/loop.h"
 #include "vmm/device.h"
 #include "vmm/msix.h"
@@ -111,8 +112,8 @@ struct virtio_ops {
 	 * only: v->config_writable). Device lock. NULL. */
 	void (*config_written)(struct virtio *v, unsigned offset, unsigned size);
 
-	/* NULL, or why what it has done must not be relied on elsewhere: asked when it is saved, not
-	 * active. NULL. */
+	/* NULL, or why what it has done must not be relied on elsewhere: asked when it is saved,
+	 * not active. NULL. */
 	const char *(*unfit)(struct virtio *v);
 	/* State beyond that of the core (features, queues, configuration space). Not active. NULL.
 	 */
@@ -170,6 +171,7 @@ struct virtio {
 	uint64_t hooked_at;           /* the BAR's address when kicks were hooked */
 	bool kicks_of_any_length;     /* KVM takes them so */
 	bool quiet;                   /* nobody is told when it goes */
+	struct log_limit said;        /* of what the driver can bring about */
 	const char *broken;           /* why it needs a reset; atomic */
 	uint8_t *loaded;              /* state that has come; settle takes it */
 	size_t loaded_len;

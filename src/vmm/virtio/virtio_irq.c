@@ -135,8 +135,9 @@ static void become_broken(struct virtio *v, const char *why)
 {
 	if (v->status & VIRTIO_NEEDS_RESET)
 		return;
-	log_warn(v->device.machine->log, "device %s: needs a reset by its driver: %s", v->device.id,
-	         why);
+	if (log_limit_pass(&v->said))
+		log_warn(v->device.machine->log, "device %s: needs a reset by its driver: %s",
+		         v->device.id, why);
 	v->status |= VIRTIO_NEEDS_RESET;
 	virtio_update_active(v);
 	virtio_config_changed(v);

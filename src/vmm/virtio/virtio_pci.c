@@ -190,7 +190,8 @@ static void set_queue_enable(struct virtio *v, uint32_t value)
 	if (!q || value != 1 || !(v->status & VIRTIO_FEATURES_OK))
 		return;
 	if (virtio_enable_queue(v, q, &err) < 0) {
-		log_warn(v->device.machine->log, "device %s: %s", v->device.id, err.text);
+		if (log_limit_pass(&v->said))
+			log_warn(v->device.machine->log, "device %s: %s", v->device.id, err.text);
 		virtio_break(v, "a queue cannot be enabled as configured");
 	} else if (v->active) {
 		io_eventfd_signal(q->kick_fd);
