@@ -145,7 +145,8 @@ const struct device_driver *config_find_driver(const struct device_drivers *driv
 /* Parses and checks. All faults are in the error's text, "; " between them. */
 int config_parse(const char *json, const char *name, const struct device_drivers *drivers,
                  struct config *out, struct gw_error *err);
-/* And config_check_host() as well, of whatever could be read: the faults of both are told at once. */
+/* And config_check_host() as well, of whatever could be read: the faults of both are told at once.
+ */
 int config_parse_here(const char *json, const char *name, const struct device_drivers *drivers,
                       struct config *out, struct gw_error *err);
 /* One entry of "devices". */
