@@ -378,29 +378,15 @@ static int own_create(struct machine *m, const struct config_device *config, boo
 
 static int own_request_unplug(struct device *device, struct gw_error *err)
 {
-	struct gw_device *d = of_device(device);
-	struct machine *m = device->machine;
-	int r = 0;
-
-	machine_lock(m);
-	/* A guest that never ran holds nothing; another one is asked. */
-	if (m->started)
-		r = pci_request_unplug(m->pci, &d->function, err);
-	else
-		pci_unplug_now(m->pci, &d->function);
-	machine_unlock(m);
-	return r;
+	return pci_let_go(&of_device(device)->function, err);
 }
 
 static void own_destroy(struct device *device)
 {
 	struct gw_device *d = of_device(device);
-	struct machine *m = device->machine;
 
 	d->quiet = true;
-	machine_lock(m);
-	pci_unplug_now(m->pci, &d->function);
-	machine_unlock(m);
+	pci_take_off(&d->function);
 }
 
 static bool own_describe(struct device *device, cJSON *info)

@@ -183,29 +183,15 @@ static struct vfio_pci *of_device(struct device *device)
 
 static int request_unplug(struct device *device, struct gw_error *err)
 {
-	struct vfio_pci *d = of_device(device);
-	struct machine *m = device->machine;
-	int r = 0;
-
-	machine_lock(m);
-	/* A guest that never ran holds nothing; another one is asked. */
-	if (m->started)
-		r = pci_request_unplug(m->pci, &d->function, err);
-	else
-		pci_unplug_now(m->pci, &d->function);
-	machine_unlock(m);
-	return r;
+	return pci_let_go(&of_device(device)->function, err);
 }
 
 static void destroy(struct device *device)
 {
 	struct vfio_pci *d = of_device(device);
-	struct machine *m = device->machine;
 
 	d->quiet = true;
-	machine_lock(m);
-	pci_unplug_now(m->pci, &d->function);
-	machine_unlock(m);
+	pci_take_off(&d->function);
 }
 
 const struct device_driver vfio_pci_driver = {

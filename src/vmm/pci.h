@@ -87,6 +87,10 @@ int pci_plug(struct pci_bus *bus, struct pci_function *f, unsigned slot, bool ho
 int pci_request_unplug(struct pci_bus *bus, struct pci_function *f, struct gw_error *err);
 /* Takes it off at once, without the guest; ops->ejected() is called. */
 void pci_unplug_now(struct pci_bus *bus, struct pci_function *f);
+/* The two for struct device_driver, which take the device lock. A guest that never ran holds
+ * nothing; another one is asked. */
+int pci_let_go(struct pci_function *f, struct gw_error *err);
+void pci_take_off(struct pci_function *f);
 /* The guest has written the slot's eject register (pm.c): the function is unmapped and out of its
  * sight at once. It leaves when the machine's owner, told by notify.eject, calls
  * pci_unplug_now(); without an owner who listens, right here. It cannot be saved in between. */

@@ -69,29 +69,15 @@ void pci_device_ejected(struct pci_function *f)
 
 int pci_device_request_unplug(struct device *device, struct gw_error *err)
 {
-	struct pci_device *d = of_device(device);
-	struct machine *m = device->machine;
-	int r = 0;
-
-	machine_lock(m);
-	/* A guest that never ran holds nothing; another one is asked. */
-	if (m->started)
-		r = pci_request_unplug(m->pci, &d->function, err);
-	else
-		pci_unplug_now(m->pci, &d->function);
-	machine_unlock(m);
-	return r;
+	return pci_let_go(&of_device(device)->function, err);
 }
 
 void pci_device_destroy(struct device *device)
 {
 	struct pci_device *d = of_device(device);
-	struct machine *m = device->machine;
 
 	d->quiet = true;
-	machine_lock(m);
-	pci_unplug_now(m->pci, &d->function);
-	machine_unlock(m);
+	pci_take_off(&d->function);
 }
 
 /* ---- state: configuration space, then the device's own ------------------------------ */

@@ -16,6 +16,29 @@ int pci_request_unplug(struct pci_bus *bus, struct pci_function *f, struct gw_er
 	return 0;
 }
 
+int pci_let_go(struct pci_function *f, struct gw_error *err)
+{
+	struct machine *m = f->bus->machine;
+	int r = 0;
+
+	machine_lock(m);
+	if (m->started)
+		r = pci_request_unplug(m->pci, f, err);
+	else
+		pci_unplug_now(m->pci, f);
+	machine_unlock(m);
+	return r;
+}
+
+void pci_take_off(struct pci_function *f)
+{
+	struct machine *m = f->bus->machine;
+
+	machine_lock(m);
+	pci_unplug_now(m->pci, f);
+	machine_unlock(m);
+}
+
 void pci_guest_eject(struct pci_bus *bus, unsigned slot)
 {
 	const struct machine_notify *n = &bus->machine->notify;

@@ -279,27 +279,13 @@ void virtio_ejected(struct pci_function *f)
 
 int virtio_request_unplug(struct device *d, struct gw_error *err)
 {
-	struct virtio *v = of_device(d);
-	struct machine *m = d->machine;
-	int r = 0;
-
-	machine_lock(m);
-	/* A guest that never ran holds nothing; another one is asked. */
-	if (m->started)
-		r = pci_request_unplug(m->pci, &v->function, err);
-	else
-		pci_unplug_now(m->pci, &v->function);
-	machine_unlock(m);
-	return r;
+	return pci_let_go(&of_device(d)->function, err);
 }
 
 void virtio_destroy(struct device *d)
 {
 	struct virtio *v = of_device(d);
-	struct machine *m = d->machine;
 
 	v->quiet = true;
-	machine_lock(m);
-	pci_unplug_now(m->pci, &v->function);
-	machine_unlock(m);
+	pci_take_off(&v->function);
 }
