@@ -109,6 +109,7 @@ lab() {
 	cat "$OUT/$name"/?/script.log 2>/dev/null | grep '^PASS ' | sed 's/^/  /'
 	if [ "$status" -ne 0 ] || [ "$n" -eq 0 ]; then
 		bad "$name: $(grep -ah 'FAILED' "$OUT/$name"/?/script.log 2>/dev/null | tail -1)"
+		cat "$OUT/$name"/?/script.log | sed 's/\x1b\[[0-9;]*m//g' | grep -aE '^\[(FAIL|CRASH|----)\]' | head -n 40
 		tail -n 40 "$OUT/$name.log"
 	fi
 }
