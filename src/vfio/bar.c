@@ -99,7 +99,7 @@ static void show(struct vfio_pci *d, struct vfio_window *w, uint64_t gpa)
 	}
 	w->shown = true;
 	/* For DMA from another device; not every kernel and IOMMU can do that. */
-	if (vfio_container_map(vfio_group_container(d->group), gpa, w->area.size, w->hva, &err) < 0)
+	if (vfio_space_map_device(d->space, gpa, w->area.size, w->hva, &err) < 0)
 		log_debug(m->log, "device %s: BAR %u: no peer-to-peer DMA: %s", d->device.id,
 		          w->bar, err.text);
 	else
@@ -111,7 +111,7 @@ static void hide(struct vfio_pci *d, struct vfio_window *w)
 	if (!w->shown)
 		return;
 	if (w->dma)
-		vfio_container_unmap(vfio_group_container(d->group), w->dma, w->area.size);
+		vfio_space_unmap_device(d->space, w->dma, w->area.size);
 	memory_unmap_device(d->device.machine->memory, w->slot);
 	w->shown = false;
 	w->dma = 0;

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vfio/device.h"
 
-#include "base/io.h"
 #include "base/util.h"
 
 #include <string.h>
-#include <sys/mman.h>
 
 #define CAP_HOPS_MAX 32
 #define INFO_MAX (64 * KIB)
@@ -40,6 +38,17 @@ static void parse_sparse(const uint8_t *info, size_t len, uint32_t at, struct vf
 	}
 }
 
+static void parse_type(const uint8_t *info, size_t len, uint32_t at, struct vfio_region *out)
+{
+	struct vfio_region_info_cap_type cap;
+
+	if (len < sizeof(cap) || at > len - sizeof(cap))
+		return;
+	memcpy(&cap, info + at, sizeof(cap));
+	out->type = cap.type;
+	out->subtype = cap.subtype;
+}
+
 void vfio_parse_region(const void *info, size_t len, struct vfio_region *out)
 {
 	struct vfio_region_info head;
@@ -67,6 +76,8 @@ void vfio_parse_region(const void *info, size_t len, struct vfio_region *out)
 			parse_sparse(info, len, at, out);
 		} else if (cap.id == VFIO_REGION_INFO_CAP_MSIX_MAPPABLE) {
 			out->msix_mappable = true;
+		} else if (cap.id == VFIO_REGION_INFO_CAP_TYPE) {
+			parse_type(info, len, at, out);
 		}
 		at = cap.next;
 	}
@@ -99,7 +110,7 @@ static int read_region(struct vfio_dev *d, unsigned index, struct gw_error *err)
 {
 	struct vfio_region_info probe = { .argsz = sizeof(probe), .index = index };
 	autofree struct vfio_region_info *info = NULL;
-	int r = io_ioctl(d->fd, VFIO_DEVICE_GET_REGION_INFO, &probe);
+	int r = d->ops->region_info(d, &probe);
 	uint32_t len;
 
 	if (r == -EINVAL || r == -ENODEV) /* the device has no such region (VGA, ROM) */
@@ -114,7 +125,7 @@ static int read_region(struct vfio_dev *d, unsigned index, struct gw_error *err)
 		                 len);
 	info->argsz = len;
 	info->index = index;
-	r = io_ioctl(d->fd, VFIO_DEVICE_GET_REGION_INFO, info);
+	r = d->ops->region_info(d, info);
 	if (r < 0)
 		return error_set_sys(err, r, "%s: VFIO_DEVICE_GET_REGION_INFO (%u)", d->name,
 		                     index);
@@ -122,56 +133,57 @@ static int read_region(struct vfio_dev *d, unsigned index, struct gw_error *err)
 	return 0;
 }
 
-static int region_io(const struct vfio_dev *d, unsigned region, uint64_t offset, size_t len,
-                     off_t *at)
+int vfio_region_find(const struct vfio_dev *d, uint32_t type, uint32_t subtype)
 {
-	const struct vfio_region *r = &d->regions[region];
-
-	if (region >= VFIO_REGIONS || offset > r->size || len > r->size - offset)
-		return -EINVAL;
-	*at = (off_t)(r->offset + offset);
-	return 0;
+	for (unsigned i = VFIO_PCI_REGIONS; i < d->region_count; i++)
+		if (d->regions[i].size && d->regions[i].type == type &&
+		    d->regions[i].subtype == subtype)
+			return (int)i;
+	return -1;
 }
 
-int vfio_region_read(const struct vfio_dev *d, unsigned region, uint64_t offset, void *buf,
-                     size_t len)
+static bool inside(struct vfio_dev *d, unsigned region, uint64_t offset, size_t len)
 {
-	off_t at;
-	int r = region_io(d, region, offset, len, &at);
-
-	return r ? r : io_pread_full(d->fd, buf, len, at);
+	return region < VFIO_REGIONS && offset <= d->regions[region].size &&
+	       len <= d->regions[region].size - offset;
 }
 
-int vfio_region_write(const struct vfio_dev *d, unsigned region, uint64_t offset, const void *buf,
+int vfio_region_read(struct vfio_dev *d, unsigned region, uint64_t offset, void *buf, size_t len)
+{
+	return inside(d, region, offset, len) ? d->ops->region_read(d, region, offset, buf, len)
+	                                      : -EINVAL;
+}
+
+int vfio_region_write(struct vfio_dev *d, unsigned region, uint64_t offset, const void *buf,
                       size_t len)
 {
-	off_t at;
-	int r = region_io(d, region, offset, len, &at);
-
-	return r ? r : io_pwrite_full(d->fd, buf, len, at);
+	return inside(d, region, offset, len) ? d->ops->region_write(d, region, offset, buf, len)
+	                                      : -EINVAL;
 }
 
-void *vfio_area_map(const struct vfio_dev *d, unsigned region, const struct vfio_area *area)
+void *vfio_area_map(struct vfio_dev *d, unsigned region, const struct vfio_area *area)
 {
-	const struct vfio_region *r = &d->regions[region];
-	int prot = (r->readable ? PROT_READ : 0) | (r->writable ? PROT_WRITE : 0);
-
-	return mmap(NULL, area->size, prot, MAP_SHARED, d->fd, (off_t)(r->offset + area->offset));
+	return d->ops->region_map(d, region, area);
 }
 
 /* ---- the device --------------------------------------------------------------------------- */
 
 int vfio_dev_init(struct vfio_dev *d, int fd, const char *name, struct gw_error *err)
 {
-	struct vfio_device_info info = { .argsz = sizeof(info) };
-	int r = io_ioctl(fd, VFIO_DEVICE_GET_INFO, &info);
+	*d = (struct vfio_dev){ .ops = &vfio_kernel_ops, .fd = fd, .name = name };
+	return vfio_dev_read(d, err);
+}
 
-	*d = (struct vfio_dev){ .fd = fd, .name = name };
+int vfio_dev_read(struct vfio_dev *d, struct gw_error *err)
+{
+	struct vfio_device_info info = { .argsz = sizeof(info) };
+	int r = d->ops->device_info(d, &info);
+
 	if (r < 0)
-		r = error_set_sys(err, r, "%s: VFIO_DEVICE_GET_INFO", name);
+		r = error_set_sys(err, r, "%s: VFIO_DEVICE_GET_INFO", d->name);
 	else if (!(info.flags & VFIO_DEVICE_FLAGS_PCI) ||
 	         info.num_regions <= VFIO_PCI_CONFIG_REGION_INDEX)
-		r = error_set(err, -ENOTSUP, "%s: not a PCI device", name);
+		r = error_set(err, -ENOTSUP, "%s: not a PCI device", d->name);
 	d->can_reset = info.flags & VFIO_DEVICE_FLAGS_RESET;
 	d->region_count = MIN(info.num_regions, VFIO_REGIONS);
 	for (unsigned i = 0; i < d->region_count && r >= 0; i++)
@@ -183,33 +195,32 @@ int vfio_dev_init(struct vfio_dev *d, int fd, const char *name, struct gw_error 
 
 void vfio_dev_fini(struct vfio_dev *d)
 {
-	if (d->fd >= 0)
-		close(d->fd);
-	d->fd = -1;
+	if (d->ops)
+		d->ops->close(d);
+	d->ops = NULL;
 }
 
-int vfio_dev_reset(const struct vfio_dev *d, struct gw_error *err)
+int vfio_dev_reset(struct vfio_dev *d, struct gw_error *err)
 {
-	int r = d->can_reset ? io_ioctl(d->fd, VFIO_DEVICE_RESET, NULL) : -ENOTTY;
+	int r = d->can_reset ? d->ops->reset(d) : -ENOTTY;
 
 	return r < 0 ? error_set_sys(err, r, "%s: VFIO_DEVICE_RESET", d->name) : 0;
 }
 
 /* ---- interrupts ------------------------------------------------------------------------------ */
 
-unsigned vfio_irq_count(const struct vfio_dev *d, unsigned index, uint32_t *flags)
+unsigned vfio_irq_count(struct vfio_dev *d, unsigned index, uint32_t *flags)
 {
 	struct vfio_irq_info info = { .argsz = sizeof(info), .index = index };
 
-	if (io_ioctl(d->fd, VFIO_DEVICE_GET_IRQ_INFO, &info) < 0 ||
-	    !(info.flags & VFIO_IRQ_INFO_EVENTFD))
+	if (d->ops->irq_info(d, &info) < 0 || !(info.flags & VFIO_IRQ_INFO_EVENTFD))
 		info.count = info.flags = 0;
 	if (flags)
 		*flags = info.flags;
 	return info.count;
 }
 
-int vfio_irq_set(const struct vfio_dev *d, unsigned index, const int *fds, unsigned count,
+int vfio_irq_set(struct vfio_dev *d, unsigned index, const int *fds, unsigned count,
                  struct gw_error *err)
 {
 	size_t size = sizeof(struct vfio_irq_set) + count * sizeof(int32_t);
@@ -223,13 +234,13 @@ int vfio_irq_set(const struct vfio_dev *d, unsigned index, const int *fds, unsig
 	set->index = index;
 	set->count = count;
 	memcpy(set->data, fds, count * sizeof(int32_t));
-	r = io_ioctl(d->fd, VFIO_DEVICE_SET_IRQS, set);
+	r = d->ops->set_irqs(d, set);
 	return r < 0 ? error_set_sys(err, r, "%s: VFIO_DEVICE_SET_IRQS (index %u, %u vectors)",
 	                             d->name, index, count)
 	             : 0;
 }
 
-static int set_plain(const struct vfio_dev *d, unsigned index, uint32_t flags, unsigned count)
+static int set_plain(struct vfio_dev *d, unsigned index, uint32_t flags, unsigned count)
 {
 	struct vfio_irq_set set = {
 		.argsz = sizeof(set),
@@ -238,20 +249,20 @@ static int set_plain(const struct vfio_dev *d, unsigned index, uint32_t flags, u
 		.count = count,
 	};
 
-	return io_ioctl(d->fd, VFIO_DEVICE_SET_IRQS, &set);
+	return d->ops->set_irqs(d, &set);
 }
 
-void vfio_irq_disable(const struct vfio_dev *d, unsigned index)
+void vfio_irq_disable(struct vfio_dev *d, unsigned index)
 {
 	set_plain(d, index, VFIO_IRQ_SET_ACTION_TRIGGER, 0);
 }
 
-int vfio_intx_unmask(const struct vfio_dev *d)
+int vfio_intx_unmask(struct vfio_dev *d)
 {
 	return set_plain(d, VFIO_PCI_INTX_IRQ_INDEX, VFIO_IRQ_SET_ACTION_UNMASK, 1);
 }
 
-int vfio_intx_unmask_by_fd(const struct vfio_dev *d, int fd)
+int vfio_intx_unmask_by_fd(struct vfio_dev *d, int fd)
 {
 	struct {
 		struct vfio_irq_set head;
@@ -266,5 +277,5 @@ int vfio_intx_unmask_by_fd(const struct vfio_dev *d, int fd)
 		.fd = fd,
 	};
 
-	return io_ioctl(d->fd, VFIO_DEVICE_SET_IRQS, &set);
+	return d->ops->set_irqs(d, &set.head);
 }

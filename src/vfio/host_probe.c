@@ -48,9 +48,10 @@ static bool has_dma_logging(int fd)
 
 static int ask(int fd, struct vfio_features *out)
 {
+	struct vfio_dev dev = { .ops = &vfio_kernel_ops, .fd = fd };
 	struct gw_error err;
 	struct mig_v2 mig;
-	int r = mig_v2_init(&mig, &vfio_kernel_io, fd, &err);
+	int r = mig_v2_init(&mig, &dev, &err);
 
 	if (r < 0)
 		return r;

@@ -124,21 +124,20 @@ static int feature(struct mig_v2 *m, uint32_t what, void *payload, size_t len)
 	int r;
 
 	memcpy(req.payload, payload, len);
-	r = m->io->ops->ioctl(m->io, m->fd, VFIO_DEVICE_FEATURE, &req);
+	r = m->dev->ops->feature(m->dev, &req.head);
 	memcpy(payload, req.payload, len);
 	return MIN(r, 0);
 }
 
-int mig_v2_init(struct mig_v2 *m, struct vfio_io *io, int fd, struct gw_error *err)
+int mig_v2_init(struct mig_v2 *m, struct vfio_dev *dev, struct gw_error *err)
 {
 	struct vfio_device_feature_migration migration = { 0 };
 	int r;
 
-	m->io = io;
-	m->fd = fd;
+	m->dev = dev;
 	m->flags = 0;
 	m->state = MIG_RUNNING;
-	m->data_fd = -1;
+	m->session = -1;
 	r = feature(m, VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_MIGRATION, &migration,
 	            sizeof(migration));
 	if (r == -ENOTTY)
@@ -152,9 +151,9 @@ int mig_v2_init(struct mig_v2 *m, struct vfio_io *io, int fd, struct gw_error *e
 
 static void end_session(struct mig_v2 *m)
 {
-	if (m->data_fd >= 0)
-		m->io->ops->close(m->io, m->data_fd);
-	m->data_fd = -1;
+	if (m->session >= 0)
+		m->dev->ops->session_close(m->dev, m->session);
+	m->session = -1;
 }
 
 void mig_v2_fini(struct mig_v2 *m)
@@ -210,7 +209,7 @@ static int request(struct mig_v2 *m, enum mig_state to)
 		return r;
 	if (opens_session(from, to)) {
 		end_session(m);
-		m->data_fd = state.data_fd;
+		m->session = state.data_fd;
 	}
 	now_in(m, to);
 	return opens_session(from, to) && state.data_fd < 0 ? -EBADF : 0;
@@ -296,9 +295,7 @@ int mig_v2_set(struct mig_v2 *m, enum mig_state to, enum mig_state recover_to, s
 int mig_v2_precopy_info(struct mig_v2 *m, uint64_t *initial, uint64_t *dirty, struct gw_error *err)
 {
 	struct vfio_precopy_info info = { .argsz = sizeof(info) };
-	int r = m->data_fd < 0
-	                ? -EBADF
-	                : m->io->ops->ioctl(m->io, m->data_fd, VFIO_MIG_GET_PRECOPY_INFO, &info);
+	int r = m->session < 0 ? -EBADF : m->dev->ops->precopy_info(m->dev, m->session, &info);
 
 	if (r < 0)
 		return error_set_sys(err, r, "VFIO_MIG_GET_PRECOPY_INFO");
@@ -318,7 +315,8 @@ uint64_t mig_v2_stop_copy_size(struct mig_v2 *m)
 
 ssize_t mig_v2_read(struct mig_v2 *m, void *buf, size_t len, struct gw_error *err)
 {
-	ssize_t n = m->data_fd < 0 ? -EBADF : m->io->ops->read(m->io, m->data_fd, buf, len);
+	ssize_t n =
+	        m->session < 0 ? -EBADF : m->dev->ops->session_read(m->dev, m->session, buf, len);
 
 	if (n == -ENOMSG) /* PRE_COPY: nothing at the moment */
 		return 0;
@@ -332,10 +330,10 @@ int mig_v2_write(struct mig_v2 *m, const void *buf, size_t len, struct gw_error 
 	size_t done = 0;
 
 	while (done < len) {
-		ssize_t n = m->data_fd < 0
-		                    ? -EBADF
-		                    : m->io->ops->write(m->io, m->data_fd, (const char *)buf + done,
-		                                        len - done);
+		ssize_t n = m->session < 0 ? -EBADF
+		                           : m->dev->ops->session_write(m->dev, m->session,
+		                                                        (const char *)buf + done,
+		                                                        len - done);
 
 		if (n <= 0)
 			return error_set_sys(err, n ? (int)n : -EIO,

@@ -9,8 +9,7 @@
 #define VFIO_MIG_V2_H
 
 #include "base/error.h"
-#include "vfio/io.h"
-#include "vfio/uapi.h"
+#include "vfio/device.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -28,11 +27,10 @@ enum mig_state {
 };
 
 struct mig_v2 {
-	struct vfio_io *io;
-	int fd;         /* the device's; stays the owner's */
-	uint64_t flags; /* VFIO_MIGRATION_*; 0: the device offers none */
+	struct vfio_dev *dev; /* stays the owner's */
+	uint64_t flags;       /* VFIO_MIGRATION_*; 0: the device offers none */
 	enum mig_state state;
-	int data_fd; /* of the saving or resuming session, or -1 */
+	int session; /* the data_fd of saving or resuming, or -1 */
 	/* The owner's part. changed: the device is in `state` now. reset: VFIO_DEVICE_RESET and
 	 * all that has to be pushed to the device again after it; the device is RUNNING then. */
 	void *opaque;
@@ -43,8 +41,8 @@ struct mig_v2 {
 const char *mig_state_name(enum mig_state state);
 
 /* Asks the device what it offers. A device without migration is no error: flags are 0. */
-int mig_v2_init(struct mig_v2 *m, struct vfio_io *io, int fd, struct gw_error *err);
-/* Closes the session's descriptor, if there is one. */
+int mig_v2_init(struct mig_v2 *m, struct vfio_dev *dev, struct gw_error *err);
+/* Closes the session, if there is one. */
 void mig_v2_fini(struct mig_v2 *m);
 
 static inline bool mig_v2_has(const struct mig_v2 *m, uint64_t flags)

@@ -46,8 +46,7 @@ static bool dma_is_tracked(const struct vfio_pci *d)
 	char path[PATH_MAX + 16];
 
 	snprintf(path, sizeof(path), "%s/mdev_type", d->sysfs.path);
-	return access(path, F_OK) == 0 &&
-	       vfio_container_tracks_dirty(vfio_group_container(d->group));
+	return access(path, F_OK) == 0 && d->space->tracks_dirty;
 }
 
 static const char *blocker(struct participant *p)

@@ -100,6 +100,8 @@ static int open_device(struct vfio_pci *d, struct gw_error *err)
 	if (!r)
 		r = vfio_group_get(d->device.machine, d->sysfs.group, &d->group, err);
 	if (!r)
+		d->space = vfio_group_space(d->group);
+	if (!r)
 		r = vfio_group_open_device(d->group, d->sysfs.name, &fd, err);
 	if (!r)
 		r = vfio_dev_init(&d->dev, fd, d->sysfs.name, err);
@@ -117,7 +119,7 @@ static int init_parts(struct vfio_pci *d, struct gw_error *err)
 		         d->device.id, d->sysfs.name);
 	else if ((r = vfio_dev_reset(&d->dev, err)) < 0)
 		return r;
-	r = mig_v2_init(&d->mig, &vfio_kernel_io, d->dev.fd, err);
+	r = mig_v2_init(&d->mig, &d->dev, err);
 	if (!r)
 		r = vfio_config_init(d, err);
 	if (!r)
@@ -162,7 +164,7 @@ static int create(struct machine *m, const struct config_device *config, bool ho
 	snprintf(d->function.name, sizeof(d->function.name), "%s", config->id);
 	d->function.ops = &function_ops;
 	pthread_mutex_init(&d->intx.lock, NULL);
-	d->dev.fd = d->mig.data_fd = d->intx.fd = d->intx.resample_fd = d->intx.line_fd = -1;
+	d->dev.fd = d->mig.session = d->intx.fd = d->intx.resample_fd = d->intx.line_fd = -1;
 	r = open_device(d, err);
 	if (!r)
 		r = init_parts(d, err);

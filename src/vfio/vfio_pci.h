@@ -3,10 +3,11 @@
 #ifndef VFIO_VFIO_PCI_H
 #define VFIO_VFIO_PCI_H
 
-#include "vfio/container.h"
 #include "vfio/device.h"
 #include "vfio/mig_v2.h"
+#include "vfio/space.h"
 #include "vfio/sysfs.h"
+#include "vfio/type1.h"
 #include "vmm/device.h"
 #include "vmm/machine.h"
 #include "vmm/msi.h"
@@ -46,6 +47,7 @@ struct vfio_pci {
 	char host[CONFIG_PATH_MAX];
 	struct sysfs_device sysfs;
 	struct vfio_group *group;
+	struct vfio_space *space; /* in which it does DMA */
 	struct vfio_dev dev;
 	struct mig_v2 mig;
 

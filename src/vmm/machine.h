@@ -28,7 +28,7 @@ struct serial;
 struct pm;
 struct boot;
 struct arch;
-struct vfio_container;
+struct vfio_space;
 
 /* What the machine tells its owner. Called on any thread, with no lock of the machine held
  * but perhaps the device lock; must only take note and return. */
@@ -70,7 +70,7 @@ struct machine {
 	struct vcpu **vcpus;
 	unsigned vcpu_count;
 	struct device *devices;
-	struct vfio_container *vfio; /* src/vfio: what all its devices share; NULL without any */
+	struct vfio_space *vfio; /* src/vfio: where its devices do DMA; NULL without any */
 	struct participant_list participants;
 
 	int deferred_fd; /* eventfd: see machine_defer() */

@@ -2,7 +2,7 @@
 /* What an embedder gives and gets without a machine: options, descriptors, types, its own loop. */
 #include "base/error.h"
 #include "base/util.h"
-#include "vfio/container.h"
+#include "vfio/type1.h"
 #include "vm.h"
 #include "vmm/memory_internal.h"
 

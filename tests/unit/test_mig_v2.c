@@ -18,7 +18,7 @@
 enum where { FAIL_OLD, FAIL_BETWEEN, FAIL_ERROR, WHERES };
 
 struct device {
-	struct vfio_io io;
+	struct vfio_dev dev;
 	struct mig_v2 mig;
 	uint64_t flags;
 	enum mig_state state;
@@ -132,8 +132,10 @@ static int set_state(struct device *d, struct vfio_device_feature_mig_state *s)
 	return 0;
 }
 
-static int feature(struct device *d, struct vfio_feature_request *req)
+static int stand_in_feature(struct vfio_dev *dev, struct vfio_device_feature *request)
 {
+	struct device *d = container_of(dev, struct device, dev);
+	struct vfio_feature_request *req = container_of(request, struct vfio_feature_request, head);
 	struct vfio_device_feature_migration migration = { .flags = d->flags };
 	struct vfio_device_feature_mig_state state;
 	struct vfio_device_feature_mig_data_size size = { .stop_copy_length = 4711 };
@@ -162,16 +164,11 @@ static int feature(struct device *d, struct vfio_feature_request *req)
 	}
 }
 
-static int stand_in_ioctl(struct vfio_io *io, int fd, unsigned long request, void *arg)
+static int stand_in_precopy_info(struct vfio_dev *dev, int session, struct vfio_precopy_info *info)
 {
-	struct device *d = container_of(io, struct device, io);
-	struct vfio_precopy_info *info = arg;
+	struct device *d = container_of(dev, struct device, dev);
 
-	(void)fd;
-	if (request == VFIO_DEVICE_FEATURE)
-		return feature(d, arg);
-	if (request != VFIO_MIG_GET_PRECOPY_INFO)
-		return -ENOTTY;
+	(void)session;
 	if (d->state != MIG_PRE_COPY && d->state != MIG_PRE_COPY_P2P)
 		return -EINVAL;
 	info->initial_bytes = 11;
@@ -179,12 +176,12 @@ static int stand_in_ioctl(struct vfio_io *io, int fd, unsigned long request, voi
 	return 0;
 }
 
-static ssize_t stand_in_read(struct vfio_io *io, int fd, void *buf, size_t len)
+static ssize_t stand_in_read(struct vfio_dev *dev, int session, void *buf, size_t len)
 {
-	struct device *d = container_of(io, struct device, io);
+	struct device *d = container_of(dev, struct device, dev);
 	size_t n = MIN(MIN(len, d->chunk), d->data_len - d->data_at);
 
-	(void)fd;
+	(void)session;
 	if (!saving(d->state))
 		return -ENODEV;
 	if (!n)
@@ -194,12 +191,12 @@ static ssize_t stand_in_read(struct vfio_io *io, int fd, void *buf, size_t len)
 	return (ssize_t)n;
 }
 
-static ssize_t stand_in_write(struct vfio_io *io, int fd, const void *buf, size_t len)
+static ssize_t stand_in_write(struct vfio_dev *dev, int session, const void *buf, size_t len)
 {
-	struct device *d = container_of(io, struct device, io);
+	struct device *d = container_of(dev, struct device, dev);
 	size_t n = MIN(len, d->chunk);
 
-	(void)fd;
+	(void)session;
 	if (d->state != MIG_RESUMING || d->written_len + n > sizeof(d->written))
 		return -ENODEV;
 	memcpy(d->written + d->written_len, buf, n);
@@ -207,17 +204,18 @@ static ssize_t stand_in_write(struct vfio_io *io, int fd, const void *buf, size_
 	return (ssize_t)n;
 }
 
-static void stand_in_close(struct vfio_io *io, int fd)
+static void stand_in_close(struct vfio_dev *dev, int session)
 {
-	(void)fd;
-	container_of(io, struct device, io)->open_fds--;
+	(void)session;
+	container_of(dev, struct device, dev)->open_fds--;
 }
 
-static const struct vfio_io_ops stand_in_ops = {
-	.ioctl = stand_in_ioctl,
-	.read = stand_in_read,
-	.write = stand_in_write,
-	.close = stand_in_close,
+static const struct vfio_host_ops stand_in_ops = {
+	.feature = stand_in_feature,
+	.precopy_info = stand_in_precopy_info,
+	.session_read = stand_in_read,
+	.session_write = stand_in_write,
+	.session_close = stand_in_close,
 };
 
 static void on_changed(void *opaque, enum mig_state state)
@@ -244,7 +242,7 @@ static void start(struct device *d, uint64_t flags)
 {
 	struct gw_error err;
 
-	*d = (struct device){ .io.ops = &stand_in_ops,
+	*d = (struct device){ .dev.ops = &stand_in_ops,
 		              .flags = flags,
 		              .state = MIG_RUNNING,
 		              .next_fd = 100,
@@ -252,7 +250,7 @@ static void start(struct device *d, uint64_t flags)
 	d->mig.opaque = d;
 	d->mig.changed = on_changed;
 	d->mig.reset = on_reset;
-	cr_assert(mig_v2_init(&d->mig, &d->io, 3, &err) == 0, "%s", err.text);
+	cr_assert(mig_v2_init(&d->mig, &d->dev, &err) == 0, "%s", err.text);
 }
 
 /* From RUNNING into a state, without a failure. */
@@ -454,7 +452,7 @@ Test(mig_v2, no_descriptor_leaves_the_session)
 	cr_assert_eq(mig_v2_set(&d.mig, MIG_PRE_COPY, MIG_RUNNING, &err), -EMFILE);
 	cr_assert_eq(d.state, MIG_RUNNING, "%s", mig_state_name(d.state));
 	cr_assert_eq(d.mig.state, MIG_RUNNING);
-	cr_assert_eq(d.mig.data_fd, -1);
+	cr_assert_eq(d.mig.session, -1);
 }
 
 Test(mig_v2, data_in_pieces_D1_D3)

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "vfio/container.h"
+#include "vfio/type1.h"
 
 #include "base/error.h"
 #include "base/io.h"
 #include "base/util.h"
 #include "vfio/uapi.h"
-#include "vmm/memory.h"
 
 #include <fcntl.h>
 #include <linux/kvm.h>
@@ -21,42 +20,43 @@ struct vfio_group {
 };
 
 struct vfio_container {
-	struct machine *machine;
+	struct vfio_space space;
 	int fd;
 	int kvm_fd; /* KVM's VFIO device */
 	bool iommu_set;
-	bool tracks_dirty;
 	uint64_t bitmap_max; /* bytes of bitmap that one request may fetch */
 	struct vfio_group *groups;
-	struct dirty_source dirty;
-	struct memory_listener listener;
 };
+
+static struct vfio_container *of(struct vfio_space *s)
+{
+	return container_of(s, struct vfio_container, space);
+}
 
 /* ---- DMA mappings ---------------------------------------------------------------------- */
 
-int vfio_container_map(struct vfio_container *c, uint64_t iova, uint64_t size, void *hva,
-                       struct gw_error *err)
+static int map(struct vfio_space *s, const struct vfio_mapping *mapping, struct gw_error *err)
 {
 	struct vfio_iommu_type1_dma_map map = {
 		.argsz = sizeof(map),
-		.flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
-		.vaddr = (uintptr_t)hva,
-		.iova = iova,
-		.size = size,
+		.flags = VFIO_DMA_MAP_FLAG_READ | (mapping->readonly ? 0 : VFIO_DMA_MAP_FLAG_WRITE),
+		.vaddr = (uintptr_t)mapping->hva,
+		.iova = mapping->iova,
+		.size = mapping->size,
 	};
-	int r = io_ioctl(c->fd, VFIO_IOMMU_MAP_DMA, &map);
+	int r = io_ioctl(of(s)->fd, VFIO_IOMMU_MAP_DMA, &map);
 
 	if (r >= 0)
 		return 0;
 	error_set_sys(err, r, "/dev/vfio/vfio: VFIO_IOMMU_MAP_DMA of 0x%llx bytes at 0x%llx",
-	              (unsigned long long)size, (unsigned long long)iova);
+	              (unsigned long long)mapping->size, (unsigned long long)mapping->iova);
 	if (r == -ENOMEM)
 		error_append(err,
 		             "is the limit on locked memory (ulimit -l) as large as the guest?");
 	return r;
 }
 
-void vfio_container_unmap(struct vfio_container *c, uint64_t iova, uint64_t size)
+static void unmap(struct vfio_space *s, uint64_t iova, uint64_t size)
 {
 	struct vfio_iommu_type1_dma_unmap unmap = {
 		.argsz = sizeof(unmap),
@@ -64,84 +64,7 @@ void vfio_container_unmap(struct vfio_container *c, uint64_t iova, uint64_t size
 		.size = size,
 	};
 
-	io_ioctl(c->fd, VFIO_IOMMU_UNMAP_DMA, &unmap);
-}
-
-static int map_ram(struct vfio_container *c, struct gw_error *err)
-{
-	struct memory *mem = c->machine->memory;
-
-	for (size_t i = 0; i < memory_region_count(mem); i++) {
-		const struct ram_region *r = memory_region(mem, i);
-		int ret = r->block ? 0 : vfio_container_map(c, r->gpa, r->size, r->hva, err);
-
-		if (ret < 0)
-			return ret;
-	}
-	return memory_follow(mem, &c->listener, err);
-}
-
-static void ram_unplugged(struct memory_listener *l, uint64_t gpa, uint64_t size)
-{
-	vfio_container_unmap(container_of(l, struct vfio_container, listener), gpa, size);
-}
-
-/* Each block is a mapping of its own, since a type1v2 mapping can only be taken away whole. */
-static int ram_plugged(struct memory_listener *l, uint64_t gpa, uint64_t size, uint64_t block,
-                       void *hva, struct gw_error *err)
-{
-	struct vfio_container *c = container_of(l, struct vfio_container, listener);
-
-	for (uint64_t at = 0; at < size; at += block) {
-		int ret = vfio_container_map(c, gpa + at, block, (uint8_t *)hva + at, err);
-
-		if (ret < 0) {
-			if (at)
-				vfio_container_unmap(c, gpa, at);
-			return ret;
-		}
-	}
-	return 0;
-}
-
-/* Where RAM is in blocks, those of them that are mapped. */
-static int remap_blocks(struct vfio_container *c, size_t i, uint64_t gpa, uint64_t size,
-                        struct gw_error *err)
-{
-	const struct memory *mem = c->machine->memory;
-	const struct ram_region *r = memory_region(mem, i);
-	uint64_t at = ALIGN_DOWN(gpa - r->gpa, r->block);
-	int ret = 0;
-
-	for (; at < gpa - r->gpa + size && !ret; at += r->block) {
-		if (!memory_plugged_within(mem, r->gpa + at, r->block))
-			continue;
-		ram_unplugged(&c->listener, r->gpa + at, r->block);
-		ret = ram_plugged(&c->listener, r->gpa + at, r->block, r->block, r->hva + at, err);
-	}
-	return ret;
-}
-
-/* What is behind a piece of RAM has been replaced: the IOMMU still leads to what was there
- * before. A type1v2 mapping can only be taken away whole, so the region is mapped anew. */
-static int ram_remapped(struct memory_listener *l, uint64_t gpa, uint64_t size, void *hva,
-                        struct gw_error *err)
-{
-	struct vfio_container *c = container_of(l, struct vfio_container, listener);
-	struct memory *mem = c->machine->memory;
-
-	(void)hva;
-	for (size_t i = 0; i < memory_region_count(mem); i++) {
-		const struct ram_region *r = memory_region(mem, i);
-
-		if (gpa < r->gpa || gpa - r->gpa >= r->size)
-			continue;
-		if (r->block)
-			return remap_blocks(c, i, gpa, size, err);
-		vfio_container_unmap(c, r->gpa, r->size);
-		return vfio_container_map(c, r->gpa, r->size, r->hva, err);
-	}
-	return 0;
+	io_ioctl(of(s)->fd, VFIO_IOMMU_UNMAP_DMA, &unmap);
 }
 
 /* ---- dirty pages ----------------------------------------------------------------------- */
@@ -153,20 +76,16 @@ static int dirty_request(struct vfio_container *c, uint32_t flag)
 	return io_ioctl(c->fd, VFIO_IOMMU_DIRTY_PAGES, &req);
 }
 
-static int dirty_start(struct dirty_source *s, struct gw_error *err)
+static int dirty_start(struct vfio_space *s, struct gw_error *err)
 {
-	struct vfio_container *c = container_of(s, struct vfio_container, dirty);
-	int r = c->tracks_dirty ? dirty_request(c, VFIO_IOMMU_DIRTY_PAGES_FLAG_START) : 0;
+	int r = dirty_request(of(s), VFIO_IOMMU_DIRTY_PAGES_FLAG_START);
 
 	return r < 0 ? error_set_sys(err, r, "/dev/vfio/vfio: VFIO_IOMMU_DIRTY_PAGES (start)") : 0;
 }
 
-static void dirty_stop(struct dirty_source *s)
+static void dirty_stop(struct vfio_space *s)
 {
-	struct vfio_container *c = container_of(s, struct vfio_container, dirty);
-
-	if (c->tracks_dirty)
-		dirty_request(c, VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP);
+	dirty_request(of(s), VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP);
 }
 
 /* The bits of [iova, iova + size), which is no more than bitmap_max can tell. */
@@ -199,9 +118,10 @@ static void mark_bits(struct memory *mem, uint64_t gpa, const uint64_t *bits, ui
 	}
 }
 
-static int sync_run(struct vfio_container *c, struct memory *mem, uint64_t gpa, uint64_t size,
-                    struct gw_error *err)
+static int dirty_sync(struct vfio_space *s, struct memory *mem, uint64_t gpa, uint64_t size,
+                      struct gw_error *err)
 {
+	struct vfio_container *c = of(s);
 	uint64_t chunk = MIN(size, c->bitmap_max * 8 * PAGE_SIZE);
 	size_t bytes = ALIGN_UP(DIV_ROUND_UP(chunk / PAGE_SIZE, 8ull), 8ull);
 	autofree uint64_t *bits = malloc(bytes);
@@ -224,24 +144,6 @@ static int sync_run(struct vfio_container *c, struct memory *mem, uint64_t gpa, 
 	return 0;
 }
 
-static int dirty_sync(struct dirty_source *s, struct memory *mem, struct gw_error *err)
-{
-	struct vfio_container *c = container_of(s, struct vfio_container, dirty);
-
-	for (size_t i = 0; i < memory_region_count(mem) && c->tracks_dirty; i++) {
-		const struct ram_region *region = memory_region(mem, i);
-		uint64_t at = 0, len;
-		int r;
-
-		for (; memory_next_run(mem, i, &at, &len); at += len) {
-			r = sync_run(c, mem, region->gpa + at, len, err);
-			if (r < 0)
-				return r;
-		}
-	}
-	return 0;
-}
-
 /* The chain of capabilities in VFIO_IOMMU_GET_INFO; each offset is from the info's beginning. */
 static void read_caps(struct vfio_container *c, const uint8_t *info, uint32_t len)
 {
@@ -257,7 +159,7 @@ static void read_caps(struct vfio_container *c, const uint8_t *info, uint32_t le
 		memcpy(&cap, info + at, sizeof(cap));
 		if (cap.id == VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION && at <= len - sizeof(mig)) {
 			memcpy(&mig, info + at, sizeof(mig));
-			c->tracks_dirty = mig.pgsize_bitmap & PAGE_SIZE;
+			c->space.tracks_dirty = mig.pgsize_bitmap & PAGE_SIZE;
 			c->bitmap_max = mig.max_dirty_bitmap_size;
 		}
 		at = cap.next;
@@ -288,20 +190,27 @@ static int read_info(struct vfio_container *c, struct gw_error *err)
 
 /* ---- the container ------------------------------------------------------------------------ */
 
-static void container_destroy(struct vfio_container *c)
+static void destroy(struct vfio_space *s)
 {
-	struct machine *m = c->machine;
+	struct vfio_container *c = of(s);
 
-	memory_remove_dirty_source(m->memory, &c->dirty);
-	memory_remove_listener(m->memory, &c->listener);
+	vfio_space_fini(s);
 	if (c->kvm_fd >= 0)
 		close(c->kvm_fd);
 	if (c->fd >= 0)
 		close(c->fd); /* and with it all mappings */
-	if (m->vfio == c)
-		m->vfio = NULL;
 	free(c);
 }
+
+static const struct vfio_space_ops space_ops = {
+	.backend = "type1",
+	.map = map,
+	.unmap = unmap,
+	.dirty_start = dirty_start,
+	.dirty_sync = dirty_sync,
+	.dirty_stop = dirty_stop,
+	.destroy = destroy,
+};
 
 /* What the embedder has given under this name, or else what is at `path`. */
 static int open_or_given(struct machine *m, const char *name, const char *path)
@@ -314,7 +223,7 @@ static int open_or_given(struct machine *m, const char *name, const char *path)
 	return fd < 0 ? -errno : fd;
 }
 
-static int container_create(struct machine *m, struct gw_error *err)
+static int container_create(struct machine *m, struct vfio_container **out, struct gw_error *err)
 {
 	struct kvm_create_device device = { .type = KVM_DEV_TYPE_VFIO };
 	struct vfio_container *c = calloc(1, sizeof(*c));
@@ -322,15 +231,8 @@ static int container_create(struct machine *m, struct gw_error *err)
 
 	if (!c)
 		return error_set(err, -ENOMEM, "out of memory");
-	c->machine = m;
+	vfio_space_init(&c->space, &space_ops, m);
 	c->kvm_fd = -1;
-	c->dirty = (struct dirty_source){ .name = "VFIO container",
-		                          .start = dirty_start,
-		                          .sync = dirty_sync,
-		                          .stop = dirty_stop };
-	c->listener.remapped = ram_remapped;
-	c->listener.plugged = ram_plugged;
-	c->listener.unplugged = ram_unplugged;
 	c->fd = open_or_given(m, "vfio", "/dev/vfio/vfio");
 	if (c->fd < 0)
 		r = error_set_sys(err, c->fd, "/dev/vfio/vfio (is the module vfio loaded?)");
@@ -347,11 +249,10 @@ static int container_create(struct machine *m, struct gw_error *err)
 	else
 		c->kvm_fd = (int)device.fd;
 	if (r < 0) {
-		container_destroy(c);
+		vfio_space_put(&c->space);
 		return r;
 	}
-	m->vfio = c;
-	memory_add_listener(m->memory, &c->listener);
+	*out = c;
 	return 0;
 }
 
@@ -367,14 +268,7 @@ static int set_iommu(struct vfio_container *c, struct gw_error *err)
 		return error_set_sys(err, r, "/dev/vfio/vfio: VFIO_SET_IOMMU (type1v2)");
 	c->iommu_set = true;
 	r = read_info(c, err);
-	if (!r)
-		r = map_ram(c, err);
-	return r ? r : memory_add_dirty_source(c->machine->memory, &c->dirty, err);
-}
-
-bool vfio_container_tracks_dirty(const struct vfio_container *c)
-{
-	return c->tracks_dirty;
+	return r ? r : vfio_space_attach(&c->space, err);
 }
 
 /* ---- groups --------------------------------------------------------------------------------- */
@@ -430,8 +324,7 @@ static void group_close(struct vfio_group *group)
 		close(group->fd);
 	}
 	free(group);
-	if (!c->groups)
-		container_destroy(c);
+	vfio_space_put(&c->space);
 }
 
 static int group_open(struct vfio_container *c, unsigned number, struct vfio_group **out,
@@ -441,11 +334,9 @@ static int group_open(struct vfio_container *c, unsigned number, struct vfio_gro
 	char path[32], name[32];
 	int r;
 
-	if (!group) {
-		if (!c->groups)
-			container_destroy(c);
+	if (!group)
 		return error_set(err, -ENOMEM, "out of memory");
-	}
+	vfio_space_get(&c->space);
 	snprintf(path, sizeof(path), "/dev/vfio/%u", number);
 	snprintf(name, sizeof(name), "vfio-group:%u", number);
 	group->container = c;
@@ -453,7 +344,7 @@ static int group_open(struct vfio_container *c, unsigned number, struct vfio_gro
 	group->users = 1;
 	group->next = c->groups;
 	c->groups = group;
-	group->fd = open_or_given(c->machine, name, path);
+	group->fd = open_or_given(c->space.machine, name, path);
 	r = group->fd < 0 ? error_set_sys(err, group->fd, "%s", path)
 	                  : join_container(group, path, err);
 	if (r < 0) {
@@ -464,21 +355,43 @@ static int group_open(struct vfio_container *c, unsigned number, struct vfio_gro
 	return 0;
 }
 
+static struct vfio_container *container_of_machine(struct machine *m)
+{
+	for (struct vfio_space *s = m->vfio; s; s = s->next)
+		if (s->ops == &space_ops)
+			return of(s);
+	return NULL;
+}
+
+static struct vfio_group *find_group(const struct vfio_container *c, unsigned number)
+{
+	for (struct vfio_group *group = c->groups; group; group = group->next)
+		if (group->number == number)
+			return group;
+	return NULL;
+}
+
 int vfio_group_get(struct machine *m, unsigned number, struct vfio_group **out,
                    struct gw_error *err)
 {
-	int r = m->vfio ? 0 : container_create(m, err);
+	struct vfio_container *c = container_of_machine(m);
+	struct vfio_group *group = c ? find_group(c, number) : NULL;
+	int r = 0;
 
+	if (group) {
+		group->users++;
+		*out = group;
+		return 0;
+	}
+	if (c)
+		vfio_space_get(&c->space);
+	else
+		r = container_create(m, &c, err);
 	if (r < 0)
 		return r;
-	for (struct vfio_group *group = m->vfio->groups; group; group = group->next) {
-		if (group->number == number) {
-			group->users++;
-			*out = group;
-			return 0;
-		}
-	}
-	return group_open(m->vfio, number, out, err);
+	r = group_open(c, number, out, err);
+	vfio_space_put(&c->space);
+	return r;
 }
 
 void vfio_group_put(struct vfio_group *group)
@@ -499,7 +412,7 @@ int vfio_group_open_device(struct vfio_group *group, const char *name, int *fd,
 	return 0;
 }
 
-struct vfio_container *vfio_group_container(struct vfio_group *group)
+struct vfio_space *vfio_group_space(struct vfio_group *group)
 {
-	return group->container;
+	return &group->container->space;
 }
