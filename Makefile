@@ -33,7 +33,7 @@ ALL_CFLAGS = -std=gnu17 $(WARN) $(CFLAGS) $(SANITIZE) -fPIC -fvisibility=hidden 
 	$(shell pkg-config --cflags $(PKGS) $(LAZY_PKGS) 2>/dev/null)
 LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -pthread
 
-LIB_SRC = $(wildcard src/base/*.c src/vmm/*.c src/vmm/$(ARCH)/*.c src/vmm/virtio/*.c src/vfio/*.c src/migration/*.c \
+LIB_SRC = $(wildcard src/base/*.c src/vmm/*.c src/vmm/$(ARCH)/*.c src/vmm/virtio/*.c src/vfio/*.c src/vfio/user/*.c src/migration/*.c \
 	src/*.c src/control/*.c)
 CLI_SRC = $(wildcard src/cli/*.c)
 UNIT_SRC = $(wildcard tests/unit/*.c)
