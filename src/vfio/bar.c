@@ -23,7 +23,7 @@ static int read_kind(struct vfio_pci *d, unsigned bar, struct gw_error *err)
 	                         PCI_BASE_ADDRESS_0 + bar * 4, bytes, 4);
 
 	if (r < 0)
-		return error_set_sys(err, r, "%s: reading BAR %u", d->sysfs.name, bar);
+		return error_set_sys(err, r, "%s: reading BAR %u", d->dev.name, bar);
 	value = pci_get(bytes, 0, 4);
 	b->is_io = value & PCI_BASE_ADDRESS_SPACE_IO;
 	if (b->is_io)
@@ -130,6 +130,8 @@ void vfio_bar_changed(struct pci_function *f, unsigned bar)
 		if (f->bars[bar].mapped)
 			show(d, w, f->bars[bar].address + w->area.offset);
 	}
+	if (d->kind->bar_changed)
+		d->kind->bar_changed(d, bar);
 }
 
 /* ---- trapped accesses -------------------------------------------------------------------------

@@ -43,12 +43,18 @@ struct vfio_host_ops {
 	int (*hot_reset)(struct vfio_dev *d, struct vfio_pci_hot_reset *reset);
 
 	int (*feature)(struct vfio_dev *d, struct vfio_device_feature *request);
-	/* The data session of migration v2: `session` is the data_fd that the transition gave. */
+	/* The data session of migration v2: `session` is the data_fd that the transition gave.
+	 * precopy_info: -ENOTTY where the backend has no such call. A read that returns less than
+	 * asked for means nothing; only 0 does. */
 	int (*precopy_info)(struct vfio_dev *d, int session, struct vfio_precopy_info *info);
 	ssize_t (*session_read)(struct vfio_dev *d, int session, void *buf, size_t len);
 	ssize_t (*session_write)(struct vfio_dev *d, int session, const void *buf, size_t len);
 	void (*session_close)(struct vfio_dev *d, int session);
 
+	/* Why the device cannot be reached now ("its server is gone: ..."), else NULL. The text is
+	 * valid until it can be. NULL: it can always be. Whatever needs an answer from the device
+	 * fails meanwhile with -ENOTCONN. */
+	const char *(*lost)(struct vfio_dev *d);
 	void (*close)(struct vfio_dev *d);
 };
 

@@ -52,17 +52,17 @@ static bool dma_is_tracked(const struct vfio_pci *d)
 static const char *blocker(struct participant *p)
 {
 	struct vfio_pci *d = of(p);
-	const char *why = NULL;
+	const char *why = d->dev.ops->lost ? d->dev.ops->lost(&d->dev) : NULL;
 
-	if (!d->mig.flags)
+	if (!why && !d->mig.flags)
 		why = "offers no migration (VFIO_DEVICE_FEATURE_MIGRATION)";
-	else if (!dma_is_tracked(d))
+	if (!why && !dma_is_tracked(d))
 		why = "has no tracking of the memory that it writes to";
 	if (!why)
 		return NULL;
 	snprintf(d->blocker, sizeof(d->blocker),
-	         "device %s: %s %s; unplug it first (device_del id=%s)", d->device.id,
-	         d->sysfs.name, why, d->device.id);
+	         "device %s: %s %s; unplug it first (device_del id=%s)", d->device.id, d->dev.name,
+	         why, d->device.id);
 	return d->blocker;
 }
 
@@ -283,7 +283,7 @@ static int check_identity(struct vfio_pci *d, const void *buf, size_t len, struc
 	CHECK(msix_vectors, "MSI-X vectors");
 #undef CHECK
 	if (!d->mig.flags)
-		return error_set(err, -ENOTSUP, "%s offers no migration here", d->sysfs.name);
+		return error_set(err, -ENOTSUP, "%s offers no migration here", d->dev.name);
 	d->identity_checked = true;
 	return mig_v2_set(&d->mig, MIG_RESUMING, MIG_RUNNING, err);
 }

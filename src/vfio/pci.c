@@ -54,7 +54,7 @@ static void release(struct vfio_pci *d)
 	vfio_bars_fini(d);
 	mig_v2_fini(&d->mig);
 	vfio_dev_fini(&d->dev);
-	vfio_group_put(d->group);
+	d->kind->close(d);
 	free(d->loaded_state);
 	free(d);
 }
@@ -91,9 +91,13 @@ static const struct pci_function_ops function_ops = {
 
 /* ---- making it ----------------------------------------------------------------------------- */
 
-static int open_device(struct vfio_pci *d, struct gw_error *err)
+static int open_device(struct vfio_pci *d, const void *opaque, struct gw_error *err)
 {
-	int fd, r = sysfs_find(SYSFS_ROOT, d->host, &d->sysfs, err);
+	const struct vfio_options *options = opaque;
+	int fd, r;
+
+	memcpy(d->host, options->host, sizeof(d->host));
+	r = sysfs_find(SYSFS_ROOT, d->host, &d->sysfs, err);
 
 	if (r < 0)
 		error_context(err, "host");
@@ -108,6 +112,11 @@ static int open_device(struct vfio_pci *d, struct gw_error *err)
 	return r;
 }
 
+static void close_device(struct vfio_pci *d)
+{
+	vfio_group_put(d->group);
+}
+
 static int init_parts(struct vfio_pci *d, struct gw_error *err)
 {
 	struct machine *m = d->device.machine;
@@ -116,7 +125,7 @@ static int init_parts(struct vfio_pci *d, struct gw_error *err)
 	/* What the last user left must not reach this guest. */
 	if (!d->dev.can_reset)
 		log_warn(m->log, "device %s: %s cannot be reset; it starts as it was left",
-		         d->device.id, d->sysfs.name);
+		         d->device.id, d->dev.name);
 	else if ((r = vfio_dev_reset(&d->dev, err)) < 0)
 		return r;
 	r = mig_v2_init(&d->mig, &d->dev, err);
@@ -148,24 +157,24 @@ static int plug(struct vfio_pci *d, unsigned slot, bool hot, struct gw_error *er
 	return r;
 }
 
-static int create(struct machine *m, const struct config_device *config, bool hot,
-                  struct device **out, struct gw_error *err)
+int vfio_pci_create(const struct vfio_pci_kind *kind, struct machine *m,
+                    const struct config_device *config, bool hot, struct device **out,
+                    struct gw_error *err)
 {
-	const struct vfio_options *options = (const void *)config->options;
 	struct vfio_pci *d = calloc(1, sizeof(*d));
 	int r;
 
 	if (!d)
 		return error_set(err, -ENOMEM, "out of memory");
-	d->device.driver = &vfio_pci_driver;
+	d->kind = kind;
+	d->device.driver = kind->driver;
 	d->device.machine = m;
 	snprintf(d->device.id, sizeof(d->device.id), "%s", config->id);
-	memcpy(d->host, options->host, sizeof(d->host));
 	snprintf(d->function.name, sizeof(d->function.name), "%s", config->id);
 	d->function.ops = &function_ops;
 	pthread_mutex_init(&d->intx.lock, NULL);
 	d->dev.fd = d->mig.session = d->intx.fd = d->intx.resample_fd = d->intx.line_fd = -1;
-	r = open_device(d, err);
+	r = kind->open(d, config->options, err);
 	if (!r)
 		r = init_parts(d, err);
 	if (!r)
@@ -183,17 +192,29 @@ static struct vfio_pci *of_device(struct device *device)
 	return container_of(device, struct vfio_pci, device);
 }
 
-static int request_unplug(struct device *device, struct gw_error *err)
+int vfio_pci_request_unplug(struct device *device, struct gw_error *err)
 {
 	return pci_let_go(&of_device(device)->function, err);
 }
 
-static void destroy(struct device *device)
+void vfio_pci_destroy(struct device *device)
 {
 	struct vfio_pci *d = of_device(device);
 
 	d->quiet = true;
 	pci_take_off(&d->function);
+}
+
+static const struct vfio_pci_kind kernel_kind = {
+	.driver = &vfio_pci_driver,
+	.open = open_device,
+	.close = close_device,
+};
+
+static int create(struct machine *m, const struct config_device *config, bool hot,
+                  struct device **out, struct gw_error *err)
+{
+	return vfio_pci_create(&kernel_kind, m, config, hot, out, err);
 }
 
 const struct device_driver vfio_pci_driver = {
@@ -202,6 +223,6 @@ const struct device_driver vfio_pci_driver = {
 	.keys = vfio_keys,
 	.check_host = vfio_check_host,
 	.create = create,
-	.request_unplug = request_unplug,
-	.destroy = destroy,
+	.request_unplug = vfio_pci_request_unplug,
+	.destroy = vfio_pci_destroy,
 };

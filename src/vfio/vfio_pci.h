@@ -40,8 +40,23 @@ struct vfio_intx {
 	bool again;           /* the device raised it once more meanwhile */
 };
 
+struct vfio_pci;
+
+/* What tells one type of passed-through device from another: how it is reached. */
+struct vfio_pci_kind {
+	const struct device_driver *driver;
+	/* Fills in `dev` and `space` from the type's options. On failure close() follows. */
+	int (*open)(struct vfio_pci *d, const void *options, struct gw_error *err);
+	/* Gives back what open() took, all or in part; `dev` is closed. */
+	void (*close)(struct vfio_pci *d);
+	/* A BAR is at another place, or has none any more (vfio_bar_changed). NULL. */
+	void (*bar_changed)(struct vfio_pci *d, unsigned bar);
+};
+
 struct vfio_pci {
 	struct device device; /* first: the machine's view */
+	const struct vfio_pci_kind *kind;
+	void *backend; /* the kind's own */
 	struct pci_function function;
 	struct participant participant;
 	char host[CONFIG_PATH_MAX];
@@ -124,6 +139,12 @@ void vfio_participant_fini(struct vfio_pci *d);
 /* ---- pci.c ---- */
 /* VFIO_DEVICE_RESET, and all pushed to the device again that the guest has set. */
 int vfio_pci_reset_keeping(void *opaque, struct gw_error *err);
+/* What the drivers of all kinds have in common. */
+int vfio_pci_create(const struct vfio_pci_kind *kind, struct machine *m,
+                    const struct config_device *config, bool hot, struct device **out,
+                    struct gw_error *err);
+int vfio_pci_request_unplug(struct device *device, struct gw_error *err);
+void vfio_pci_destroy(struct device *device);
 
 static inline struct vfio_pci *vfio_pci_of(struct pci_function *f)
 {
