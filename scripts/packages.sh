@@ -4,13 +4,15 @@
 # Installs, with apt, the Debian packages that a part of the project needs. What is there already
 # costs nothing: then neither the network nor root is used.
 #
-# usage: scripts/packages.sh [build|check|lab|debian|lint|model|all]...        (default: build)
+# usage: scripts/packages.sh [build|check|lab|kernel|debian|lint|model|all]...        (default: build)
 set -eu
 
 build="gcc libc6-dev make pkg-config libcjson-dev libxxhash-dev liburing-dev libgnutls28-dev libedit-dev acpica-tools libcriterion-dev"
 # The lab itself (kernel, QEMU, busybox) is unpacked under build/lab by tests/lab/setup.sh; these
 # are the tools for that. libelf1 is for the kernel's objtool.
 lab="gcc libc6-dev make kmod cpio xz-utils zstd libelf1 iproute2 socat"
+# What it takes to build the lab's second kernel.
+kernel="gcc libc6-dev make bc bison flex libelf-dev libssl-dev lz4 kmod cpio xz-utils"
 debian="debootstrap e2fsprogs"
 # What the tests of the control socket are driven with, beside clients that are unpacked under build/.
 clients="socat openssl perl python3"
@@ -28,12 +30,13 @@ for part; do
 	case $part in
 	build) wanted="$wanted $build" ;;
 	lab) wanted="$wanted $lab" ;;
+	kernel) wanted="$wanted $kernel" ;;
 	debian) wanted="$wanted $debian" ;;
 	lint) wanted="$wanted $build $lint" ;;
-	check) wanted="$wanted $build $lab $debian $clients clang g++" ;;
+	check) wanted="$wanted $build $lab $kernel $debian $clients clang g++" ;;
 	model) wanted="$wanted $model" ;;
-	all) wanted="$wanted $build $lab $debian $lint" ;;
-	*) die "unknown part '$part'; the parts are build, check, lab, debian, lint, model, all" ;;
+	all) wanted="$wanted $build $lab $kernel $debian $lint" ;;
+	*) die "unknown part '$part'; the parts are build, check, lab, kernel, debian, lint, model, all" ;;
 	esac
 done
 

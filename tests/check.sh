@@ -96,13 +96,13 @@ header() {
 	echo "${v:-$3}"
 }
 
-# lab NAME HOSTS SECONDS MEMORY DISK SCRIPT...: a lab run. Each line "PASS name" in a script's log is a test;
+# lab NAME HOSTS SECONDS MEMORY DISK KERNEL SCRIPT...: a lab run. Each line "PASS name" in a script's log is a test;
 # what ends a script early is one that failed.
 lab() {
-	local name=$1 hosts=$2 limit=$3 memory=$4 disk=$5 n
-	shift 5
+	local name=$1 hosts=$2 limit=$3 memory=$4 disk=$5 kernel=$6 n
+	shift 6
 	local status=0
-	tests/lab/lab -n "$hosts" -t "$limit" -m "$memory" ${disk:+-d "$disk"} -o "$OUT/$name" "$@" >"$OUT/$name.log" 2>&1 || status=$?
+	tests/lab/lab -n "$hosts" -t "$limit" -m "$memory" ${disk:+-d "$disk"} -k "$kernel" -o "$OUT/$name" "$@" >"$OUT/$name.log" 2>&1 || status=$?
 	n=$(cat "$OUT/$name"/?/script.log 2>/dev/null | grep -c '^PASS ')
 	passed=$((passed + n))
 	echo "$name: $n passed"
@@ -151,11 +151,13 @@ fi
 say "lab"
 if one lab-setup tests/lab/setup.sh && [ "$failed" -eq 0 ] || [ -f "$BUILD/lab/guest.cpio.gz" ]; then
 	one lab-debian tests/lab/debian.sh
+	one lab-kernel tests/lab/kernel.sh
 	for script in tests/lab/scenarios/*.sh; do
 		name=$(basename "$script" .sh)
 		say "lab: $name"
 		lab "lab-$name" "$(header "$script" hosts 1)" "$(header "$script" seconds 300)" \
-			"$(header "$script" memory 2048)" "$(header "$script" disk "")" "$script"
+			"$(header "$script" memory 2048)" "$(header "$script" disk "")" \
+			"$(header "$script" kernel debian)" "$script"
 	done
 	say "demo"
 	one demo demo/demo.sh

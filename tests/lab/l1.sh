@@ -8,8 +8,12 @@ ROOT=$1 LAB=$2 LAB_RUN=$3
 export ROOT LAB LAB_RUN
 LAB_HOST=
 for w in $(cat /proc/cmdline); do
-	case $w in lab.host=*) LAB_HOST=${w#*=} ;; esac
+	case $w in
+	lab.host=*) LAB_HOST=${w#*=} ;;
+	lab.modules=*) LAB_MODULES=${w#*=} ;;
+	esac
 done
+export LAB_MODULES
 LAB_OUT=$LAB_RUN/$LAB_HOST
 export LAB_HOST LAB_OUT
 # $LAB is build/lab, and godwit is in build.

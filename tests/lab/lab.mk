@@ -3,10 +3,13 @@
 # The lab's targets, for the top Makefile to include.
 BUILD ?= build
 
-.PHONY: lab-setup lab-debian lab-shell lab-selftest
+.PHONY: lab-setup lab-kernel lab-debian lab-shell lab-selftest
 
 lab-setup:
 	BUILD=$(BUILD) tests/lab/setup.sh
+
+lab-kernel: lab-setup
+	BUILD=$(BUILD) tests/lab/kernel.sh
 
 lab-debian:
 	BUILD=$(BUILD) tests/lab/debian.sh

@@ -5,6 +5,7 @@
 #
 # The environment there:
 #   ROOT, LAB            the project's folder, and build/lab
+#   LAB_MODULES          the tree of modules for the kernel that runs here
 #   LAB_HOST             a or b
 #   LAB_OUT              this host's output folder on the machine; LAB_RUN is the run's, above it
 #   NIC                  the 82574L's address, bound to vfio-pci
@@ -57,7 +58,7 @@ gone() {
 }
 
 load() {
-	for _m; do modprobe -d "$LAB/modules" "$_m" || return 1; done
+	for _m; do modprobe -d "$LAB_MODULES" "$_m" || return 1; done
 }
 
 bind_vfio() {
