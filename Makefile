@@ -3,7 +3,7 @@
 # make            build/godwit, build/libgodwit.a, build/libgodwit.so
 # make examples   build/examples/: programs that embed the library
 # make check      every test; ends in one line "N passed, N failed"
-# make check-long  what takes longer: a Debian guest moved 20 times under load
+# make check-long  what takes longer: the same scenarios with more rounds
 # make demo       the whole job on two lab hosts
 # make lint       format, static checks, floors
 # make lab-shell  a prompt on a lab host

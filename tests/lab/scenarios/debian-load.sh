@@ -4,6 +4,7 @@
 # seconds: 420
 # memory: 3072
 # disk: debian.img
+# long: 20 60
 #
 # usage: debian-load.sh [ROUNDS]      (4; tests/check-long.sh has it do 20)
 #
