@@ -88,12 +88,9 @@ static void do_eject(struct gw_vm *vm, uint32_t slots)
 	struct machine *m = vm->machine;
 
 	machine_lock(m);
-	for (unsigned slot = 0; slot < PCI_SLOTS; slot++) {
-		struct pci_function *f = slots >> slot & 1 ? pci_slot(m->pci, slot) : NULL;
-
-		if (f)
-			pci_unplug_now(m->pci, f);
-	}
+	for (unsigned slot = 0; slot < PCI_SLOTS; slot++)
+		if (slots >> slot & 1)
+			pci_unplug_slot(m->pci, slot);
 	machine_unlock(m);
 }
 

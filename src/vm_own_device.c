@@ -335,13 +335,15 @@ static int create_theirs(struct gw_device *d, const struct config_device *config
 	return 0;
 }
 
-static int plug(struct gw_device *d, unsigned slot, bool hot, struct gw_error *err)
+static int plug(struct gw_device *d, const struct config_device *config, bool hot,
+                struct gw_error *err)
 {
 	struct machine *m = d->device.machine;
 	int r;
 
+	d->function.number = (uint8_t)config->function;
 	machine_lock(m);
-	r = pci_plug(m->pci, &d->function, slot ? slot : PCI_SLOT_ANY, hot, err);
+	r = pci_plug(m->pci, &d->function, config->slot ? config->slot : PCI_SLOT_ANY, hot, err);
 	if (!r && machine_running(m))
 		start(d);
 	machine_unlock(m);
@@ -366,7 +368,7 @@ static int own_create(struct machine *m, const struct config_device *config, boo
 	if (!r)
 		r = participant_add(&m->participants, &d->participant, err);
 	if (!r)
-		r = plug(d, config->slot, hot, err);
+		r = plug(d, config, hot, err);
 	if (r < 0) {
 		release(d);
 		return r;

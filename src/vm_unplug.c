@@ -19,14 +19,15 @@ struct vm_unplug {
 	struct vm_unplug *next;
 };
 
-/* Without the guest: what it still does with the device reads as ones and goes nowhere. */
+/* Without the guest: what it still does with the device, and with others of its slot, reads as ones
+ * and goes nowhere. */
 static void take_away(struct gw_vm *vm, struct device *d)
 {
 	struct machine *m = vm->machine;
 
 	log_warn(&vm->log, "device %s: the guest did not let go in time; it is taken away", d->id);
 	machine_lock(m);
-	pci_unplug_now(m->pci, pci_slot(m->pci, d->slot));
+	pci_unplug_slot(m->pci, d->slot);
 	machine_unlock(m);
 }
 

@@ -138,15 +138,17 @@ static int init_parts(struct vfio_pci *d, struct gw_error *err)
 	return r;
 }
 
-static int plug(struct vfio_pci *d, unsigned slot, bool hot, struct gw_error *err)
+static int plug(struct vfio_pci *d, const struct config_device *config, bool hot,
+                struct gw_error *err)
 {
 	struct machine *m = d->device.machine;
 	int r = vfio_participant_init(d, err);
 
 	if (r < 0)
 		return r;
+	d->function.number = (uint8_t)config->function;
 	machine_lock(m);
-	r = pci_plug(m->pci, &d->function, slot ? slot : PCI_SLOT_ANY, hot, err);
+	r = pci_plug(m->pci, &d->function, config->slot ? config->slot : PCI_SLOT_ANY, hot, err);
 	if (!r) {
 		d->plugged = true;
 		d->device.slot = d->function.slot;
@@ -178,7 +180,7 @@ int vfio_pci_create(const struct vfio_pci_kind *kind, struct machine *m,
 	if (!r)
 		r = init_parts(d, err);
 	if (!r)
-		r = plug(d, config->slot, hot, err);
+		r = plug(d, config, hot, err);
 	if (r < 0) {
 		release(d);
 		return r;

@@ -88,7 +88,8 @@ struct config_key {
 struct config_device {
 	char id[32];
 	char type[16];
-	uint32_t slot; /* PCI slot; 0: any */
+	uint32_t slot;     /* PCI slot; 0: any */
+	uint32_t function; /* in that slot */
 	/* The driver's options struct, filled by its keys. */
 	_Alignas(8) uint8_t options[CONFIG_OPTIONS_SIZE];
 };

@@ -63,23 +63,41 @@ static void check_boot(const struct config *config, struct config_faults *faults
 		config_fault(faults, "boot.cmdline: needs boot.kernel");
 }
 
+static void check_pair(const struct config *config, unsigned n, unsigned i,
+                       struct config_faults *faults)
+{
+	const struct config_device *d = &config->devices[n], *before = &config->devices[i];
+
+	if (d->id[0] && !strcmp(before->id, d->id))
+		config_fault(faults, "devices[%u].id: \"%s\" is devices[%u]'s already", n, d->id,
+		             i);
+	if (d->slot && before->slot == d->slot && before->function == d->function)
+		config_fault(faults, "devices[%u].slot: %u is devices[%u]'s already", n, d->slot,
+		             i);
+}
+
+/* A guest looks for other functions only where there is a function 0 (PCI 3.0, 3.2.2.3.4). */
+static void check_function(const struct config *config, unsigned n, struct config_faults *faults)
+{
+	const struct config_device *d = &config->devices[n];
+	bool found = false;
+
+	if (!d->function)
+		return;
+	for (unsigned i = 0; i < config->device_count; i++)
+		found |= config->devices[i].slot == d->slot && !config->devices[i].function;
+	if (!d->slot)
+		config_fault(faults, "devices[%u].function: needs a slot", n);
+	else if (!found)
+		config_fault(faults, "devices[%u].function: slot %u has no function 0", n, d->slot);
+}
+
 static void check_devices(const struct config *config, struct config_faults *faults)
 {
 	for (unsigned n = 0; n < config->device_count; n++) {
-		const struct config_device *d = &config->devices[n];
-
-		for (unsigned i = 0; i < n; i++) {
-			const struct config_device *before = &config->devices[i];
-
-			if (d->id[0] && !strcmp(before->id, d->id))
-				config_fault(faults,
-				             "devices[%u].id: \"%s\" is devices[%u]'s already", n,
-				             d->id, i);
-			if (d->slot && before->slot == d->slot)
-				config_fault(faults,
-				             "devices[%u].slot: %u is devices[%u]'s already", n,
-				             d->slot, i);
-		}
+		for (unsigned i = 0; i < n; i++)
+			check_pair(config, n, i, faults);
+		check_function(config, n, faults);
 	}
 }
 

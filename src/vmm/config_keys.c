@@ -129,6 +129,8 @@ const struct config_key config_device_keys[] = {
 	  sizeof(((struct config_device *)0)->type), NULL, NULL, "which device it is", NULL },
 	CONFIG_ROW_NUMBER(NULL, "slot", CONFIG_UINT, 0, struct config_device, slot, 1, 31, NULL,
 	                  "PCI slot; any free one where it is left out"),
+	CONFIG_ROW_NUMBER(NULL, "function", CONFIG_UINT, 0, struct config_device, function, 0, 7,
+	                  NULL, "PCI function of the slot; above 0 next to a function 0"),
 	CONFIG_ROW_END,
 };
 

@@ -39,7 +39,7 @@ struct machine_notify {
 	/* A device wants the guest stopped, as gw_vm_stop() does it. */
 	void (*pause_requested)(void *opaque, const char *why);
 	void (*vcpu_failed)(void *opaque, const struct gw_error *err);
-	/* The guest lets go of what is in a PCI slot: the owner calls pci_unplug_now() soon, from
+	/* The guest lets go of what is in a PCI slot: the owner calls pci_unplug_slot() soon, from
 	 * a thread that may wait. */
 	void (*eject)(void *opaque, unsigned slot);
 	/* A device that was ejected has been handed back; it is gone, `id` is what is left of it.

@@ -30,7 +30,7 @@ static void init_bridge(struct pci_bus *bus)
 	pci_set(f->config, PCI_REG_CLASS, 2, BRIDGE_CLASS);
 	pci_set(f->wmask, PCI_REG_COMMAND, 2, PCI_CMD_WRITABLE);
 	memcpy(f->initial, f->config, sizeof(f->initial));
-	bus->slots[0].f = f;
+	bus->slots[0].f[0] = f;
 }
 
 int pci_create(struct machine *m, struct pci_bus **out, struct gw_error *err)
@@ -70,32 +70,58 @@ void pci_destroy(struct pci_bus *bus)
 {
 	if (!bus)
 		return;
-	for (unsigned slot = 1; slot < PCI_SLOTS; slot++) {
-		if (bus->slots[slot].f)
-			pci_unplug_now(bus, bus->slots[slot].f);
-	}
+	for (unsigned slot = 1; slot < PCI_SLOTS; slot++)
+		pci_unplug_slot(bus, slot);
 	participant_remove(&bus->machine->participants, &bus->participant);
 	bus_remove(&bus->machine->mmio, &bus->ecam);
 	free(bus);
 }
 
+static bool is_empty(const struct pci_slot *s)
+{
+	for (unsigned i = 0; i < PCI_FUNCTIONS; i++)
+		if (s->f[i])
+			return false;
+	return true;
+}
+
+static int pick_any(const struct pci_bus *bus, const struct pci_function *f, unsigned *slot,
+                    struct gw_error *err)
+{
+	if (f->number)
+		return error_set(err, -EINVAL, "%s: function %u needs a slot", f->name, f->number);
+	for (unsigned i = 1; i < PCI_SLOTS; i++) {
+		if (is_empty(&bus->slots[i])) {
+			*slot = i;
+			return 0;
+		}
+	}
+	return error_set(err, -ENOSPC, "%s: all PCI slots are taken", f->name);
+}
+
 static int pick_slot(const struct pci_bus *bus, const struct pci_function *f, unsigned *slot,
                      struct gw_error *err)
 {
-	if (*slot == PCI_SLOT_ANY) {
-		for (unsigned i = 1; i < PCI_SLOTS; i++) {
-			if (!bus->slots[i].f) {
-				*slot = i;
-				return 0;
-			}
-		}
-		return error_set(err, -ENOSPC, "%s: all PCI slots are taken", f->name);
-	}
-	if (*slot >= PCI_SLOTS)
-		return error_set(err, -EINVAL, "%s: no PCI slot %u", f->name, *slot);
-	if (bus->slots[*slot].f)
+	const struct pci_slot *s;
+
+	if (*slot == PCI_SLOT_ANY)
+		return pick_any(bus, f, slot, err);
+	if (*slot >= PCI_SLOTS || f->number >= PCI_FUNCTIONS)
+		return error_set(err, -EINVAL, "%s: no PCI slot %u, function %u", f->name, *slot,
+		                 f->number);
+	s = &bus->slots[*slot];
+	if (s->f[f->number])
 		return error_set(err, -EBUSY, "%s: PCI slot %u is taken by %s", f->name, *slot,
-		                 bus->slots[*slot].f->name);
+		                 s->f[f->number]->name);
+	if (s->left || *slot == 0)
+		return error_set(err, -EBUSY, "%s: PCI slot %u is not to be had now", f->name,
+		                 *slot);
+	/* The guest has looked already, and would not look again. */
+	if (f->number && s->f[0] && bus->machine->started)
+		return error_set(err, -EBUSY,
+		                 "%s: function 0 of PCI slot %u is there already; the functions "
+		                 "above it come first",
+		                 f->name, *slot);
 	return 0;
 }
 
@@ -113,6 +139,24 @@ static void add_header_masks(struct pci_function *f)
 	allow(f->wmask, PCI_REG_IRQ_LINE, 1, 0xff);
 	pci_set(f->config, PCI_REG_COMMAND, 2,
 	        pci_get(f->config, PCI_REG_COMMAND, 2) & ~(uint32_t)(PCI_CMD_IO | PCI_CMD_MEMORY));
+}
+
+/* All functions of a slot say whether there are several (PCI 3.0, 6.2.1). */
+static void mark_functions(struct pci_slot *s)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < PCI_FUNCTIONS; i++)
+		count += s->f[i] != NULL;
+	for (unsigned i = 0; i < PCI_FUNCTIONS; i++) {
+		struct pci_function *f = s->f[i];
+
+		if (!f)
+			continue;
+		f->config[PCI_REG_HEADER_TYPE] &= (uint8_t)~PCI_HEADER_MULTI;
+		f->config[PCI_REG_HEADER_TYPE] |= count > 1 ? PCI_HEADER_MULTI : 0;
+		f->initial[PCI_REG_HEADER_TYPE] = f->config[PCI_REG_HEADER_TYPE];
+	}
 }
 
 int pci_plug(struct pci_bus *bus, struct pci_function *f, unsigned slot, bool hot,
@@ -133,20 +177,24 @@ int pci_plug(struct pci_bus *bus, struct pci_function *f, unsigned slot, bool ho
 	f->bus = bus;
 	f->slot = (uint8_t)slot;
 	f->ejecting = false;
-	bus->slots[slot].left = false;
-	bus->slots[slot].f = f;
-	for (unsigned i = 0; i < PCI_BARS; i++)
-		bus->slots[slot].refs[i] = (struct pci_bar_ref){ .f = f, .bar = i };
-	if (hot)
+	bus->slots[slot].f[f->number] = f;
+	for (unsigned i = 0; i < PCI_REGIONS; i++)
+		bus->slots[slot].refs[f->number][i] = (struct pci_bar_ref){ .f = f, .bar = i };
+	mark_functions(&bus->slots[slot]);
+	if (hot && !f->number)
 		pm_pci_inserted(bus->machine->pm, slot);
 	return 0;
 }
 
 void pci_unplug_now(struct pci_bus *bus, struct pci_function *f)
 {
+	struct pci_slot *s = &bus->slots[f->slot];
+
 	pci_bar_unmap_all(bus, f);
-	bus->slots[f->slot].f = NULL;
-	bus->slots[f->slot].left = false;
+	s->f[f->number] = NULL;
+	if (is_empty(s))
+		s->left = false;
+	mark_functions(s);
 	f->bus = NULL;
 	f->ejecting = false;
 	/* What it stood in the way of can be mapped now. */
@@ -155,27 +203,34 @@ void pci_unplug_now(struct pci_bus *bus, struct pci_function *f)
 		f->ops->ejected(f);
 }
 
+void pci_unplug_slot(struct pci_bus *bus, unsigned slot)
+{
+	/* Function 0 last, without which the guest sees none. */
+	for (unsigned i = PCI_FUNCTIONS; slot && i-- > 0;)
+		if (bus->slots[slot].f[i])
+			pci_unplug_now(bus, bus->slots[slot].f[i]);
+}
+
+static bool is_leaving(const struct pci_slot *s)
+{
+	bool leaving = s->left;
+
+	for (unsigned i = 0; i < PCI_FUNCTIONS; i++)
+		leaving |= s->f[i] && s->f[i]->ejecting;
+	return leaving;
+}
+
 void pci_reset(struct pci_bus *bus)
 {
-	for (unsigned slot = 1; slot < PCI_SLOTS; slot++) {
-		struct pci_function *f = bus->slots[slot].f;
-
-		if (f && (f->ejecting || bus->slots[slot].left))
-			pci_unplug_now(bus, f);
-	}
-	for (unsigned slot = 0; slot < PCI_SLOTS; slot++) {
-		struct pci_function *f = bus->slots[slot].f;
-
-		if (f)
-			memcpy(f->config, f->initial, sizeof(f->config));
-	}
+	for (unsigned slot = 1; slot < PCI_SLOTS; slot++)
+		if (is_leaving(&bus->slots[slot]))
+			pci_unplug_slot(bus, slot);
+	for (struct pci_function *f = NULL; (f = pci_next(bus, f));)
+		memcpy(f->config, f->initial, sizeof(f->config));
 	pci_bar_update(bus, NULL);
-	for (unsigned slot = 0; slot < PCI_SLOTS; slot++) {
-		struct pci_function *f = bus->slots[slot].f;
-
-		if (f && f->ops->reset)
+	for (struct pci_function *f = NULL; (f = pci_next(bus, f));)
+		if (f->ops->reset)
 			f->ops->reset(f);
-	}
 }
 
 unsigned pci_add_capability(struct pci_function *f, uint8_t id, const void *body, unsigned len)
@@ -194,14 +249,26 @@ unsigned pci_add_capability(struct pci_function *f, uint8_t id, const void *body
 	return at;
 }
 
-struct pci_function *pci_slot(const struct pci_bus *bus, unsigned slot)
+struct pci_function *pci_slot(const struct pci_bus *bus, unsigned slot, unsigned function)
 {
-	return slot < PCI_SLOTS ? bus->slots[slot].f : NULL;
+	return slot < PCI_SLOTS && function < PCI_FUNCTIONS ? bus->slots[slot].f[function] : NULL;
 }
 
-struct pci_function *pci_visible(const struct pci_bus *bus, unsigned slot)
+struct pci_function *pci_visible(const struct pci_bus *bus, unsigned slot, unsigned function)
 {
-	return slot < PCI_SLOTS && !bus->slots[slot].left ? bus->slots[slot].f : NULL;
+	if (slot >= PCI_SLOTS || bus->slots[slot].left || !bus->slots[slot].f[0])
+		return NULL;
+	return pci_slot(bus, slot, function);
+}
+
+struct pci_function *pci_next(const struct pci_bus *bus, const struct pci_function *f)
+{
+	unsigned from = f ? f->slot * PCI_FUNCTIONS + f->number + 1 : 0;
+
+	for (unsigned i = from; i < PCI_SLOTS * PCI_FUNCTIONS; i++)
+		if (bus->slots[i / PCI_FUNCTIONS].f[i % PCI_FUNCTIONS])
+			return bus->slots[i / PCI_FUNCTIONS].f[i % PCI_FUNCTIONS];
+	return NULL;
 }
 
 uint32_t pci_present(const struct pci_bus *bus)
@@ -209,7 +276,7 @@ uint32_t pci_present(const struct pci_bus *bus)
 	uint32_t bits = 0;
 
 	for (unsigned slot = 0; slot < PCI_SLOTS; slot++)
-		bits |= (uint32_t)(pci_visible(bus, slot) != NULL) << slot;
+		bits |= (uint32_t)(pci_visible(bus, slot, 0) != NULL) << slot;
 	return bits;
 }
 

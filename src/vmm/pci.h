@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * PCI Express: one root bus with ECAM, up to 32 functions (function 0 of each
- * slot), BARs placed by the VMM, hotplug by ACPI.
+ * PCI Express: one root bus with ECAM, 32 slots of up to 8 functions, BARs
+ * placed by the VMM, hotplug by ACPI.
+ *
+ * What comes and goes is a slot. Functions above 0 are plugged in first, and
+ * the guest sees none of a slot before function 0 is there (PCI 3.0, 3.2.2.3.4:
+ * it may look for others only then); it lets go of all of them together.
  *
  * A function describes its configuration space as bytes and write masks; the
  * core does sizing, BAR decoding and the command register, and tells the
@@ -25,7 +29,10 @@ struct pci_function;
 
 #define PCI_CONFIG_SIZE 4096u
 #define PCI_BARS 6
+#define PCI_ROM 6     /* the expansion ROM is one more in bars[] */
+#define PCI_REGIONS 7 /* BARs and ROM */
 #define PCI_SLOTS 32
+#define PCI_FUNCTIONS 8
 #define PCI_SLOT_ANY 0xff
 
 struct pci_bar {
@@ -34,6 +41,7 @@ struct pci_bar {
 	/* kept by the core: */
 	uint64_t address; /* what the BAR register says */
 	bool mapped;      /* decoded now: enabled in the command register, address valid */
+	bool alone;       /* nothing else is mapped in its pages */
 	struct bus_range range;
 };
 
@@ -51,7 +59,8 @@ struct pci_function_ops {
 	uint64_t (*bar_read)(struct pci_function *f, unsigned bar, uint64_t offset, unsigned size);
 	void (*bar_write)(struct pci_function *f, unsigned bar, uint64_t offset, unsigned size,
 	                  uint64_t value);
-	/* A BAR was mapped at bars[bar].address (mapped true), or unmapped. NULL. */
+	/* A BAR was mapped at bars[bar].address (mapped true), or unmapped, or one smaller than a
+	 * page got its page to itself (alone), or has to share it. NULL. */
 	void (*bar_changed)(struct pci_function *f, unsigned bar);
 	/* Machine reset. The core has put config[] back to its initial bytes before. NULL. */
 	void (*reset)(struct pci_function *f);
@@ -66,7 +75,9 @@ struct pci_function {
 	uint8_t config[PCI_CONFIG_SIZE];
 	uint8_t wmask[PCI_CONFIG_SIZE]; /* bits that the guest can write */
 	uint8_t w1c[PCI_CONFIG_SIZE];   /* bits that a written 1 clears */
-	struct pci_bar bars[PCI_BARS];
+	struct pci_bar bars[PCI_REGIONS];
+	uint8_t number; /* of the function in its slot */
+	uint8_t pm_cap; /* where its power management capability is; 0: it has none */
 	/* kept by the core: */
 	struct pci_bus *bus;
 	uint8_t slot;
@@ -78,29 +89,32 @@ struct pci_function {
 int pci_create(struct machine *m, struct pci_bus **out, struct gw_error *err);
 void pci_destroy(struct pci_bus *bus);
 
-/* Puts a function into a slot (or PCI_SLOT_ANY); places its BARs. The caller has filled
- * config, masks and bars; the core adds BAR registers' and command's masks. With `hot` the
- * guest is told by ACPI. Errors: -EBUSY slot taken, -ENOSPC. */
+/* Puts a function into a slot (or PCI_SLOT_ANY, for function 0 only); places its BARs. The caller
+ * has filled number, config, masks and bars; the core adds BAR registers' and command's masks, and
+ * the header's multi-function bit. With `hot` the guest is told by ACPI as soon as function 0 is
+ * there: those above come before it. Errors: -EBUSY slot taken, -ENOSPC. */
 int pci_plug(struct pci_bus *bus, struct pci_function *f, unsigned slot, bool hot,
              struct gw_error *err);
-/* Asks the guest to eject it; ops->ejected() follows. */
+/* Asks the guest to eject its slot, with all functions; ops->ejected() of each follows. */
 int pci_request_unplug(struct pci_bus *bus, struct pci_function *f, struct gw_error *err);
 /* Takes it off at once, without the guest; ops->ejected() is called. */
 void pci_unplug_now(struct pci_bus *bus, struct pci_function *f);
+/* The same for all functions of a slot. */
+void pci_unplug_slot(struct pci_bus *bus, unsigned slot);
 /* The two for struct device_driver, which take the device lock. A guest that never ran holds
  * nothing; another one is asked. */
 int pci_let_go(struct pci_function *f, struct gw_error *err);
 void pci_take_off(struct pci_function *f);
-/* The guest has written the slot's eject register (pm.c): the function is unmapped and out of its
- * sight at once. It leaves when the machine's owner, told by notify.eject, calls
- * pci_unplug_now(); without an owner who listens, right here. It cannot be saved in between. */
+/* The guest has written the slot's eject register (pm.c): its functions are unmapped and out of
+ * sight at once. They leave when the machine's owner, told by notify.eject, calls
+ * pci_unplug_slot(); without an owner who listens, right here. Nothing is saved in between. */
 void pci_guest_eject(struct pci_bus *bus, unsigned slot);
 /* Functions whose ejection was asked for are unplugged; all others go back to their initial
  * configuration. */
 void pci_reset(struct pci_bus *bus);
 
-struct pci_function *pci_slot(const struct pci_bus *bus, unsigned slot);
-/* A bit for each slot that holds a function in the guest's eyes, the host bridge's included. */
+struct pci_function *pci_slot(const struct pci_bus *bus, unsigned slot, unsigned function);
+/* A bit for each slot that holds something in the guest's eyes, the host bridge's included. */
 uint32_t pci_present(const struct pci_bus *bus);
 
 /* Puts a capability at the end of the list, before the function is plugged. `body` has `len` bytes,

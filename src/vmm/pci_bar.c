@@ -15,6 +15,8 @@
 #define MEMORY_BAR_MIN 16u
 #define IO_BAR_MIN 4u
 #define IO_BAR_MAX 256u /* PCI 3.0, 6.2.5.1 */
+#define ROM_MIN 2048u   /* 6.2.5.2: bits 11 to 31 are the address */
+#define ROM_MAX (16 * MIB)
 
 enum window { WINDOW_IO, WINDOW_32, WINDOW_64, WINDOWS };
 
@@ -29,7 +31,18 @@ static const struct {
 
 static unsigned reg_of(unsigned bar)
 {
-	return PCI_REG_BAR + bar * 4;
+	return bar == PCI_ROM ? PCI_REG_ROM : PCI_REG_BAR + bar * 4;
+}
+
+static int check_rom(const struct pci_function *f, struct gw_error *err)
+{
+	const struct pci_bar *b = &f->bars[PCI_ROM];
+
+	if (b->size && (b->is_io || b->is_64 || (b->size & (b->size - 1)) || b->size < ROM_MIN ||
+	                b->size > ROM_MAX))
+		return error_set(err, -EINVAL, "%s: expansion ROM of 0x%llx bytes", f->name,
+		                 (unsigned long long)b->size);
+	return 0;
 }
 
 int pci_bar_check(const struct pci_function *f, struct gw_error *err)
@@ -48,7 +61,7 @@ int pci_bar_check(const struct pci_function *f, struct gw_error *err)
 			return error_set(err, -EINVAL, "%s: BAR %u cannot be a 64-bit one", f->name,
 			                 i);
 	}
-	return 0;
+	return check_rom(f, err);
 }
 
 static uint64_t decode(const uint8_t *config, const struct pci_bar *b, unsigned bar)
@@ -71,7 +84,8 @@ static void encode(struct pci_function *f, unsigned bar, uint64_t address)
 	if (b->prefetch && !b->is_io)
 		flags |= PCI_BAR_PREFETCH;
 	pci_set(f->config, reg_of(bar), 4, (uint32_t)address | flags);
-	pci_set(f->wmask, reg_of(bar), 4, (uint32_t) ~(b->size - 1));
+	pci_set(f->wmask, reg_of(bar), 4,
+	        (uint32_t) ~(b->size - 1) | (bar == PCI_ROM ? PCI_ROM_ENABLE : 0));
 	if (!b->is_64)
 		return;
 	pci_set(f->config, reg_of(bar + 1), 4, (uint32_t)(address >> 32));
@@ -92,10 +106,8 @@ static bool intersects(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_size)
 static uint64_t taken_until(const struct pci_bus *bus, const struct pci_bar *b, uint64_t at,
                             uint64_t size)
 {
-	for (unsigned slot = 1; slot < PCI_SLOTS; slot++) {
-		const struct pci_function *f = bus->slots[slot].f;
-
-		for (unsigned i = 0; f && i < PCI_BARS; i++) {
+	for (const struct pci_function *f = NULL; (f = pci_next(bus, f));) {
+		for (unsigned i = 0; i < PCI_REGIONS; i++) {
 			const struct pci_bar *o = &f->bars[i];
 			uint64_t home;
 
@@ -115,7 +127,7 @@ static uint64_t taken_until(const struct pci_bus *bus, const struct pci_bar *b, 
 static uint64_t own_until(const struct pci_function *f, unsigned placed, const struct pci_bar *b,
                           uint64_t at, uint64_t size)
 {
-	for (unsigned i = 0; i < PCI_BARS; i++) {
+	for (unsigned i = 0; i < PCI_REGIONS; i++) {
 		const struct pci_bar *o = &f->bars[i];
 
 		if ((placed >> i & 1) && same_space(o, b) &&
@@ -162,19 +174,21 @@ static int place(const struct pci_bus *bus, struct pci_function *f, unsigned pla
 	if (b->is_64 &&
 	    fit(bus, f, placed, b, first == WINDOW_64 ? WINDOW_32 : WINDOW_64, &b->address))
 		return 0;
-	return error_set(err, -ENOSPC, "%s: no room for BAR %u (0x%llx bytes) in the %s window",
-	                 f->name, bar, (unsigned long long)b->size, windows[first].name);
+	return error_set(err, -ENOSPC,
+	                 "%s: no room for BAR %u (0x%llx bytes) in the %s window of 0x%llx bytes",
+	                 f->name, bar, (unsigned long long)b->size, windows[first].name,
+	                 (unsigned long long)windows[first].range->size);
 }
 
-/* The largest BAR that has not been placed, or PCI_BARS. Large ones first leave no gaps. */
+/* The largest BAR that has not been placed, or PCI_REGIONS. Large ones first leave no gaps. */
 static unsigned next_bar(const struct pci_function *f, unsigned placed)
 {
-	unsigned best = PCI_BARS;
+	unsigned best = PCI_REGIONS;
 
-	for (unsigned i = 0; i < PCI_BARS; i++) {
+	for (unsigned i = 0; i < PCI_REGIONS; i++) {
 		if (!f->bars[i].size || (placed >> i & 1))
 			continue;
-		if (best == PCI_BARS || f->bars[i].size > f->bars[best].size)
+		if (best == PCI_REGIONS || f->bars[i].size > f->bars[best].size)
 			best = i;
 	}
 	return best;
@@ -184,12 +198,12 @@ int pci_bar_place(struct pci_bus *bus, struct pci_function *f, struct gw_error *
 {
 	unsigned placed = 0, bar;
 
-	while ((bar = next_bar(f, placed)) < PCI_BARS) {
+	while ((bar = next_bar(f, placed)) < PCI_REGIONS) {
 		int r = place(bus, f, placed, bar, err);
 
 		if (r < 0)
 			return r;
-		f->bars[bar].mapped = false;
+		f->bars[bar].mapped = f->bars[bar].alone = false;
 		encode(f, bar, f->bars[bar].address);
 		placed |= 1u << bar;
 	}
@@ -226,16 +240,23 @@ static void unmap(struct pci_bus *bus, struct pci_function *f, unsigned bar)
 	if (!b->mapped)
 		return;
 	bus_remove(space_of(bus, b), &b->range);
-	b->mapped = false;
+	b->mapped = b->alone = false;
 	if (f->ops->bar_changed)
 		f->ops->bar_changed(f, bar);
+}
+
+/* Outside of D0 a function answers nothing but configuration requests (PM 1.2, 5.4.1). */
+static bool awake(const struct pci_function *f)
+{
+	return !f->pm_cap || !(pci_get(f->config, f->pm_cap + PCI_PM_CONTROL, 2) & PCI_PM_STATE);
 }
 
 static bool decoded(const struct pci_bus *bus, const struct pci_function *f, unsigned bar)
 {
 	uint32_t command = pci_get(f->config, PCI_REG_COMMAND, 2);
 
-	return f->bars[bar].size && !bus->slots[f->slot].left &&
+	return f->bars[bar].size && !bus->slots[f->slot].left && bus->slots[f->slot].f[0] &&
+	       awake(f) && (bar != PCI_ROM || (f->config[PCI_REG_ROM] & PCI_ROM_ENABLE)) &&
 	       (command & (f->bars[bar].is_io ? PCI_CMD_IO : PCI_CMD_MEMORY));
 }
 
@@ -261,7 +282,7 @@ static void map(struct pci_bus *bus, struct pci_function *f, unsigned bar, bool 
 		.base = b->address,
 		.size = b->size,
 		.ops = &bar_ops,
-		.opaque = &bus->slots[f->slot].refs[bar],
+		.opaque = &bus->slots[f->slot].refs[f->number][bar],
 		.name = f->name,
 	};
 	r = inside_window(b) ? bus_add(space_of(bus, b), &b->range, &err)
@@ -283,14 +304,10 @@ typedef void (*bar_fn)(struct pci_bus *bus, struct pci_function *f, unsigned bar
 
 static void for_each_bar(struct pci_bus *bus, bar_fn fn, const struct pci_function *cause)
 {
-	for (unsigned slot = 1; slot < PCI_SLOTS; slot++) {
-		struct pci_function *f = bus->slots[slot].f;
-
-		for (unsigned i = 0; f && i < PCI_BARS; i++) {
+	for (struct pci_function *f = NULL; (f = pci_next(bus, f));)
+		for (unsigned i = 0; i < PCI_REGIONS; i++)
 			if (f->bars[i].size)
 				fn(bus, f, i, cause);
-		}
-	}
 }
 
 static void leave_old(struct pci_bus *bus, struct pci_function *f, unsigned bar,
@@ -312,16 +329,48 @@ static void take_new(struct pci_bus *bus, struct pci_function *f, unsigned bar,
 		map(bus, f, bar, f == cause);
 }
 
+static bool page_is_shared(const struct pci_bus *bus, const struct pci_bar *b)
+{
+	uint64_t page = ALIGN_DOWN(b->address, PAGE_SIZE);
+
+	for (const struct pci_function *f = NULL; (f = pci_next(bus, f));) {
+		for (unsigned i = 0; i < PCI_REGIONS; i++) {
+			const struct pci_bar *o = &f->bars[i];
+
+			if (o != b && o->mapped && !o->is_io &&
+			    intersects(page, PAGE_SIZE, o->address, o->size))
+				return true;
+		}
+	}
+	return false;
+}
+
+/* Larger ones are aligned to pages, so that no other can be in them. */
+static void look_around(struct pci_bus *bus, struct pci_function *f, unsigned bar,
+                        const struct pci_function *cause)
+{
+	struct pci_bar *b = &f->bars[bar];
+	bool alone = b->mapped && !b->is_io && (b->size >= PAGE_SIZE || !page_is_shared(bus, b));
+
+	(void)cause;
+	if (b->alone == alone)
+		return;
+	b->alone = alone;
+	if (f->ops->bar_changed && b->size < PAGE_SIZE)
+		f->ops->bar_changed(f, bar);
+}
+
 /* All leave their old places before any takes a new one: what a BAR stood in the way of, even
- * another function's, is mapped as soon as it has moved. */
+ * another function's, is mapped as soon as it has moved. Then they look who else is near. */
 void pci_bar_update(struct pci_bus *bus, const struct pci_function *cause)
 {
 	for_each_bar(bus, leave_old, cause);
 	for_each_bar(bus, take_new, cause);
+	for_each_bar(bus, look_around, cause);
 }
 
 void pci_bar_unmap_all(struct pci_bus *bus, struct pci_function *f)
 {
-	for (unsigned i = 0; i < PCI_BARS; i++)
+	for (unsigned i = 0; i < PCI_REGIONS; i++)
 		unmap(bus, f, i);
 }

@@ -58,19 +58,19 @@ void pci_config_write(struct pci_function *f, unsigned offset, unsigned size, ui
 		return;
 	write_bytes(f, offset, size, value);
 	if (f->bus && (touches(offset, size, PCI_REG_COMMAND, 2) ||
-	               touches(offset, size, PCI_REG_BAR, PCI_BARS * 4)))
+	               touches(offset, size, PCI_REG_BAR, PCI_BARS * 4) ||
+	               touches(offset, size, PCI_REG_ROM, 4) ||
+	               (f->pm_cap && touches(offset, size, f->pm_cap + PCI_PM_CONTROL, 2u))))
 		pci_bar_update(f->bus, f);
 	if (f->ops->config_written)
 		f->ops->config_written(f, offset, size);
 }
 
 /* ECAM: bus in bits 20 to 27, device in 15 to 19, function in 12 to 14, register in 0 to 11
- * (PCI Express Base 5.0, 7.2.2). The window has bus 0 only, and only function 0 is populated. */
+ * (PCI Express Base 5.0, 7.2.2). The window has bus 0 only. */
 static struct pci_function *ecam_function(struct pci_bus *bus, uint64_t offset)
 {
-	if (offset >> 12 & 7)
-		return NULL;
-	return pci_visible(bus, offset >> 15 & 31);
+	return pci_visible(bus, offset >> 15 & 31, offset >> 12 & 7);
 }
 
 static uint64_t ecam_read(void *opaque, uint64_t offset, unsigned size)

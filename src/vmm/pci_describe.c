@@ -102,7 +102,7 @@ static bool add_device(cJSON *devices, const struct pci_function *f)
 		return false;
 	return cJSON_AddNumberToObject(device, "bus", 0) &&
 	       cJSON_AddNumberToObject(device, "slot", f->slot) &&
-	       cJSON_AddNumberToObject(device, "function", 0) && add_class(device, f) &&
+	       cJSON_AddNumberToObject(device, "function", f->number) && add_class(device, f) &&
 	       add_id(device, f) && add_irq(device, f) &&
 	       cJSON_AddStringToObject(device, "qdev_id", f->slot ? f->name : "") &&
 	       add_regions(device, f);
@@ -115,12 +115,9 @@ static bool add_bus(cJSON *buses, const struct pci_bus *bus)
 	if (!cJSON_AddItemToArray(buses, info) || !cJSON_AddNumberToObject(info, "bus", 0))
 		return false;
 	devices = cJSON_AddArrayToObject(info, "devices");
-	for (unsigned slot = 0; devices && slot < PCI_SLOTS; slot++) {
-		const struct pci_function *f = pci_visible(bus, slot);
-
-		if (f && !add_device(devices, f))
+	for (const struct pci_function *f = NULL; devices && (f = pci_next(bus, f));)
+		if (pci_visible(bus, f->slot, f->number) && !add_device(devices, f))
 			return false;
-	}
 	return devices;
 }
 

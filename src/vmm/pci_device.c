@@ -41,6 +41,7 @@ int pci_device_plug(struct pci_device *d, struct machine *m, const struct config
 	snprintf(d->function.name, sizeof(d->function.name), "%s", config->id);
 	snprintf(d->participant.name, sizeof(d->participant.name), "%s", config->id);
 	d->participant.ops = participant;
+	d->function.number = (uint8_t)config->function;
 	r = participant_add(&m->participants, &d->participant, err);
 	machine_lock(m);
 	if (!r)

@@ -7,11 +7,18 @@
 
 int pci_request_unplug(struct pci_bus *bus, struct pci_function *f, struct gw_error *err)
 {
-	if (f->bus != bus || pci_visible(bus, f->slot) != f)
+	if (f->bus != bus || bus->slots[f->slot].left)
 		return error_set(err, -ENODEV, "%s: not on the PCI bus", f->name);
 	if (f->slot == 0)
 		return error_set(err, -EPERM, "%s: the host bridge stays", f->name);
-	f->ejecting = true;
+	/* The guest never saw it. */
+	if (!bus->slots[f->slot].f[0]) {
+		pci_unplug_now(bus, f);
+		return 0;
+	}
+	for (unsigned i = 0; i < PCI_FUNCTIONS; i++)
+		if (bus->slots[f->slot].f[i])
+			bus->slots[f->slot].f[i]->ejecting = true;
 	pm_pci_eject_wanted(bus->machine->pm, f->slot);
 	return 0;
 }
@@ -42,15 +49,16 @@ void pci_take_off(struct pci_function *f)
 void pci_guest_eject(struct pci_bus *bus, unsigned slot)
 {
 	const struct machine_notify *n = &bus->machine->notify;
-	struct pci_function *f = pci_visible(bus, slot);
 
-	if (!f || slot == 0)
+	if (slot == 0 || !pci_visible(bus, slot, 0))
 		return;
 	if (!n->eject) {
-		pci_unplug_now(bus, f);
+		pci_unplug_slot(bus, slot);
 		return;
 	}
-	pci_bar_unmap_all(bus, f);
+	for (unsigned i = 0; i < PCI_FUNCTIONS; i++)
+		if (bus->slots[slot].f[i])
+			pci_bar_unmap_all(bus, bus->slots[slot].f[i]);
 	bus->slots[slot].left = true;
 	pci_bar_update(bus, NULL);
 	n->eject(n->opaque, slot);

@@ -18,6 +18,7 @@
 #define PCI_REG_BAR 0x10
 #define PCI_REG_SUBSYSTEM_VENDOR 0x2c
 #define PCI_REG_SUBSYSTEM 0x2e
+#define PCI_REG_ROM 0x30
 #define PCI_REG_CAPABILITIES 0x34
 #define PCI_REG_IRQ_LINE 0x3c
 #define PCI_REG_IRQ_PIN 0x3d
@@ -31,6 +32,12 @@
 #define PCI_STATUS_CAPABILITIES 0x0010
 #define PCI_STATUS_W1C 0xf900
 
+#define PCI_HEADER_MULTI 0x80
+#define PCI_ROM_ENABLE 1u
+
+#define PCI_PM_CONTROL 4 /* into the power management capability (PM 1.2, 3.2.4) */
+#define PCI_PM_STATE 3u  /* D0 to D3hot */
+
 #define PCI_BAR_IO 1u
 #define PCI_BAR_64 4u
 #define PCI_BAR_PREFETCH 8u
@@ -42,9 +49,9 @@ struct pci_bar_ref {
 };
 
 struct pci_slot {
-	struct pci_function *f;
+	struct pci_function *f[PCI_FUNCTIONS];
 	bool left; /* ejected by the guest, not yet unplugged */
-	struct pci_bar_ref refs[PCI_BARS];
+	struct pci_bar_ref refs[PCI_FUNCTIONS][PCI_REGIONS];
 };
 
 struct pci_bus {
@@ -55,8 +62,10 @@ struct pci_bus {
 	struct participant participant;
 };
 
-/* What the guest sees in a slot. */
-struct pci_function *pci_visible(const struct pci_bus *bus, unsigned slot);
+/* What the guest sees there. */
+struct pci_function *pci_visible(const struct pci_bus *bus, unsigned slot, unsigned function);
+/* All that is plugged in, the bridge first; NULL ends. `f` NULL: from the beginning. */
+struct pci_function *pci_next(const struct pci_bus *bus, const struct pci_function *f);
 
 /* pci_config.c: the ECAM window. */
 extern const struct bus_ops pci_ecam_ops;

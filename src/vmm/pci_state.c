@@ -9,7 +9,7 @@
 
 /* ---- the bus: which slot holds what, and what is on its way out ---- */
 
-enum { RECORD_SLOTS = 1, RECORD_BRIDGE = 2 };
+enum { RECORD_SLOTS = 1, RECORD_BRIDGE, RECORD_FUNCTIONS };
 
 #define NAME_SIZE sizeof(((struct pci_function *)0)->name)
 
@@ -20,6 +20,14 @@ struct slot_record {
 };
 _Static_assert(sizeof(struct slot_record) == 34, "written as it lies in memory");
 
+/* A function above 0. */
+struct function_record {
+	uint8_t slot, number;
+	struct slot_record it;
+};
+_Static_assert(sizeof(struct function_record) == 36, "written as it lies in memory");
+#define FUNCTIONS_MAX (PCI_SLOTS * (PCI_FUNCTIONS - 1))
+
 static struct pci_bus *bus_of(struct participant *p)
 {
 	return container_of(p, struct pci_bus, participant);
@@ -27,11 +35,17 @@ static struct pci_bus *bus_of(struct participant *p)
 
 static const struct pci_function *left_behind(const struct pci_bus *bus)
 {
-	for (unsigned slot = 1; slot < PCI_SLOTS; slot++) {
-		if (bus->slots[slot].left)
-			return bus->slots[slot].f;
-	}
+	for (const struct pci_function *f = NULL; (f = pci_next(bus, f));)
+		if (bus->slots[f->slot].left)
+			return f;
 	return NULL;
+}
+
+static void fill_slot(struct slot_record *record, const struct pci_function *f)
+{
+	record->present = 1;
+	record->ejecting = f->ejecting;
+	memcpy(record->name, f->name, NAME_SIZE);
 }
 
 static int collect(const struct pci_bus *bus, struct slot_record records[PCI_SLOTS],
@@ -43,52 +57,90 @@ static int collect(const struct pci_bus *bus, struct slot_record records[PCI_SLO
 		return error_set(err, -EBUSY, "the guest has ejected %s from slot %u meanwhile",
 		                 left->name, left->slot);
 	for (unsigned slot = 1; slot < PCI_SLOTS; slot++) {
-		const struct pci_function *f = bus->slots[slot].f;
+		const struct pci_function *f = bus->slots[slot].f[0];
 
-		if (!f)
-			continue;
-		records[slot].present = 1;
-		records[slot].ejecting = f->ejecting;
-		memcpy(records[slot].name, f->name, NAME_SIZE);
+		if (f)
+			fill_slot(&records[slot], f);
 	}
 	return 0;
+}
+
+/* Functions above 0, in order; returns how many. */
+static unsigned collect_functions(const struct pci_bus *bus, struct function_record *records)
+{
+	unsigned n = 0;
+
+	for (const struct pci_function *f = NULL; (f = pci_next(bus, f));) {
+		if (!f->number)
+			continue;
+		records[n] = (struct function_record){ .slot = f->slot, .number = f->number };
+		fill_slot(&records[n++].it, f);
+	}
+	return n;
 }
 
 static int bus_save(struct participant *p, struct sink *sink, struct gw_error *err)
 {
 	struct pci_bus *bus = bus_of(p);
 	struct slot_record records[PCI_SLOTS] = { 0 };
+	struct function_record functions[FUNCTIONS_MAX];
 	uint8_t bridge[PCI_FUNCTION_STATE_SIZE];
+	unsigned count;
 	int r;
 
 	machine_lock(bus->machine);
 	r = collect(bus, records, err);
+	count = collect_functions(bus, functions);
 	pci_function_save(&bus->bridge, bridge);
 	machine_unlock(bus->machine);
 	if (r < 0)
 		return r;
 	r = sink_record(sink, p, RECORD_SLOTS, records, sizeof(records), err);
+	if (!r && count)
+		r = sink_record(sink, p, RECORD_FUNCTIONS, functions, count * sizeof(functions[0]),
+		                err);
 	return r < 0 ? r : sink_record(sink, p, RECORD_BRIDGE, bridge, sizeof(bridge), err);
 }
 
-static int load_slot(struct pci_bus *bus, unsigned slot, const struct slot_record *record,
-                     struct gw_error *err)
+static int load_slot(struct pci_bus *bus, unsigned slot, unsigned number,
+                     const struct slot_record *record, struct gw_error *err)
 {
-	struct pci_function *f = bus->slots[slot].f;
+	struct pci_function *f = bus->slots[slot].f[number];
 	char name[NAME_SIZE];
 
 	memcpy(name, record->name, NAME_SIZE);
 	name[NAME_SIZE - 1] = '\0';
 	if (!record->present && f)
-		return error_set(err, -EINVAL, "slot %u: empty in the state, holds %s here", slot,
-		                 f->name);
+		return error_set(err, -EINVAL, "slot %u.%u: empty in the state, holds %s here",
+		                 slot, number, f->name);
 	if (record->present && !f)
-		return error_set(err, -EINVAL, "slot %u: %s in the state, empty here", slot, name);
+		return error_set(err, -EINVAL, "slot %u.%u: %s in the state, empty here", slot,
+		                 number, name);
 	if (f && strcmp(f->name, name) != 0)
-		return error_set(err, -EINVAL, "slot %u: %s in the state, %s here", slot, name,
-		                 f->name);
+		return error_set(err, -EINVAL, "slot %u.%u: %s in the state, %s here", slot, number,
+		                 name, f->name);
 	if (f)
 		f->ejecting = record->ejecting != 0;
+	return 0;
+}
+
+static int load_functions(struct pci_bus *bus, const uint8_t *buf, size_t len, struct gw_error *err)
+{
+	struct function_record record;
+
+	if (len % sizeof(record) || len > FUNCTIONS_MAX * sizeof(record))
+		return error_set(err, -EINVAL, "functions: %zu bytes", len);
+	for (; len; buf += sizeof(record), len -= sizeof(record)) {
+		int r;
+
+		memcpy(&record, buf, sizeof(record));
+		if (!record.slot || record.slot >= PCI_SLOTS || !record.number ||
+		    record.number >= PCI_FUNCTIONS)
+			return error_set(err, -EINVAL, "no slot %u.%u", record.slot, record.number);
+		r = load_slot(bus, record.slot, record.number, &record.it, err);
+		if (r < 0)
+			return r;
+	}
 	return 0;
 }
 
@@ -101,7 +153,7 @@ static int load_slots(struct pci_bus *bus, const void *buf, size_t len, struct g
 		                 sizeof(records));
 	memcpy(records, buf, sizeof(records));
 	for (unsigned slot = 1; slot < PCI_SLOTS; slot++) {
-		int r = load_slot(bus, slot, &records[slot], err);
+		int r = load_slot(bus, slot, 0, &records[slot], err);
 
 		if (r < 0)
 			return r;
@@ -127,6 +179,8 @@ static int bus_load(struct participant *p, uint32_t version, uint16_t type, cons
 	machine_lock(bus->machine);
 	if (type == RECORD_SLOTS)
 		r = load_slots(bus, buf, len, err);
+	else if (type == RECORD_FUNCTIONS)
+		r = load_functions(bus, buf, len, err);
 	else if (type == RECORD_BRIDGE)
 		r = load_bridge(bus, buf, len, err);
 	else
@@ -181,7 +235,8 @@ static int compare(const struct pci_function *f, const uint8_t *state, const cha
 /* The lower bits of a BAR that the guest cannot write: kind and, by their number, the size. */
 static int compare_bars(const struct pci_function *f, const uint8_t *state, struct gw_error *err)
 {
-	for (unsigned reg = PCI_REG_BAR; reg < PCI_REG_BAR + PCI_BARS * 4; reg += 4) {
+	for (unsigned bar = 0; bar < PCI_REGIONS; bar++) {
+		unsigned reg = bar == PCI_ROM ? PCI_REG_ROM : PCI_REG_BAR + bar * 4;
 		uint32_t fixed = ~pci_get(f->wmask, reg, 4);
 		uint32_t here = pci_get(f->initial, reg, 4), there = pci_get(state, reg, 4);
 

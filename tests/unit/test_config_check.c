@@ -46,6 +46,25 @@ Test(config_check, says_what_was_meant)
 	refused("{\"boot\":{},\"a\\nb\":1}", "a?b: no such key");
 }
 
+Test(config_check, functions_of_a_slot)
+{
+	refused("{" MACHINE ",\"devices\":[{\"id\":\"a\",\"type\":\"plain\",\"function\":1}]}",
+	        "devices[0].function: needs a slot");
+	refused("{" MACHINE
+	        ",\"devices\":[{\"id\":\"a\",\"type\":\"plain\",\"slot\":3,\"function\":1}]}",
+	        "devices[0].function: slot 3 has no function 0");
+	refused("{" MACHINE ",\"devices\":[{\"id\":\"a\",\"type\":\"plain\",\"slot\":3},"
+	        "{\"id\":\"b\",\"type\":\"plain\",\"slot\":3}]}",
+	        "devices[1].slot: 3 is devices[0]'s already");
+	refused("{" MACHINE
+	        ",\"devices\":[{\"id\":\"a\",\"type\":\"plain\",\"slot\":3,\"function\":8}]}",
+	        "devices[0].function: 8 is not within");
+	taken("{" MACHINE
+	      ",\"devices\":[{\"id\":\"a\",\"type\":\"plain\",\"slot\":3,\"function\":7},"
+	      "{\"id\":\"b\",\"type\":\"plain\",\"slot\":3}]}");
+	cr_assert_eq(config.devices[0].function, 7);
+}
+
 Test(config_check, keys_come_once)
 {
 	refused("{\"cpus\":1,\"cpus\":2," MACHINE "}", "cpus: given twice");

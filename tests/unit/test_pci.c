@@ -1,121 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "platform.h"
-
-#include "vmm/pci.h"
-#include "vmm/x86/layout.h"
+#include "pci_card.h"
 
 #include <cjson/cJSON.h>
 #include <stdio.h>
-
-/* A function that counts what it is told. */
-struct card {
-	struct pci_function f;
-	unsigned changes, resets, ejected, written;
-	uint64_t stored;
-};
-
-static struct card *card_of(struct pci_function *f)
-{
-	return container_of(f, struct card, f);
-}
-
-static uint64_t card_read(struct pci_function *f, unsigned bar, uint64_t offset, unsigned size)
-{
-	(void)size;
-	return (uint64_t)f->slot << 16 | bar << 12 | offset;
-}
-
-static void card_write(struct pci_function *f, unsigned bar, uint64_t offset, unsigned size,
-                       uint64_t value)
-{
-	(void)bar;
-	(void)offset;
-	(void)size;
-	card_of(f)->stored = value;
-}
-
-static void card_changed(struct pci_function *f, unsigned bar)
-{
-	(void)bar;
-	card_of(f)->changes++;
-}
-
-static void card_reset(struct pci_function *f)
-{
-	card_of(f)->resets++;
-}
-
-static void card_ejected(struct pci_function *f)
-{
-	card_of(f)->ejected++;
-}
-
-static void card_written(struct pci_function *f, unsigned offset, unsigned size)
-{
-	(void)offset;
-	(void)size;
-	card_of(f)->written++;
-}
-
-static const struct pci_function_ops card_ops = {
-	.bar_read = card_read,
-	.bar_write = card_write,
-	.bar_changed = card_changed,
-	.reset = card_reset,
-	.ejected = card_ejected,
-	.config_written = card_written,
-};
-
-static struct card *new_card(const char *name)
-{
-	struct card *c = calloc(1, sizeof(*c));
-
-	cr_assert_not_null(c);
-	c->f.ops = &card_ops;
-	snprintf(c->f.name, sizeof(c->f.name), "%s", name);
-	pci_set(c->f.config, 0, 4, 0x10d38086);
-	pci_set(c->f.config, 8, 4, 0x02000000);
-	pci_set(c->f.config, 6, 2, 0x0010);
-	c->f.config[0x34] = 0x40;
-	pci_set(c->f.config, 0x40, 2, 0x0001);
-	return c;
-}
-
-static struct pci_bus *new_bus(struct platform *p)
-{
-	struct gw_error err = { 0 };
-
-	cr_assert_eq(pci_create(&p->m, &p->m.pci, &err), 0, "%s", err.text);
-	return p->m.pci;
-}
-
-static void plug(struct pci_bus *bus, struct card *c, unsigned slot)
-{
-	struct gw_error err = { 0 };
-
-	cr_assert_eq(pci_plug(bus, &c->f, slot, false, &err), 0, "%s", err.text);
-}
-
-static void end(struct platform *p)
-{
-	pci_destroy(p->m.pci);
-	platform_free(p);
-}
-
-static uint64_t ecam(unsigned bus, unsigned slot, unsigned function, unsigned reg)
-{
-	return LAYOUT_ECAM + (bus << 20 | slot << 15 | function << 12 | reg);
-}
-
-static uint32_t cfg_read(struct platform *p, unsigned slot, unsigned reg)
-{
-	return (uint32_t)bus_read(&p->m.mmio, ecam(0, slot, 0, reg), 4);
-}
-
-static void cfg_write(struct platform *p, unsigned slot, unsigned reg, uint32_t value)
-{
-	bus_write(&p->m.mmio, ecam(0, slot, 0, reg), 4, value);
-}
 
 Test(pci, ecam_addresses)
 {
@@ -259,7 +146,7 @@ Test(pci, plug_refuses)
 	b->f.bars[0] = (struct pci_bar){ .size = 0x1000, .is_64 = true };
 	b->f.bars[1] = (struct pci_bar){ .size = 0x1000 };
 	cr_assert_eq(pci_plug(bus, &b->f, 4, false, &err), -EINVAL);
-	cr_assert_null(pci_slot(bus, 4));
+	cr_assert_null(pci_slot(bus, 4, 0));
 	end(p);
 	free(a);
 	free(b);
@@ -379,7 +266,7 @@ Test(pci, reset)
 	cr_assert_eq(cfg_read(p, 0, 4) & 0xffff, 0);
 	cr_assert_eq(b->ejected, 1);
 	cr_assert_eq(b->resets, 0);
-	cr_assert_null(pci_slot(bus, 2));
+	cr_assert_null(pci_slot(bus, 2, 0));
 	end(p);
 	free(a);
 	free(b);
@@ -415,7 +302,7 @@ Test(pci, the_guest_ejects)
 	cr_assert_eq(c->changes, 2, "unmapped at once");
 	cr_assert_eq(cfg_read(p, 1, 0), 0xffffffff, "gone for the guest");
 	cr_assert_eq(pci_present(bus), 1);
-	cr_assert_eq(pci_slot(bus, 1), &c->f, "but not for the owner");
+	cr_assert_eq(pci_slot(bus, 1, 0), &c->f, "but not for the owner");
 	cr_assert_eq(pci_request_unplug(bus, &c->f, &err), -ENODEV);
 	kept->sink.ops = &kept_ops;
 	cr_assert_eq(pci_participant(bus)->ops->save(pci_participant(bus), &kept->sink, &err),
@@ -426,7 +313,7 @@ Test(pci, the_guest_ejects)
 	cr_assert_eq(told, 0, "once");
 	pci_unplug_now(bus, &c->f);
 	cr_assert_eq(c->ejected, 1);
-	cr_assert_null(pci_slot(bus, 1));
+	cr_assert_null(pci_slot(bus, 1, 0));
 	/* A reset comes before the owner. */
 	plug(bus, d, 1);
 	pci_guest_eject(bus, 1);
@@ -492,10 +379,10 @@ Test(pci, bus_state)
 	kept_save(kept, pci_participant(p->m.pci));
 	plug(new_bus(q), c, 7);
 	cr_assert_eq(kept_load(kept, pci_participant(q->m.pci), &err), -EINVAL);
-	cr_assert(strstr(err.text, "slot 5: net0"), "%s", err.text);
+	cr_assert(strstr(err.text, "slot 5.0: net0"), "%s", err.text);
 	plug(q->m.pci, b, 5);
 	cr_assert_eq(kept_load(kept, pci_participant(q->m.pci), &err), -EINVAL);
-	cr_assert(strstr(err.text, "slot 7") && strstr(err.text, "tty0"), "%s", err.text);
+	cr_assert(strstr(err.text, "slot 7.0") && strstr(err.text, "tty0"), "%s", err.text);
 	pci_unplug_now(q->m.pci, &c->f);
 	cr_assert_eq(kept_load(kept, pci_participant(q->m.pci), &err), 0, "%s", err.text);
 	cr_assert(b->f.ejecting);

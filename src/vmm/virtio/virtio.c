@@ -247,6 +247,7 @@ int virtio_plug(struct virtio *v, struct machine *m, const struct config_device 
 	if (!r)
 		r = participant_add(&m->participants, &v->participant, err);
 	if (!r) {
+		v->function.number = (uint8_t)config->function;
 		machine_lock(m);
 		r = pci_plug(m->pci, &v->function, config->slot ? config->slot : PCI_SLOT_ANY, hot,
 		             err);
