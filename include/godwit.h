@@ -430,7 +430,8 @@ GW_API int gw_vm_device_unplug(struct gw_vm *vm, const char *id, unsigned timeou
 /*
  * Host resources that differ at the place of arrival. Each entry overrides
  * one key of the configuration that arrives: path "devices.tty0.host", value
- * "/sys/bus/mdev/devices/...". A path that names nothing is an error.
+ * "/sys/bus/mdev/devices/...". A path that names nothing is an error. "devices.vf0" with the value
+ * "none" leaves out a device that another one stands in for (`failover`).
  */
 struct gw_map {
 	const char *path;
@@ -445,6 +446,17 @@ struct gw_map {
  * case.
  */
 GW_API int gw_vm_save(struct gw_vm *vm, const char *dir, struct gw_error *err);
+
+/* As gw_vm_save, with more to choose. Set `size` to sizeof(struct gw_save_options). */
+struct gw_save_options {
+	size_t size;
+	/* NICs that another one stands in for (`failover` in the configuration) are unplugged
+	 * before, as for a migration, and plugged in again afterwards; otherwise they stand in the
+	 * way. The guest has unplug_timeout_ms to let go of them. */
+	bool unplug_primaries;
+};
+GW_API int gw_vm_save_with(struct gw_vm *vm, const char *dir, const struct gw_save_options *options,
+                           struct gw_error *err);
 
 /*
  * Fills an empty VM from a snapshot directory. Everything is checked before
@@ -470,7 +482,8 @@ GW_API int gw_vm_incoming(struct gw_vm *vm, const char *uri, const struct gw_map
 
 /*
  * Starts to move the VM to `uri`, tcp:HOST:PORT or unix:PATH. Returns once
- * begun; progress is told by events and gw_vm_query_migrate.
+ * begun; progress is told by events and gw_vm_query_migrate. NICs that another one stands in for
+ * (`failover`) are unplugged first, and plugged in again when the migration fails.
  * Errors: -EBUSY (one is under way), -ENOTSUP (a device blocks it; named),
  * -EINVAL (URI).
  */
@@ -493,6 +506,7 @@ struct gw_migrate_params {
 	uint64_t switchover_bandwidth;  /* bytes/s to reckon with; default: measured */
 	uint64_t switchover_timeout_ms; /* longest wait for "ready"; default 10000 */
 	uint64_t network_timeout_ms;    /* silence after which a peer is dead; default 5000 */
+	uint64_t unplug_timeout_ms;     /* for the guest to let go of a device; default 30000 */
 };
 
 /* Errors: -EINVAL (the one that is out of range, named; none has been set). */

@@ -3,6 +3,7 @@
 #include "vm.h"
 
 #include "base/error.h"
+#include "base/io.h"
 #include "base/util.h"
 #include "vmm/pci.h"
 #include "vmm/vcpu.h"
@@ -11,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define TEXT2(x) #x
 #define TEXT(x) TEXT2(x)
@@ -59,6 +61,8 @@ static void vm_release(struct gw_vm *vm)
 	}
 	while (vm->listeners)
 		gw_vm_unlisten(vm, vm->listeners->event, vm->listeners->opaque);
+	if (vm->left_fd >= 0)
+		close(vm->left_fd);
 	vm_map_free(&vm->map);
 	vm_fds_free(vm);
 	vm_types_free(vm);
@@ -103,7 +107,9 @@ int gw_vm_new_with(const struct gw_options *options, struct gw_vm **out, struct 
 
 	host.opaque = vm;
 	host.log = &vm->log;
-	r = loop_create(&vm->loop, err);
+	vm->left_fd = io_eventfd();
+	r = vm->left_fd < 0 ? error_set_sys(err, vm->left_fd, "VM: eventfd")
+	                    : loop_create(&vm->loop, err);
 	if (!r && !vm->external_loop)
 		r = loop_start_thread(vm->loop, "godwit", err);
 	if (!r)
@@ -265,6 +271,7 @@ int gw_vm_reset(struct gw_vm *vm, struct gw_error *err)
 	if (!r) {
 		ran = vm->state == GW_STATE_RUNNING;
 		machine_pause(vm->machine);
+		vm_failover_reset(vm);
 		r = machine_reset(vm->machine, err);
 		if (r < 0)
 			vm_set_state(vm, GW_STATE_INTERNAL_ERROR);

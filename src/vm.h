@@ -61,6 +61,11 @@ struct gw_vm {
 	bool failed;
 	uint32_t eject_wanted;     /* PCI slots that the guest lets go of */
 	struct vm_unplug *unplugs; /* asked for with a time limit */
+	/* Slots of primaries (vm_failover.c) that the guest was asked to let go of: for a
+	 * migration, for good. */
+	uint32_t leaving, deleting;
+	bool letting_go; /* a migration waits for those; the guest may let go of any device */
+	int left_fd;     /* eventfd: the guest has let go of something */
 	struct loop_timer *unplug_timer;
 
 	struct migration *migration;
@@ -92,6 +97,12 @@ void vm_demolish(struct gw_vm *vm);
 void vm_set_state(struct gw_vm *vm, enum gw_state state);
 /* The slot that it got is put into the configuration. */
 int vm_add_device(struct gw_vm *vm, struct config_device *config, bool hot, struct gw_error *err);
+/* A device is no longer part of the machine's configuration, which is told. */
+void vm_forget_device(struct gw_vm *vm, const char *id);
+/* What the guest has let go of is unplugged now. */
+void vm_eject_now(struct gw_vm *vm);
+/* It is about to reset, power off or let a device go. Without `lock`, too. */
+bool vm_guest_wants(const struct gw_vm *vm);
 /* -ENODATA unless there is a machine that is not in transit. */
 int vm_need_machine(struct gw_vm *vm, struct gw_error *err);
 
@@ -103,6 +114,22 @@ int vm_check_may_change(struct gw_vm *vm, struct gw_error *err);
 /* The device has gone, with `lock` held: nobody waits for it any more. */
 void vm_unplug_done(struct gw_vm *vm, const char *id);
 void vm_unplugs_free(struct gw_vm *vm);
+
+/* ---- vm_failover.c: with `lock` held, but for vm_failover_look() and the host's calls ---- */
+/* It is in the configuration, and not in the machine. */
+bool vm_failover_is_away(struct gw_vm *vm, const struct config_device *config);
+/* The guest can deal with it now. */
+bool vm_failover_may_come(struct gw_vm *vm, const struct config_device *config);
+int vm_failover_plug(struct gw_vm *vm, struct config_device *config, struct gw_error *err);
+/* Those that are away come soon, if they may by then. Any lock. */
+void vm_failover_look(struct gw_vm *vm);
+/* A device has gone: true if it stays in the configuration. Also with the device lock. */
+bool vm_failover_left(struct gw_vm *vm, struct config_device *config);
+/* The machine is about to be reset: its next driver has agreed to nothing yet. */
+void vm_failover_reset(struct gw_vm *vm);
+/* struct migration_host. */
+int vm_failover_ask(void *vm, struct gw_error *err);
+int vm_failover_await(void *vm, int cancel_fd, uint64_t timeout_ms, struct gw_error *err);
 
 /* ---- vm_fds.c ---- */
 /* machine_notify.fd, with the VM as opaque. */

@@ -24,6 +24,28 @@ int vm_check_may_change(struct gw_vm *vm, struct gw_error *err)
 	return r;
 }
 
+/* With `lock` held. A device that another one stands in for comes when the guest can deal with it.
+ */
+static int add(struct gw_vm *vm, struct config_device *device, struct gw_error *err)
+{
+	struct config *config = &vm->machine->config;
+	int r = config_check_pair(config, device, vm_drivers_of(vm), err);
+
+	if (r < 0)
+		return r;
+	if (config->device_count == CONFIG_DEVICES_MAX)
+		return error_set(err, -ENOSPC, "there are %d devices already", CONFIG_DEVICES_MAX);
+	if (config_find_device(config, device->id))
+		return error_set(err, -EEXIST, "device %s: the id is taken", device->id);
+	if (!device->failover[0])
+		r = vm_add_device(vm, device, vm->state != GW_STATE_PRELAUNCH, err);
+	else if (vm_failover_may_come(vm, device))
+		r = vm_failover_plug(vm, device, err);
+	if (!r)
+		config->devices[config->device_count++] = *device;
+	return r;
+}
+
 int gw_vm_device_add(struct gw_vm *vm, const char *json, struct gw_error *err)
 {
 	struct config_device device;
@@ -35,12 +57,8 @@ int gw_vm_device_add(struct gw_vm *vm, const char *json, struct gw_error *err)
 		return error_context(err, "device_add");
 	pthread_mutex_lock(&vm->lock);
 	r = vm_check_may_change(vm, err);
-	if (!r && vm->machine->config.device_count == CONFIG_DEVICES_MAX)
-		r = error_set(err, -ENOSPC, "there are %d devices already", CONFIG_DEVICES_MAX);
 	if (!r)
-		r = vm_add_device(vm, &device, vm->state != GW_STATE_PRELAUNCH, err);
-	if (!r)
-		vm->machine->config.devices[vm->machine->config.device_count++] = device;
+		r = add(vm, &device, err);
 	pthread_mutex_unlock(&vm->lock);
 	return r < 0 ? error_context(err, "device_add") : 0;
 }
@@ -62,6 +80,39 @@ static cJSON *describe(struct device *d)
 	return NULL;
 }
 
+/* One that is in the configuration only. */
+static cJSON *describe_away(const struct config_device *config)
+{
+	cJSON *entry = cJSON_CreateObject();
+	cJSON *info;
+
+	if (cJSON_AddStringToObject(entry, "id", config->id) &&
+	    cJSON_AddStringToObject(entry, "type", config->type) &&
+	    (info = cJSON_AddObjectToObject(entry, "info")) &&
+	    cJSON_AddBoolToObject(info, "plugged", false))
+		return entry;
+	cJSON_Delete(entry);
+	return NULL;
+}
+
+static bool list_away(struct gw_vm *vm, cJSON *list)
+{
+	const struct config *config = &vm->machine->config;
+
+	for (unsigned i = 0; i < config->device_count; i++) {
+		cJSON *entry;
+
+		if (!vm_failover_is_away(vm, &config->devices[i]))
+			continue;
+		entry = describe_away(&config->devices[i]);
+		if (!entry || !cJSON_AddItemToArray(list, entry)) {
+			cJSON_Delete(entry);
+			return false;
+		}
+	}
+	return true;
+}
+
 int gw_vm_query_devices(struct gw_vm *vm, char **json, struct gw_error *err)
 {
 	cJSON *list = cJSON_CreateArray();
@@ -78,6 +129,8 @@ int gw_vm_query_devices(struct gw_vm *vm, char **json, struct gw_error *err)
 		if (!ok)
 			cJSON_Delete(entry);
 	}
+	if (!r && ok)
+		ok = list_away(vm, list);
 	pthread_mutex_unlock(&vm->lock);
 	if (!r && (!ok || !(*json = cJSON_PrintUnformatted(list))))
 		r = error_set(err, -ENOMEM, "query-devices: out of memory");

@@ -11,6 +11,7 @@
 #include "vm.h"
 
 #include "base/error.h"
+#include "base/io.h"
 #include "base/util.h"
 #include "vfio/vfio.h"
 #include "vmm/pci.h"
@@ -52,6 +53,7 @@ static void do_reset(struct gw_vm *vm)
 	struct gw_error err;
 
 	machine_pause(vm->machine);
+	vm_failover_reset(vm);
 	if (machine_reset(vm->machine, &err) < 0) {
 		error_context(&err, "reset");
 		log_error(&vm->log, "%s", err.text);
@@ -83,10 +85,22 @@ static void do_fail(struct gw_vm *vm)
 	vm_emit(vm, "STOP", "{}");
 }
 
-static void do_eject(struct gw_vm *vm, uint32_t slots)
+bool vm_guest_wants(const struct gw_vm *vm)
 {
+	return __atomic_load_n(&vm->reset_wanted, __ATOMIC_ACQUIRE) ||
+	       __atomic_load_n(&vm->poweroff_wanted, __ATOMIC_ACQUIRE) ||
+	       __atomic_load_n(&vm->pause_wanted, __ATOMIC_ACQUIRE) ||
+	       __atomic_load_n(&vm->failed, __ATOMIC_ACQUIRE) ||
+	       __atomic_load_n(&vm->eject_wanted, __ATOMIC_ACQUIRE);
+}
+
+void vm_eject_now(struct gw_vm *vm)
+{
+	const uint32_t slots = __atomic_exchange_n(&vm->eject_wanted, 0, __ATOMIC_ACQ_REL);
 	struct machine *m = vm->machine;
 
+	if (!slots || !m)
+		return;
 	machine_lock(m);
 	for (unsigned slot = 0; slot < PCI_SLOTS; slot++)
 		if (slots >> slot & 1)
@@ -97,20 +111,19 @@ static void do_eject(struct gw_vm *vm, uint32_t slots)
 static void deal_with_guest(void *opaque)
 {
 	struct gw_vm *vm = opaque;
-	uint32_t slots;
 	bool guest_runs;
 
-	/* Another may begin between the end of one and the lock. */
 	pthread_mutex_lock(&vm->lock);
-	while (migration_active(vm->migration)) {
+	if (vm->letting_go)
+		vm_eject_now(vm);
+	/* Another may begin between the end of one and the lock. */
+	while (vm_guest_wants(vm) && migration_active(vm->migration)) {
 		pthread_mutex_unlock(&vm->lock);
 		vm_end_migration(vm, "the guest was reset, powered off or let a device go");
 		pthread_mutex_lock(&vm->lock);
 	}
 	guest_runs = vm->machine && vm->state == GW_STATE_RUNNING;
-	slots = __atomic_exchange_n(&vm->eject_wanted, 0, __ATOMIC_ACQ_REL);
-	if (slots && vm->machine)
-		do_eject(vm, slots);
+	vm_eject_now(vm);
 	if (__atomic_exchange_n(&vm->failed, false, __ATOMIC_ACQ_REL) && guest_runs)
 		do_fail(vm);
 	else if (__atomic_exchange_n(&vm->poweroff_wanted, false, __ATOMIC_ACQ_REL) && guest_runs)
@@ -165,22 +178,35 @@ static void on_eject(void *opaque, unsigned slot)
 
 	__atomic_fetch_or(&vm->eject_wanted, 1u << slot, __ATOMIC_ACQ_REL);
 	loop_post(vm->loop, deal_with_guest, vm);
+	io_eventfd_signal(vm->left_fd);
+}
+
+static void on_stands_in(void *opaque)
+{
+	vm_failover_look(opaque);
 }
 
 /* With `lock` and the device lock held: a device has been handed back to the host. */
 static void on_device_gone(void *opaque, const char *id)
 {
 	struct gw_vm *vm = opaque;
+	struct config_device *device = config_find_device(&vm->machine->config, id);
+
+	if (!device || !vm_failover_left(vm, device))
+		vm_forget_device(vm, id);
+}
+
+void vm_forget_device(struct gw_vm *vm, const char *id)
+{
 	struct config *config = &vm->machine->config;
+	struct config_device *device = config_find_device(config, id);
 	char data[80];
 
-	for (unsigned i = 0; i < config->device_count; i++) {
-		if (strcmp(config->devices[i].id, id))
-			continue;
-		memmove(&config->devices[i], &config->devices[i + 1],
-		        (config->device_count - i - 1) * sizeof(config->devices[0]));
+	if (device) {
+		const struct config_device *end = &config->devices[config->device_count];
+
+		memmove(device, device + 1, (size_t)(end - device - 1) * sizeof(*device));
 		config->device_count--;
-		break;
 	}
 	vm_unplug_done(vm, id);
 	snprintf(data, sizeof(data), "{\"device\":\"%s\",\"path\":\"/machine/%s\"}", id, id);
@@ -197,6 +223,7 @@ static void on_event(void *opaque, const char *name, const char *data)
 int vm_add_device(struct gw_vm *vm, struct config_device *config, bool hot, struct gw_error *err)
 {
 	const struct device_driver *driver = config_find_driver(vm_drivers_of(vm), config->type);
+	struct participant *p;
 	struct device *d;
 	int r;
 
@@ -209,6 +236,12 @@ int vm_add_device(struct gw_vm *vm, struct config_device *config, bool hot, stru
 	if (r < 0)
 		return error_context(err, "device %s", config->id);
 	config->slot = d->slot;
+	p = participant_find(&vm->machine->participants, config->id);
+	if (p && config->failover[0])
+		snprintf(p->leaves, sizeof(p->leaves),
+		         "device %s: %s stands in for it, so that it has to leave first "
+		         "(unplug-primaries)",
+		         config->id, config->failover);
 	machine_lock(vm->machine);
 	d->next = vm->machine->devices;
 	vm->machine->devices = d;
@@ -228,13 +261,15 @@ int vm_build(struct gw_vm *vm, const struct config *config, bool incoming, struc
 		.vcpu_failed = on_vcpu_failed,
 		.eject = on_eject,
 		.device_gone = on_device_gone,
+		.stands_in = on_stands_in,
 		.event = on_event,
 		.fd = vm_take_fd,
 	};
 	int r = machine_create(config, vm->loop, &vm->log, &notify, incoming, &vm->machine, err);
 
 	for (unsigned i = 0; i < config->device_count && !r; i++)
-		r = vm_add_device(vm, &vm->machine->config.devices[i], false, err);
+		if (!config->devices[i].failover[0])
+			r = vm_add_device(vm, &vm->machine->config.devices[i], false, err);
 	if (r < 0)
 		vm_demolish(vm);
 	return r;
@@ -248,5 +283,5 @@ void vm_demolish(struct gw_vm *vm)
 	machine_destroy(vm->machine);
 	vm->machine = NULL;
 	vm->reset_wanted = vm->poweroff_wanted = vm->pause_wanted = vm->failed = false;
-	vm->eject_wanted = 0;
+	vm->eject_wanted = vm->leaving = vm->deleting = 0;
 }

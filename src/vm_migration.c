@@ -46,15 +46,6 @@ static char *host_config(void *opaque)
 	return json;
 }
 
-static bool guest_wants_something(struct gw_vm *vm)
-{
-	return __atomic_load_n(&vm->reset_wanted, __ATOMIC_ACQUIRE) ||
-	       __atomic_load_n(&vm->poweroff_wanted, __ATOMIC_ACQUIRE) ||
-	       __atomic_load_n(&vm->pause_wanted, __ATOMIC_ACQUIRE) ||
-	       __atomic_load_n(&vm->failed, __ATOMIC_ACQUIRE) ||
-	       __atomic_load_n(&vm->eject_wanted, __ATOMIC_ACQUIRE);
-}
-
 static int host_stop_guest(void *opaque, enum gw_state state, bool *was_running,
                            struct gw_error *err)
 {
@@ -69,7 +60,7 @@ static int host_stop_guest(void *opaque, enum gw_state state, bool *was_running,
 		              gw_state_name(vm->state));
 	} else if (*was_running) {
 		machine_pause(vm->machine);
-		if (guest_wants_something(vm)) {
+		if (vm_guest_wants(vm)) {
 			machine_run(vm->machine);
 			r = error_set(
 			        err, -EAGAIN,
@@ -164,9 +155,17 @@ static void host_event(void *opaque, const char *name, const char *data)
 	vm_emit(opaque, name, data);
 }
 
+static void host_ended(void *opaque)
+{
+	vm_failover_look(opaque);
+}
+
 const struct migration_host vm_migration_host = {
 	.participants = host_participants,
 	.with_participants = host_with_participants,
+	.ask_to_leave = vm_failover_ask,
+	.await_leave = vm_failover_await,
+	.ended = host_ended,
 	.config = host_config,
 	.stop_guest = host_stop_guest,
 	.resume_guest = host_resume_guest,
@@ -245,13 +244,24 @@ static int expect_arrival(struct gw_vm *vm, bool restoring, const struct gw_map 
 
 int gw_vm_save(struct gw_vm *vm, const char *dir, struct gw_error *err)
 {
+	const struct gw_save_options options = { .size = sizeof(options) };
+
+	return gw_vm_save_with(vm, dir, &options, err);
+}
+
+int gw_vm_save_with(struct gw_vm *vm, const char *dir, const struct gw_save_options *options,
+                    struct gw_error *err)
+{
 	int r;
 
+	if (options->size != sizeof(*options))
+		return error_set(err, -EINVAL, "save %s: options of %zu bytes, not %zu", dir,
+		                 options->size, sizeof(*options));
 	pthread_mutex_lock(&vm->lock);
 	r = vm_need_machine(vm, err);
 	pthread_mutex_unlock(&vm->lock);
 	if (!r)
-		r = migration_save(vm->migration, dir, err);
+		r = migration_save(vm->migration, dir, options->unplug_primaries, err);
 	return r < 0 ? error_context(err, "save %s", dir) : 0;
 }
 

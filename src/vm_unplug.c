@@ -151,19 +151,47 @@ void vm_unplugs_free(struct gw_vm *vm)
 	}
 }
 
+/* A device that stands in for another one stays as long as that. */
+static int check_alone(struct gw_vm *vm, const char *id, struct gw_error *err)
+{
+	const struct config *config = &vm->machine->config;
+
+	for (unsigned i = 0; i < config->device_count; i++)
+		if (config->devices[i].failover[0] && !strcmp(config->devices[i].failover, id))
+			return error_set(err, -EBUSY,
+			                 "device %s stands in for %s, which goes first", id,
+			                 config->devices[i].id);
+	return 0;
+}
+
 /* With `lock` held. */
 static int request(struct gw_vm *vm, const char *id, struct gw_error *err)
 {
+	const struct config_device *config;
+	uint32_t bit = 0;
 	struct device *d;
 	int r = vm_check_may_change(vm, err);
 
 	if (r < 0)
 		return r;
+	r = check_alone(vm, id, err);
+	if (r < 0)
+		return r;
+	config = config_find_device(&vm->machine->config, id);
+	if (config && vm_failover_is_away(vm, config)) {
+		vm_forget_device(vm, id);
+		return 0;
+	}
 	d = machine_find_device(vm->machine, id);
 	if (!d)
 		return error_set_class(err, -ENOENT, GW_ERROR_DEVICE_NOT_FOUND,
 		                       "the machine has no device \"%s\"", id);
-	return d->driver->request_unplug(d, err);
+	if (config && config->failover[0])
+		vm->deleting |= bit = 1u << d->slot;
+	r = d->driver->request_unplug(d, err);
+	if (r < 0)
+		vm->deleting &= ~bit;
+	return r;
 }
 
 int gw_vm_device_del(struct gw_vm *vm, const char *id, struct gw_error *err)

@@ -159,8 +159,11 @@ const struct command control_commands[] = {
 
 	/* Snapshots */
 	{ "snapshot-save",
-	  ARGS(MUST("directory", ARG_STRING, "a directory that does not exist yet")), NULL,
-	  command_snapshot_save, 0, "saves the VM to a directory; it goes on as before" },
+	  ARGS(MUST("directory", ARG_STRING, "a directory that does not exist yet"),
+	       MAY("unplug-primaries", ARG_BOOL,
+	           "whether NICs that another one stands in for are unplugged meanwhile; left out: "
+	           "false")),
+	  NULL, command_snapshot_save, 0, "saves the VM to a directory; it goes on as before" },
 	{ "snapshot-load",
 	  ARGS(MUST("directory", ARG_STRING, "what snapshot-save has made"), ARG_MAP,
 	       MAY("run", ARG_BOOL, "whether it runs if it ran when it was saved; left out: true")),

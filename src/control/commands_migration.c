@@ -155,7 +155,14 @@ int command_query_migrate(struct call *call, struct gw_error *err)
 /* ---- parameters ------------------------------------------------------------------------- */
 
 /* The public header's 0 means "as it is", and its UINT64_MAX "no limit", which is QMP's 0. */
-enum { DOWNTIME_LIMIT, MAX_BANDWIDTH, SWITCHOVER_BANDWIDTH, SWITCHOVER_TIMEOUT, NETWORK_TIMEOUT };
+enum {
+	DOWNTIME_LIMIT,
+	MAX_BANDWIDTH,
+	SWITCHOVER_BANDWIDTH,
+	SWITCHOVER_TIMEOUT,
+	NETWORK_TIMEOUT,
+	UNPLUG_TIMEOUT
+};
 
 const struct arg migrate_parameter_args[] = {
 	[DOWNTIME_LIMIT] =
@@ -167,6 +174,8 @@ const struct arg migrate_parameter_args[] = {
 	                                "longest wait for the destination's \"ready\", ms"),
 	[NETWORK_TIMEOUT] = MAY_UINT("network-timeout", 1, 3600000,
 	                             "silence after which the peer is taken for dead, ms"),
+	[UNPLUG_TIMEOUT] = MAY_UINT("unplug-timeout", 1, 3600000,
+	                            "longest wait for the guest to let go of a device, ms"),
 	ARGS_END,
 };
 
@@ -180,6 +189,7 @@ static const struct {
 	                           false },
 	[SWITCHOVER_TIMEOUT] = { offsetof(struct gw_migrate_params, switchover_timeout_ms), false },
 	[NETWORK_TIMEOUT] = { offsetof(struct gw_migrate_params, network_timeout_ms), false },
+	[UNPLUG_TIMEOUT] = { offsetof(struct gw_migrate_params, unplug_timeout_ms), false },
 };
 
 static uint64_t *parameter(struct gw_migrate_params *params, size_t i)
@@ -288,7 +298,12 @@ int command_query_capabilities(struct call *call, struct gw_error *err)
 
 int command_snapshot_save(struct call *call, struct gw_error *err)
 {
-	return gw_vm_save(call->vm, args_string(call->args, "directory"), err);
+	const struct gw_save_options options = {
+		.size = sizeof(options),
+		.unplug_primaries = args_bool(call->args, "unplug-primaries", false),
+	};
+
+	return gw_vm_save_with(call->vm, args_string(call->args, "directory"), &options, err);
 }
 
 int command_snapshot_load(struct call *call, struct gw_error *err)

@@ -15,6 +15,7 @@ const char *migration_status_name(enum migration_status status)
 	static const char *const names[] = {
 		[MIGRATION_NONE] = "none",
 		[MIGRATION_SETUP] = "setup",
+		[MIGRATION_WAIT_UNPLUG] = "wait-unplug",
 		[MIGRATION_ACTIVE] = "active",
 		[MIGRATION_DEVICE] = "device",
 		[MIGRATION_COMPLETED] = "completed",
@@ -40,6 +41,7 @@ int migration_create(const struct migration_host *host, struct migration **out,
 		.max_bandwidth = UINT64_MAX,
 		.switchover_timeout_ms = 10000,
 		.network_timeout_ms = 5000,
+		.unplug_timeout_ms = 30000,
 	};
 	mig->cancel_fd = io_eventfd();
 	if (mig->cancel_fd < 0) {
@@ -87,6 +89,12 @@ void migration_set_status(struct migration *mig, enum migration_status status)
 	pthread_mutex_unlock(&mig->lock);
 	if (changed)
 		tell_status(mig, status);
+}
+
+static void tell_ended(struct migration *mig)
+{
+	if (mig->host.ended)
+		mig->host.ended(mig->host.opaque);
 }
 
 /* The thread of the last migration, if it has not been joined yet. Lock held; given up and
@@ -196,6 +204,7 @@ void migration_finish(struct migration *mig, const struct gw_error *err)
 	if (err && status == MIGRATION_FAILED)
 		log_error(mig->host.log, "migration: %s", err->text);
 	tell_status(mig, status);
+	tell_ended(mig);
 }
 
 /* The status is set before the thread is woken, so that CANCELLING never comes behind its end. */
@@ -246,7 +255,7 @@ bool migration_active(struct migration *mig)
 static int check_blockers(struct migration *mig, struct gw_error *err)
 {
 	const struct participant_list *list = mig->host.participants(mig->host.opaque);
-	const char *why = list ? sequence_blocker(list, NULL, NULL) : NULL;
+	const char *why = list ? sequence_blocker(list, true, NULL, NULL) : NULL;
 
 	if (!list)
 		return error_set(err, -ENODATA, "the VM is empty");
@@ -268,6 +277,21 @@ void migration_call_off(struct migration *mig)
 	mig->active = false;
 	pthread_cond_broadcast(&mig->ended);
 	pthread_mutex_unlock(&mig->lock);
+	tell_ended(mig);
+}
+
+/* The guest runs, and nothing has begun: what does not come along is asked to leave. */
+int migration_let_leave(struct migration *mig, bool tell, struct gw_error *err)
+{
+	const struct migration_host *host = &mig->host;
+	int r = host->ask_to_leave ? host->ask_to_leave(host->opaque, err) : 0;
+
+	if (r <= 0)
+		return r;
+	if (tell)
+		migration_set_status(mig, MIGRATION_WAIT_UNPLUG);
+	return host->await_leave(host->opaque, mig->cancel_fd,
+	                         migration_params(mig).unplug_timeout_ms, err);
 }
 
 int migration_start(struct migration *mig, const char *uri, struct gw_error *err)
@@ -350,6 +374,8 @@ int migration_set_params(struct migration *mig, const struct gw_migrate_params *
 		  &mig->params.switchover_timeout_ms },
 		{ "network-timeout", params->network_timeout_ms, 3600000,
 		  &mig->params.network_timeout_ms },
+		{ "unplug-timeout", params->unplug_timeout_ms, 3600000,
+		  &mig->params.unplug_timeout_ms },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)

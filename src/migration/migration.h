@@ -21,12 +21,21 @@ struct migration_host {
 	void *opaque;
 	const struct log *log;
 
-	/* (S) The participants; valid until the migration ends (no device comes or goes). */
+	/* (S) The participants; valid until the migration ends (no device comes or goes, once all
+	 * have left that leave). */
 	struct participant_list *(*participants)(void *opaque);
 	/* Calls `look` with the participants, if there are any, while none can come or go. */
 	void (*with_participants)(void *opaque,
 	                          void (*look)(void *arg, const struct participant_list *list),
 	                          void *arg);
+	/* (S) Asks those that leave (struct participant) to do so: 1, or 0 if there are none. */
+	int (*ask_to_leave)(void *opaque, struct gw_error *err);
+	/* (S) Waits until they have; -ETIMEDOUT, with their names; -ECANCELED once cancel_fd is
+	 * readable. Those that have not left are then to stay. */
+	int (*await_leave)(void *opaque, int cancel_fd, uint64_t timeout_ms, struct gw_error *err);
+	/* What was under way, here or from elsewhere, is over: nothing is active. What left may
+	 * come back, if the guest is here. */
+	void (*ended)(void *opaque);
 	/* (S) The machine's configuration as JSON; released with free(). NULL: out of memory. */
 	char *(*config)(void *opaque);
 	/* (S) Stops the vCPUs for a switchover or a save; *was_running: they ran. The VM's state
@@ -74,8 +83,9 @@ int migration_set_params(struct migration *mig, const struct gw_migrate_params *
                          struct gw_error *err);
 void migration_get_params(struct migration *mig, struct gw_migrate_params *params);
 
-/* Synchronous, on the caller's thread; -EBUSY while a migration is active. */
-int migration_save(struct migration *mig, const char *dir, struct gw_error *err);
+/* Synchronous, on the caller's thread; -EBUSY while a migration is active. With `let_leave` those
+ * that leave do so first; otherwise they may be in the way, as any other. */
+int migration_save(struct migration *mig, const char *dir, bool let_leave, struct gw_error *err);
 int migration_load(struct migration *mig, const char *dir, bool run, struct gw_error *err);
 
 #endif

@@ -51,6 +51,10 @@ int migration_point_of_no_return(struct migration *mig, struct gw_error *err);
 void migration_stop_listening(struct migration *mig);
 /* If it was cancelled, the error becomes what that was for. */
 void migration_explain_cancel(struct migration *mig, struct gw_error *err);
+/* Waits until all has left that does not come along; nothing of the sequence may have begun.
+ * `tell`: as a status. What has left comes back when the migration has ended and the guest is still
+ * here. */
+int migration_let_leave(struct migration *mig, bool tell, struct gw_error *err);
 /* A snapshot of the parameters. */
 struct gw_migrate_params migration_params(struct migration *mig);
 

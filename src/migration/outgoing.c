@@ -151,7 +151,14 @@ static int await_word(struct outgoing *o, enum frame_type type, uint64_t timeout
 
 /* ---- setup ------------------------------------------------------------------------------ */
 
-static int connect_and_greet(struct outgoing *o, struct gw_error *err)
+/* The destination is there, before the guest is asked for anything. */
+static int connect_to_it(struct outgoing *o, struct gw_error *err)
+{
+	return transport_connect(o->mig->uri, o->mig->cancel_fd, o->params.network_timeout_ms,
+	                         &o->channel, err);
+}
+
+static int greet(struct outgoing *o, struct gw_error *err)
 {
 	const struct writer_watch watch = {
 		.opaque = o,
@@ -160,11 +167,8 @@ static int connect_and_greet(struct outgoing *o, struct gw_error *err)
 		.pause_wanted = on_pause_wanted,
 	};
 	autofree char *config = NULL;
-	int r = transport_connect(o->mig->uri, o->mig->cancel_fd, o->params.network_timeout_ms,
-	                          &o->channel, err);
+	int r = writer_init(&o->writer, &o->output, o->sequence.list, &watch, err);
 
-	if (!r)
-		r = writer_init(&o->writer, &o->output, o->sequence.list, &watch, err);
 	if (!r)
 		r = reader_init(&o->reader, &o->input, err);
 	if (r < 0)
@@ -370,8 +374,12 @@ static void note_total(struct outgoing *o)
 static int transfer(struct outgoing *o, struct gw_error *err)
 {
 	struct migration *mig = o->mig;
-	int r = connect_and_greet(o, err);
+	int r = connect_to_it(o, err);
 
+	if (!r)
+		r = migration_let_leave(mig, true, err);
+	if (!r)
+		r = greet(o, err);
 	if (!r)
 		r = run_phase(o, PHASE_PREPARE, err);
 	if (r < 0)

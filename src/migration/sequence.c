@@ -254,7 +254,7 @@ int sequence_pending(struct sequence *s, enum pending_effort effort,
 	return 0;
 }
 
-const char *sequence_blocker(const struct participant_list *list,
+const char *sequence_blocker(const struct participant_list *list, bool may_leave,
                              void (*each)(void *opaque, const char *why), void *opaque)
 {
 	const char *first = NULL;
@@ -262,6 +262,8 @@ const char *sequence_blocker(const struct participant_list *list,
 	for (struct participant *p = list->first; p; p = p->next) {
 		const char *why = p->ops->blocker ? p->ops->blocker(p) : NULL;
 
+		if (p->leaves[0])
+			why = may_leave ? NULL : p->leaves;
 		if (!why)
 			continue;
 		if (!each)

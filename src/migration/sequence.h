@@ -57,8 +57,8 @@ int sequence_pending(struct sequence *s, enum pending_effort effort,
                      struct participant_pending *out, struct gw_error *err);
 
 /* The reason why a participant cannot be saved or moved, or NULL. Calls `each` for all of them
- * where it is given. */
-const char *sequence_blocker(const struct participant_list *list,
+ * where it is given. With `may_leave` those that leave before stand in nobody's way. */
+const char *sequence_blocker(const struct participant_list *list, bool may_leave,
                              void (*each)(void *opaque, const char *why), void *opaque);
 
 #endif

@@ -272,11 +272,11 @@ static void let_go(struct save *s)
 	s->stopped = false;
 }
 
-static int save(struct save *s, const char *dir, struct gw_error *err)
+static int save(struct save *s, const char *dir, bool let_leave, struct gw_error *err)
 {
 	const struct migration_host *host = &s->mig->host;
 	autofree char *config = host->config(host->opaque);
-	const char *why = sequence_blocker(s->sequence.list, NULL, NULL);
+	const char *why = sequence_blocker(s->sequence.list, let_leave, NULL, NULL);
 	int r;
 
 	if (why)
@@ -284,6 +284,8 @@ static int save(struct save *s, const char *dir, struct gw_error *err)
 	if (!config)
 		return error_set(err, -ENOMEM, "configuration: out of memory");
 	r = open_files(s, dir, err);
+	if (!r && let_leave)
+		r = migration_let_leave(s->mig, false, err);
 	if (!r)
 		r = writer_init(&s->writer, &s->output, s->sequence.list, NULL, err);
 	if (!r)
@@ -308,7 +310,7 @@ static void close_files(const struct save *s)
 			close(fds[i]);
 }
 
-int migration_save(struct migration *mig, const char *dir, struct gw_error *err)
+int migration_save(struct migration *mig, const char *dir, bool let_leave, struct gw_error *err)
 {
 	struct gw_error own = { 0 };
 	struct save s = {
@@ -327,7 +329,8 @@ int migration_save(struct migration *mig, const char *dir, struct gw_error *err)
 		return r;
 	s.sequence.sink = &s.sink;
 	s.sequence.list = mig->host.participants(mig->host.opaque);
-	r = s.sequence.list ? save(&s, dir, &own) : error_set(&own, -ENODATA, "the VM is empty");
+	r = s.sequence.list ? save(&s, dir, let_leave, &own)
+	                    : error_set(&own, -ENODATA, "the VM is empty");
 	if (r < 0) {
 		remove_files(&s);
 		sequence_undo(&s.sequence, s.phase, &own);

@@ -9,6 +9,7 @@
 enum migration_status {
 	MIGRATION_NONE,
 	MIGRATION_SETUP,
+	MIGRATION_WAIT_UNPLUG, /* what does not come along has yet to leave */
 	MIGRATION_ACTIVE,
 	MIGRATION_DEVICE, /* the guest is stopped for the switchover */
 	MIGRATION_COMPLETED,

@@ -308,7 +308,7 @@ static void parse(const char *json, const struct device_drivers *drivers, struct
 		read_object(&r, root);
 		read_devices(cJSON_GetObjectItemCaseSensitive(root, "devices"), drivers, out,
 		             faults);
-		config_check_whole(out, faults);
+		config_check_whole(out, drivers, faults);
 	}
 	cJSON_Delete(root);
 }

@@ -90,6 +90,7 @@ struct config_device {
 	char type[16];
 	uint32_t slot;     /* PCI slot; 0: any */
 	uint32_t function; /* in that slot */
+	char failover[32]; /* the device that stands in for it while it is away; "": none */
 	/* The driver's options struct, filled by its keys. */
 	_Alignas(8) uint8_t options[CONFIG_OPTIONS_SIZE];
 };
@@ -153,6 +154,11 @@ int config_parse_here(const char *json, const char *name, const struct device_dr
 /* One entry of "devices". */
 int config_parse_device(const char *json, const struct device_drivers *drivers,
                         struct config_device *out, struct gw_error *err);
+/* Whether `device`, an entry of `config`, has whom its `failover` names. */
+int config_check_pair(const struct config *config, const struct config_device *device,
+                      const struct device_drivers *drivers, struct gw_error *err);
+/* NULL: there is none of that name. */
+struct config_device *config_find_device(struct config *config, const char *id);
 /* What the configuration names on this host is there: files, devices (device_driver.check_host).
  * Not part of config_parse, since what arrives from elsewhere is mapped first. With `incoming`
  * the machine's own files are not looked for: the boot images come along. */
@@ -160,7 +166,8 @@ int config_check_host(const struct config *config, const char *name,
                       const struct device_drivers *drivers, bool incoming, struct gw_error *err);
 int config_check_host_device(const struct config_device *device,
                              const struct device_drivers *drivers, struct gw_error *err);
-/* Overrides by path, of keys that are CONFIG_OF_HOST: "serial.socket", "devices.ID.host". */
+/* Overrides by path, of keys that are CONFIG_OF_HOST: "serial.socket", "devices.ID.host". And
+ * "devices.ID" with the value "none" leaves a device out that another one stands in for. */
 int config_apply_map(struct config *config, const struct device_drivers *drivers,
                      const struct gw_map *map, size_t count, struct gw_error *err);
 /* As JSON text that config_parse takes, released with free(). NULL: out of memory. */

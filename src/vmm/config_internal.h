@@ -50,7 +50,8 @@ const struct config_key *config_find_key(const struct config_key *keys, const ch
 bool config_same_section(const char *a, const char *b);
 
 /* ---- config_check.c: do the values fit each other? ---- */
-void config_check_whole(const struct config *config, struct config_faults *faults);
+void config_check_whole(const struct config *config, const struct device_drivers *drivers,
+                        struct config_faults *faults);
 /* Is what it names on this host? Devices that could not be read are passed over. */
 void config_check_here(const struct config *config, const struct device_drivers *drivers,
                        bool incoming, struct config_faults *faults);

@@ -131,6 +131,12 @@ const struct config_key config_device_keys[] = {
 	                  "PCI slot; any free one where it is left out"),
 	CONFIG_ROW_NUMBER(NULL, "function", CONFIG_UINT, 0, struct config_device, function, 0, 7,
 	                  NULL, "PCI function of the slot; above 0 next to a function 0"),
+	{ NULL, "failover", CONFIG_TEXT, 0, offsetof(struct config_device, failover), 0,
+	  sizeof(((struct config_device *)0)->failover), NULL, NULL,
+	  "id of a virtio-net with standby, which takes over from this NIC while the machine is "
+	  "moved: it is plugged in once the guest's driver can deal with that, leaves before a "
+	  "migration, and comes back after it",
+	  check_id },
 	CONFIG_ROW_END,
 };
 

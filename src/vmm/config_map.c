@@ -9,13 +9,37 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Named by the `len` bytes at id. */
 static struct config_device *find_device(struct config *config, const char *id, size_t len)
 {
-	for (unsigned i = 0; i < config->device_count; i++)
-		if (strlen(config->devices[i].id) == len &&
-		    !strncmp(config->devices[i].id, id, len))
-			return &config->devices[i];
-	return NULL;
+	char name[sizeof(config->devices[0].id)];
+
+	if (len >= sizeof(name))
+		return NULL;
+	snprintf(name, sizeof(name), "%.*s", (int)len, id);
+	return config_find_device(config, name);
+}
+
+/* The guest has another device to go on with, so it can do without this one here. */
+static int leave_out(struct config *config, const struct gw_map *map, struct gw_error *err)
+{
+	struct config_device *device = config_find_device(config, map->path + 8);
+	const struct config_device *end = &config->devices[config->device_count];
+
+	if (!device)
+		return error_set(err, -ENOENT, "map %.128s: the machine has no such device",
+		                 map->path);
+	if (strcmp(map->value, "none"))
+		return error_set(err, -EINVAL, "map %.128s: a whole device can be \"none\" only",
+		                 map->path);
+	if (!device->failover[0])
+		return error_set(err, -EINVAL,
+		                 "map %.128s: it cannot be left out: no other device stands in for "
+		                 "it (failover)",
+		                 map->path);
+	memmove(device, device + 1, (size_t)(end - device - 1) * sizeof(*device));
+	config->device_count--;
+	return 0;
 }
 
 /* By "section.name" or "name". */
@@ -78,6 +102,8 @@ static int apply_one(struct config *config, const struct device_drivers *drivers
 	const char *dot;
 	cJSON *value;
 
+	if (!strncmp(map->path, "devices.", 8) && !strchr(map->path + 8, '.'))
+		return leave_out(config, map, err);
 	if (!strncmp(map->path, "devices.", 8) && (dot = strchr(map->path + 8, '.'))) {
 		device = find_device(config, map->path + 8, (size_t)(dot - map->path - 8));
 		if (!device)
@@ -113,6 +139,6 @@ int config_apply_map(struct config *config, const struct device_drivers *drivers
 			return r;
 	}
 	config_faults_begin(&faults, "map", err);
-	config_check_whole(config, &faults);
+	config_check_whole(config, drivers, &faults);
 	return config_faults_end(&faults);
 }

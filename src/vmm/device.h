@@ -39,6 +39,15 @@ struct device_driver {
 	void (*run)(struct device *d);
 	void (*pause)(struct device *d);
 
+	/* Devices that can stand in for another one of the guest (config_device.failover). May be
+	 * NULL, all three. By its options it can. */
+	bool (*may_stand_in)(const void *options);
+	/* The guest's driver is ready, and knows that there may be another. */
+	bool (*stands_in)(struct device *d);
+	/* The other has left: the host's side is to know by what way the guest is reached now.
+	 * With the device lock held. */
+	void (*take_over)(struct device *d);
+
 	/* machine_defer() was called, for this device or another: does what needs the device lock,
 	 * which is held. May be NULL. */
 	void (*deferred)(struct device *d);

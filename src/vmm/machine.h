@@ -45,6 +45,9 @@ struct machine_notify {
 	/* A device that was ejected has been handed back; it is gone, `id` is what is left of it.
 	 */
 	void (*device_gone)(void *opaque, const char *id);
+	/* device_driver.stands_in() has become true of a device; also each time that the guest
+	 * goes on. */
+	void (*stands_in)(void *opaque);
 	/* A device has something for the event stream (JSON object as text). */
 	void (*event)(void *opaque, const char *name, const char *data);
 	/* A duplicate of the descriptor that the owner was given under this name; -ENOENT. */

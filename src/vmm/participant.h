@@ -127,7 +127,8 @@ struct participant_ops {
 
 struct participant {
 	const struct participant_ops *ops;
-	char name[40];            /* unique in the machine: "ram", "vcpu0", "net0" */
+	char name[40];    /* unique in the machine: "ram", "vcpu0", "net0" */
+	char leaves[160]; /* why it does not come along, but has to be gone before prepare(); "" */
 	struct participant *next; /* in the machine's list, in order of registration */
 };
 

@@ -97,6 +97,8 @@ int pci_plug(struct pci_bus *bus, struct pci_function *f, unsigned slot, bool ho
              struct gw_error *err);
 /* Asks the guest to eject its slot, with all functions; ops->ejected() of each follows. */
 int pci_request_unplug(struct pci_bus *bus, struct pci_function *f, struct gw_error *err);
+/* Takes that back. The guest may have heard of it already, and eject the slot all the same. */
+void pci_keep(struct pci_bus *bus, unsigned slot);
 /* Takes it off at once, without the guest; ops->ejected() is called. */
 void pci_unplug_now(struct pci_bus *bus, struct pci_function *f);
 /* The same for all functions of a slot. */

@@ -23,6 +23,14 @@ int pci_request_unplug(struct pci_bus *bus, struct pci_function *f, struct gw_er
 	return 0;
 }
 
+void pci_keep(struct pci_bus *bus, unsigned slot)
+{
+	for (unsigned i = 0; i < PCI_FUNCTIONS; i++)
+		if (bus->slots[slot].f[i])
+			bus->slots[slot].f[i]->ejecting = false;
+	pm_pci_eject_unwanted(bus->machine->pm, slot);
+}
+
 int pci_let_go(struct pci_function *f, struct gw_error *err)
 {
 	struct machine *m = f->bus->machine;

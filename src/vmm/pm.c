@@ -166,6 +166,11 @@ void pm_pci_eject_wanted(struct pm *pm, unsigned slot)
 	raise_event(pm, PM_EVENT_PCI);
 }
 
+void pm_pci_eject_unwanted(struct pm *pm, unsigned slot)
+{
+	pm->down &= ~(1u << slot);
+}
+
 /* ---- as a participant ---- */
 
 enum { RECORD_REGISTERS = 1 };

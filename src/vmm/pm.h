@@ -37,6 +37,8 @@ void pm_power_button(struct pm *pm);
 void pm_generation_changed(struct pm *pm);
 void pm_pci_inserted(struct pm *pm, unsigned slot);
 void pm_pci_eject_wanted(struct pm *pm, unsigned slot);
+/* Not any more; a guest that has read it already may eject nevertheless. */
+void pm_pci_eject_unwanted(struct pm *pm, unsigned slot);
 #endif
 
 #endif

@@ -41,6 +41,10 @@ static void options(void)
 	AT(gw_migrate_params, switchover_bandwidth);
 	AT(gw_migrate_params, switchover_timeout_ms);
 	AT(gw_migrate_params, network_timeout_ms);
+	AT(gw_migrate_params, unplug_timeout_ms);
+	SIZE(gw_save_options);
+	AT(gw_save_options, size);
+	AT(gw_save_options, unplug_primaries);
 	SIZE(gw_control_options);
 	AT(gw_control_options, size);
 	AT(gw_control_options, path);

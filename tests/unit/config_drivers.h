@@ -16,6 +16,7 @@ struct thing {
 	bool fast;
 	uint32_t mode;
 	char any[64];
+	bool standby;
 };
 
 _Static_assert(sizeof(struct thing) <= CONFIG_OPTIONS_SIZE, "options");
@@ -30,6 +31,7 @@ static const struct config_key thing_keys[] = {
 	                  "\"64K\"", "r"),
 	CONFIG_ROW_BOOL(NULL, "fast", struct thing, fast, "true", "f"),
 	CONFIG_ROW_ENUM(NULL, "mode", struct thing, mode, "\"vhost\"", thing_modes, "m"),
+	CONFIG_ROW_BOOL(NULL, "standby", struct thing, standby, NULL, "s"),
 	{ NULL, "any", CONFIG_JSON, 0, offsetof(struct thing, any), 0, 64, NULL, NULL, "a", NULL },
 	CONFIG_ROW_END,
 };
@@ -41,11 +43,18 @@ static int thing_check_host(const void *options, struct gw_error *err)
 	return strcmp(t->host, "gone") ? 0 : error_set(err, -ENODEV, "host: no such thing gone");
 }
 
+static bool thing_may_stand_in(const void *options)
+{
+	return ((const struct thing *)options)->standby;
+}
+
 static const struct config_key plain_keys[] = { CONFIG_ROW_END };
 
-static const struct device_driver thing_driver = {
-	.type = "t", .help = "a thing", .keys = thing_keys, .check_host = thing_check_host
-};
+static const struct device_driver thing_driver = { .type = "t",
+	                                           .help = "a thing",
+	                                           .keys = thing_keys,
+	                                           .check_host = thing_check_host,
+	                                           .may_stand_in = thing_may_stand_in };
 static const struct device_driver plain_driver = { .type = "plain",
 	                                           .help = "nothing to say",
 	                                           .keys = plain_keys };

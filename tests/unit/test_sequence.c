@@ -253,11 +253,22 @@ Test(sequence, blockers_are_found)
 	struct fake_vm *vm = machine();
 	int count = 0;
 
-	cr_assert_null(sequence_blocker(&vm->list, NULL, NULL));
+	cr_assert_null(sequence_blocker(&vm->list, false, NULL, NULL));
 	vm->blocker = "tty cannot";
-	cr_assert_str_eq(sequence_blocker(&vm->list, NULL, NULL), "tty cannot");
-	cr_assert_str_eq(sequence_blocker(&vm->list, count_reason, &count), "tty cannot");
+	cr_assert_str_eq(sequence_blocker(&vm->list, false, NULL, NULL), "tty cannot");
+	cr_assert_str_eq(sequence_blocker(&vm->list, false, count_reason, &count), "tty cannot");
 	cr_assert_eq(count, 1);
+	fake_vm_free(vm);
+}
+
+Test(sequence, one_that_leaves_blocks_only_who_keeps_it)
+{
+	struct fake_vm *vm = machine();
+
+	vm->blocker = "tty cannot";
+	strcpy(fake_part(vm, "tty")->p.leaves, "tty leaves");
+	cr_assert_null(sequence_blocker(&vm->list, true, NULL, NULL));
+	cr_assert_str_eq(sequence_blocker(&vm->list, false, NULL, NULL), "tty leaves");
 	fake_vm_free(vm);
 }
 

@@ -71,7 +71,7 @@ static void save_ok(struct place *x, struct fake_vm *src)
 {
 	struct gw_error err;
 
-	cr_assert_eq(migration_save(src->mig, x->dir, &err), 0, "%s", err.text);
+	cr_assert_eq(migration_save(src->mig, x->dir, false, &err), 0, "%s", err.text);
 }
 
 /* Loads into a new VM; on failure nothing may have come of it. */
@@ -389,7 +389,7 @@ Test(snapshot, failed_save_leaves_nothing_and_costs_nothing)
 			src = fake_vm_new(&x.tally, false, true);
 			src->fail_op = ops[i];
 			src->fail_at = names[n];
-			cr_assert_eq(migration_save(src->mig, x.dir, &err), -EIO);
+			cr_assert_eq(migration_save(src->mig, x.dir, false, &err), -EIO);
 			cr_assert(strstr(err.text, "it broke"), "%s", err.text);
 			cr_assert(!n || strstr(err.text, names[n]), "%s", err.text);
 			check_untouched(&x, src, names[n]);
@@ -442,7 +442,7 @@ Test(snapshot, what_exists_is_not_replaced)
 		else
 			cr_assert_eq(symlink("nowhere", x.dir), 0);
 		lstat(x.dir, &before);
-		cr_assert_eq(migration_save(src->mig, x.dir, &err), -EEXIST, "%s", err.text);
+		cr_assert_eq(migration_save(src->mig, x.dir, false, &err), -EEXIST, "%s", err.text);
 		lstat(x.dir, &after);
 		cr_assert_eq(before.st_ino, after.st_ino);
 		cr_assert(src->runs);
@@ -461,7 +461,7 @@ Test(snapshot, blocked_guest_is_not_saved)
 	place_init(&x);
 	src = fake_vm_new(&x.tally, false, true);
 	src->blocker = "tty: has no migration";
-	cr_assert_eq(migration_save(src->mig, x.dir, &err), -ENOTSUP);
+	cr_assert_eq(migration_save(src->mig, x.dir, false, &err), -ENOTSUP);
 	cr_assert_str_eq(err.text, "tty: has no migration");
 	cr_assert_str_eq(src->trace, "", "the guest was not even stopped");
 	check_untouched(&x, src, "blocked");
@@ -490,7 +490,7 @@ Test(snapshot, full_disk_while_saving_costs_nothing)
 		place_init(&x);
 		src = fake_vm_new(&x.tally, false, true);
 		limit_files(limits[i]);
-		cr_assert_eq(migration_save(src->mig, x.dir, &err), -EFBIG, "%s", err.text);
+		cr_assert_eq(migration_save(src->mig, x.dir, false, &err), -EFBIG, "%s", err.text);
 		limit_files(RLIM_INFINITY);
 		cr_assert(strstr(err.text, "/memory") || strstr(err.text, "/state"), "%s",
 		          err.text);
@@ -515,7 +515,7 @@ Test(snapshot, full_file_system_while_saving_costs_nothing)
 		cr_skip_test("no right to mount");
 	}
 	src = fake_vm_new(&x.tally, false, true);
-	cr_assert_eq(migration_save(src->mig, x.dir, &err), -ENOSPC, "%s", err.text);
+	cr_assert_eq(migration_save(src->mig, x.dir, false, &err), -ENOSPC, "%s", err.text);
 	cr_assert(strstr(err.text, "No space"), "%s", err.text);
 	check_untouched(&x, src, "full");
 	fake_vm_free(src);
@@ -540,7 +540,7 @@ Test(snapshot, killed_while_saving_leaves_no_snapshot)
 			setrlimit(RLIMIT_CORE, &no_core);
 			signal(SIGXFSZ, SIG_DFL);
 			limit_files(limits[i]);
-			migration_save(src->mig, x.dir, NULL);
+			migration_save(src->mig, x.dir, false, NULL);
 			_exit(0);
 		}
 		cr_assert_eq(waitpid(child, &status, 0), child);

@@ -64,6 +64,77 @@ Test(virtio_net, options_are_checked)
 	o.tap[0] = o.fd[0] = 0;
 	cr_assert_eq(virtio_net_driver.check_host(&o, &err), -EINVAL);
 	cr_assert(strstr(err.text, "tap: ") == err.text, "%s", err.text);
+	o = plain;
+	o.standby = true;
+	cr_assert_eq(virtio_net_driver.check_host(&o, &err), 0);
+	cr_assert(virtio_net_driver.may_stand_in(&o));
+	cr_assert_not(virtio_net_driver.may_stand_in(&plain));
+	o.mac[0] = 0;
+	cr_assert_eq(virtio_net_driver.check_host(&o, &err), -EINVAL, "by what would it be found?");
+	cr_assert(strstr(err.text, "standby: ") == err.text, "%s", err.text);
+}
+
+/* ---- beside another NIC ---------------------------------------------------------------------- */
+
+static bool stands_in(struct wire *w)
+{
+	return virtio_net_driver.stands_in(&w->d.v->device);
+}
+
+Test(virtio_net, standby_is_the_drivers_to_accept)
+{
+	struct net_options o = plain;
+	struct wire w;
+
+	wire_begin(&w, &o, ~0ull);
+	cr_assert_not(w.d.v->offered & NET_F_STANDBY);
+	cr_assert_not(stands_in(&w));
+	cr_assert_eq(w.vm->event_count, 0);
+	wire_end(&w);
+
+	o.standby = true;
+	wire_begin(&w, &o, ~NET_F_STANDBY);
+	cr_assert(w.d.v->offered & NET_F_STANDBY);
+	cr_assert_not(stands_in(&w));
+	cr_assert_eq(w.vm->event_count, 0);
+	wire_end(&w);
+
+	wire_begin(&w, &o, ~0ull);
+	cr_assert(stands_in(&w));
+	cr_assert_eq(w.vm->event_count, 1);
+	cr_assert_str_eq(w.vm->events[0].name, "FAILOVER_NEGOTIATED");
+	cr_assert(strstr(w.vm->events[0].data, w.d.v->device.id), "%s", w.vm->events[0].data);
+	/* A pause changes nothing, and is not told again. */
+	virtio_net_driver.pause(&w.d.v->device);
+	cr_assert(stands_in(&w));
+	virtio_net_driver.run(&w.d.v->device);
+	cr_assert_eq(w.vm->event_count, 1);
+	vdriver_reset(&w.d);
+	cr_assert_not(stands_in(&w));
+	wire_end(&w);
+}
+
+Test(virtio_net, who_takes_over_announces_the_address)
+{
+	struct net_options o = plain;
+	uint8_t frame[HDR + 100];
+	struct wire w;
+	ssize_t n = -1;
+
+	o.standby = true;
+	wire_begin(&w, &o, ~0ull);
+	machine_lock(w.vm->m);
+	virtio_net_driver.take_over(&w.d.v->device);
+	machine_unlock(w.vm->m);
+	for (unsigned i = 0; i < 5000 && n < 0; i++) {
+		n = recv(w.peer, frame, sizeof(frame), 0);
+		usleep(1000);
+	}
+	cr_assert_eq(n, HDR + 60);
+	cr_assert_eq(frame[HDR + 12], 0x80);
+	cr_assert_eq(frame[HDR + 13], 0x35);
+	cr_assert_eq(memcmp(frame + HDR + 6, "\x52\x54\x00\x12\x34\x56", 6), 0);
+	wire_end(&w);
 }
 
 Test(virtio_net, descriptors_that_are_no_tap_are_refused)

@@ -90,6 +90,7 @@ static const struct virtio_feature_name feature_names[] = {
 	{ NET_F_GUEST_USO4, "VIRTIO_NET_F_GUEST_USO4" },
 	{ NET_F_GUEST_USO6, "VIRTIO_NET_F_GUEST_USO6" },
 	{ NET_F_HOST_USO, "VIRTIO_NET_F_HOST_USO" },
+	{ NET_F_STANDBY, "VIRTIO_NET_F_STANDBY" },
 	{ NET_F_SPEED_DUPLEX, "VIRTIO_NET_F_SPEED_DUPLEX" },
 	{ 0, NULL },
 };
@@ -119,6 +120,8 @@ static void offer(struct net *n)
 			v->offered |= by_tap[i].features;
 	if (n->options.mtu)
 		v->offered |= NET_F_MTU;
+	if (n->options.standby)
+		v->offered |= NET_F_STANDBY;
 	if (n->pair_count > 1)
 		v->offered |= NET_F_MQ;
 	/* A guest that arrives may have been served in user space before, with features that the
@@ -147,7 +150,7 @@ static void net_reset(struct virtio *v)
 	n->guest_offloads_set = false;
 	n->rx_modes = 0;
 	n->unicast = n->multicast = 0;
-	n->announce_owed = false;
+	n->announce_owed = n->standby_told = false;
 	memcpy(v->config + NET_CONFIG_MAC, n->mac, NET_MAC_SIZE);
 	virtio_config_set(v, NET_CONFIG_STATUS, 2, status & NET_STATUS_LINK_UP);
 }
@@ -219,6 +222,10 @@ static int check_options(const struct net_options *o, struct gw_error *err)
 {
 	if (!o->tap[0] == !o->fd[0])
 		return error_set(err, -EINVAL, "tap: either tap or fd is needed");
+	/* A guest puts two NICs together by their address. */
+	if (o->standby && !o->mac[0])
+		return error_set(err, -EINVAL,
+		                 "standby: mac is needed, that of the NIC that it stands in for");
 	return 0;
 }
 
@@ -465,6 +472,33 @@ static int net_command(struct device *d, const char *name, const cJSON *args, cJ
 	return 0;
 }
 
+/* ---- beside another NIC ---------------------------------------------------------------------- */
+
+static bool net_may_stand_in(const void *options)
+{
+	return ((const struct net_options *)options)->standby;
+}
+
+static bool net_stands_in(struct device *d)
+{
+	const struct net *n = container_of(d, struct net, v.device);
+	bool ready;
+
+	machine_lock(d->machine);
+	ready = (n->v.status & VIRTIO_DRIVER_OK) && virtio_has(&n->v, NET_F_STANDBY);
+	machine_unlock(d->machine);
+	return ready;
+}
+
+/* Frames for the guest still go where they used to, until bridges and switches have heard. */
+static void net_take_over(struct device *d)
+{
+	struct net *n = container_of(d, struct net, v.device);
+
+	if (n->v.active)
+		net_announce(n);
+}
+
 static const char *const vhost_words[] = { "auto", "on", "off", NULL };
 
 static const struct config_key net_keys[] = {
@@ -487,6 +521,9 @@ static const struct config_key net_keys[] = {
 	                "); auto: where it can"),
 	CONFIG_ROW_BOOL(NULL, "offload", struct net_options, offload, "true",
 	                "checksums and segmentation may be left to the other side"),
+	CONFIG_ROW_BOOL(NULL, "standby", struct net_options, standby, NULL,
+	                "offers the guest to stand in for a NIC of the same address, whose "
+	                "failover names this one"),
 	CONFIG_ROW_END,
 };
 
@@ -501,6 +538,9 @@ const struct device_driver virtio_net_driver = {
 	.run = virtio_run,
 	.pause = virtio_pause,
 	.deferred = net_deferred,
+	.may_stand_in = net_may_stand_in,
+	.stands_in = net_stands_in,
+	.take_over = net_take_over,
 	.describe = net_describe,
 	.command = net_command,
 };

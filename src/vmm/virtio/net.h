@@ -49,6 +49,7 @@
 #define NET_F_GUEST_USO4 (1ull << 54)
 #define NET_F_GUEST_USO6 (1ull << 55)
 #define NET_F_HOST_USO (1ull << 56)
+#define NET_F_STANDBY (1ull << 62)
 #define NET_F_SPEED_DUPLEX (1ull << 63)
 
 /* How frames may come to the guest: what CTRL_GUEST_OFFLOADS switches. */
@@ -89,7 +90,7 @@ struct net_options {
 	char fd[64];
 	char mac[18];
 	uint32_t mtu, queues, vhost;
-	bool offload;
+	bool offload, standby;
 };
 
 struct net_counters {
@@ -139,6 +140,7 @@ struct net {
 	uint8_t rx_modes;            /* a bit for each command of the class */
 	uint32_t unicast, multicast; /* addresses in the driver's tables */
 	bool announce_owed;          /* it arrived from elsewhere, and has not run yet */
+	bool standby_told;           /* that the driver knows STANDBY, since the reset */
 	/* Atomic: the workers look at them. */
 	bool link_up;
 	size_t frame_room; /* how large frames from the tap usually get */
@@ -190,6 +192,8 @@ int net_apply_offloads(struct net *n, struct gw_error *err);
 int net_apply_pairs(struct net *n, struct gw_error *err);
 /* Worker 0's loop: what announces the guest to the network. */
 void net_on_announce(void *net);
+/* Has that begin. */
+void net_announce(struct net *n);
 
 /* ---- with the worker's lock, on its thread ---- */
 /* The tap is to be watched for what rx and tx wait for. */

@@ -13,6 +13,7 @@
 #include "base/io.h"
 #include "vmm/machine.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* Frames that tell switches where the guest is now; each so many milliseconds after the last. */
@@ -280,6 +281,16 @@ void net_on_announce(void *opaque)
 	pthread_mutex_unlock(&w->lock);
 }
 
+void net_announce(struct net *n)
+{
+	struct virtio_worker *w = &n->v.workers[0];
+
+	pthread_mutex_lock(&w->lock);
+	n->announce_round = 0;
+	pthread_mutex_unlock(&w->lock);
+	loop_timer_set(n->announce_timer, announce_after[0]);
+}
+
 /* 5.1.6.5.4: the driver announces itself where it can; the network hears of it before in any case.
  */
 static void announce(struct net *n)
@@ -288,12 +299,26 @@ static void announce(struct net *n)
 	const uint64_t status = virtio_config_get(v, NET_CONFIG_STATUS, 2);
 
 	n->announce_owed = false;
-	n->announce_round = 0;
-	loop_timer_set(n->announce_timer, announce_after[0]);
+	net_announce(n);
 	if (!virtio_has(v, NET_F_GUEST_ANNOUNCE))
 		return;
 	virtio_config_set(v, NET_CONFIG_STATUS, 2, status | NET_STATUS_ANNOUNCE);
 	virtio_config_changed(v);
+}
+
+/* 5.1.3: with STANDBY the driver puts this device and the one with the same address together. */
+static void tell_standby(struct net *n)
+{
+	const struct machine_notify *notify = &n->v.device.machine->notify;
+	char data[64];
+
+	if (!n->standby_told && notify->event) {
+		snprintf(data, sizeof(data), "{\"device-id\":\"%s\"}", n->v.device.id);
+		notify->event(notify->opaque, "FAILOVER_NEGOTIATED", data);
+	}
+	n->standby_told = true;
+	if (notify->stands_in)
+		notify->stands_in(notify->opaque);
 }
 
 /* ---- start and stop ------------------------------------------------------------------------- */
@@ -321,6 +346,8 @@ int net_start(struct virtio *v, struct gw_error *err)
 	}
 	if (!r && n->announce_owed)
 		announce(n);
+	if (!r && virtio_has(v, NET_F_STANDBY))
+		tell_standby(n);
 	return r;
 }
 
