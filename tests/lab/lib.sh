@@ -17,7 +17,8 @@
 #   die TEXT...                  says so and ends the script with status 1
 #   wait_for SECONDS COMMAND...  until COMMAND succeeds; fails when the time is over
 #   load MODULE...               loads modules
-#   bind_vfio ADDRESS            gives a PCI device to vfio-pci
+#   bind_vfio ADDRESS [DRIVER]   gives a PCI device to vfio-pci, or to a variant of it
+#   bind_movable ADDRESS         gives an 82574L to the driver by which its state moves
 #   make_mtty [UUID]             makes a two-port mtty, prints its sysfs folder
 #   iommu_group DEVICE_FOLDER    prints the number of its IOMMU group
 #   net_up ADDRESS NAME CIDR     names and starts the network interface of a PCI device
@@ -62,17 +63,21 @@ load() {
 }
 
 bind_vfio() {
-	_d=/sys/bus/pci/devices/$1
+	_d=/sys/bus/pci/devices/$1 _to=${2:-vfio-pci}
 	[ -d "$_d" ] || { echo "no PCI device $1" >&2; return 1; }
-	echo vfio-pci >"$_d/driver_override" || return 1
+	echo "$_to" >"$_d/driver_override" || return 1
 	if [ -e "$_d/driver" ]; then
-		case $(readlink "$_d/driver") in */vfio-pci) return 0 ;; esac
+		case $(readlink "$_d/driver") in */"$_to") return 0 ;; esac
 		echo "$1" >"$_d/driver/unbind" || return 1
 	fi
 	echo "$1" >/sys/bus/pci/drivers_probe || return 1
-	case $(readlink "$_d/driver") in */vfio-pci) return 0 ;; esac
-	echo "$1 was not taken by vfio-pci" >&2
+	case $(readlink "$_d/driver") in */"$_to") return 0 ;; esac
+	echo "$1 was not taken by $_to" >&2
 	return 1
+}
+
+bind_movable() {
+	load godwit_e1000e_vfio_pci && bind_vfio "$1" godwit-e1000e-vfio-pci
 }
 
 make_mtty() {

@@ -172,16 +172,32 @@ END
 	"$lab/bin/qemu-system-x86_64" --version >/dev/null || die "the unpacked QEMU does not run"
 }
 
-# The headers name each other by absolute path: point them at where they were unpacked.
-do_mtty() {
-	local src=$lab/pkg/headers/usr/src b=$lab/pkg/mtty
+# build_module FOLDER: what its Kbuild names. The headers name each other by absolute path: point them
+# at where they were unpacked.
+build_module() {
+	local src=$lab/pkg/headers/usr/src
 	local h=$src/linux-headers-$kver
 	sed -i "s,^include .*/usr/src/,include $src/," "$h/Makefile"
-	echo 'obj-m := mtty.o' >"$b/Makefile"
-	if ! make -C "$h" M="$b" CONFIG_DEBUG_INFO_BTF_MODULES= modules >"$b/build.log" 2>&1; then
-		tail -n 20 "$b/build.log" >&2
-		die "mtty.c did not build: see $b/build.log"
+	if ! make -C "$h" M="$1" CONFIG_DEBUG_INFO_BTF_MODULES= modules >"$1/build.log" 2>&1; then
+		tail -n 20 "$1/build.log" >&2
+		die "a kernel module did not build: see $1/build.log"
 	fi
+}
+
+do_mtty() {
+	local b=$lab/pkg/mtty
+	rm -f "$b/Makefile"
+	echo 'obj-m := mtty.o' >"$b/Kbuild"
+	build_module "$b"
+}
+
+# The project's own driver for the 82574L, by which that card's state moves.
+do_kmod() {
+	local b=$lab/pkg/kmod
+	rm -rf "$b"
+	mkdir -p "$b"
+	cp "$here/kmod/"*.[ch] "$here/kmod/Kbuild" "$b/"
+	build_module "$b"
 }
 
 # A small uncompressed tree of the modules that the lab uses; quick to load.
@@ -199,9 +215,8 @@ do_modules() {
 		*) cp "$from/$f" "$to/$f" ;;
 		esac
 	done
-	cp "$lab/pkg/mtty/mtty.ko" "$to/extra/"
+	cp "$lab/pkg/mtty/mtty.ko" "$lab/pkg/kmod/godwit_e1000e_vfio_pci.ko" "$to/extra/"
 	depmod -b "$lab/modules" "$kver"
-
 }
 
 # module_files TREE NAME...: the files of the modules and of what they need, in loading order.
@@ -274,7 +289,7 @@ do_programs() {
 	for p in $guest_programs; do
 		gcc -std=gnu11 -O2 -Wall -Wextra -Werror -static -pthread -s -o "$lab/guest/$p" "$here/guest/$p.c"
 	done
-	for p in con hold; do
+	for p in con hold nic_state; do
 		gcc -std=gnu11 -O2 -Wall -Wextra -Werror -o "$lab/bin/$p" "$here/$p.c"
 	done
 	for p in nettest streamtest disktest vsocktest; do ln -f "$lab/guest/$p" "$lab/bin/$p"; done
@@ -282,9 +297,11 @@ do_programs() {
 
 step kernel "$lab/vmlinux" "$lab" "$lab/pkg/versions"
 step qemu "$lab/bin/qemu-system-x86_64" "$lab" "$lab/pkg/qemu.list"
-step mtty "$lab/pkg/mtty/mtty.ko" "$lab" "$lab/pkg/versions" 1
-step modules "$lab/modules/lib/modules/$kver/modules.dep" "$modules" "$lab/pkg/versions" "$lab/stamp/mtty"
-step programs "$lab/bin/con" "$here/con.c" "$here/hold.c" "$here/guest/"*.[ch] \
+step mtty "$lab/pkg/mtty/mtty.ko" "$lab" "$lab/pkg/versions" 2
+step kmod "$lab/pkg/kmod/godwit_e1000e_vfio_pci.ko" "$lab" "$lab/pkg/versions" "$here/kmod/"*
+step modules "$lab/modules/lib/modules/$kver/modules.dep" "$modules" "$lab/pkg/versions" "$lab/stamp/mtty" \
+	"$lab/stamp/kmod" 1
+step programs "$lab/bin/con" "$here/con.c" "$here/hold.c" "$here/nic_state.c" "$here/vfio_raw.h" "$here/guest/"*.[ch] \
 	"$guest_programs"
 step l1 "$lab/l1.cpio.gz" "$here/l1-init" "$modules_l1" "$lab/stamp/modules" 1
 step guest "$lab/guest.cpio.gz" "$here/guest/init" "$here/guest/console.sh" "$modules_guest" \
