@@ -255,7 +255,9 @@ bool migration_active(struct migration *mig)
 static int check_blockers(struct migration *mig, struct gw_error *err)
 {
 	const struct participant_list *list = mig->host.participants(mig->host.opaque);
-	const char *why = list ? sequence_blocker(list, true, NULL, NULL) : NULL;
+	const char *why =
+	        list ? sequence_blocker(list, SEQUENCE_LIVE | SEQUENCE_MAY_LEAVE, NULL, NULL)
+	             : NULL;
 
 	if (!list)
 		return error_set(err, -ENODATA, "the VM is empty");

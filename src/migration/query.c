@@ -94,7 +94,7 @@ static void add_reasons(void *opaque, const struct participant_list *list)
 {
 	cJSON *reasons = cJSON_CreateArray();
 
-	if (sequence_blocker(list, true, add_reason, reasons))
+	if (sequence_blocker(list, SEQUENCE_LIVE | SEQUENCE_MAY_LEAVE, add_reason, reasons))
 		cJSON_AddItemToObject(opaque, "blocked-reasons", reasons);
 	else
 		cJSON_Delete(reasons);

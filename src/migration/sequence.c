@@ -254,16 +254,23 @@ int sequence_pending(struct sequence *s, enum pending_effort effort,
 	return 0;
 }
 
-const char *sequence_blocker(const struct participant_list *list, bool may_leave,
+static const char *blocker_of(struct participant *p, bool live)
+{
+	const char *why = p->ops->blocker ? p->ops->blocker(p) : NULL;
+
+	return !why && live && p->ops->live_blocker ? p->ops->live_blocker(p) : why;
+}
+
+const char *sequence_blocker(const struct participant_list *list, unsigned how,
                              void (*each)(void *opaque, const char *why), void *opaque)
 {
 	const char *first = NULL;
 
 	for (struct participant *p = list->first; p; p = p->next) {
-		const char *why = p->ops->blocker ? p->ops->blocker(p) : NULL;
+		const char *why = blocker_of(p, how & SEQUENCE_LIVE);
 
 		if (p->leaves[0])
-			why = may_leave ? NULL : p->leaves;
+			why = how & SEQUENCE_MAY_LEAVE ? NULL : p->leaves;
 		if (!why)
 			continue;
 		if (!each)

@@ -56,9 +56,13 @@ void sequence_run_all(struct sequence *s, enum phase phase, struct gw_error *err
 int sequence_pending(struct sequence *s, enum pending_effort effort,
                      struct participant_pending *out, struct gw_error *err);
 
-/* The reason why a participant cannot be saved or moved, or NULL. Calls `each` for all of them
- * where it is given. With `may_leave` those that leave before stand in nobody's way. */
-const char *sequence_blocker(const struct participant_list *list, bool may_leave,
+/* The reason why a participant cannot be saved, or moved, or NULL. Calls `each` for all of them
+ * where it is given. */
+enum {
+	SEQUENCE_LIVE = 1,      /* moved, while its guest runs */
+	SEQUENCE_MAY_LEAVE = 2, /* those that leave before stand in nobody's way */
+};
+const char *sequence_blocker(const struct participant_list *list, unsigned how,
                              void (*each)(void *opaque, const char *why), void *opaque);
 
 #endif

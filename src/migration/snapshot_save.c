@@ -276,7 +276,8 @@ static int save(struct save *s, const char *dir, bool let_leave, struct gw_error
 {
 	const struct migration_host *host = &s->mig->host;
 	autofree char *config = host->config(host->opaque);
-	const char *why = sequence_blocker(s->sequence.list, let_leave, NULL, NULL);
+	const char *why =
+	        sequence_blocker(s->sequence.list, let_leave ? SEQUENCE_MAY_LEAVE : 0, NULL, NULL);
 	int r;
 
 	if (why)

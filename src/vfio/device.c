@@ -2,6 +2,7 @@
 #include "vfio/device.h"
 
 #include "base/util.h"
+#include "vfio/dirty.h"
 
 #include <string.h>
 
@@ -202,8 +203,13 @@ void vfio_dev_fini(struct vfio_dev *d)
 
 int vfio_dev_reset(struct vfio_dev *d, struct gw_error *err)
 {
-	int r = d->can_reset ? d->ops->reset(d) : -ENOTTY;
+	int r;
 
+	if (d->dirty)
+		vfio_dirty_before_reset(d->dirty);
+	r = d->can_reset ? d->ops->reset(d) : -ENOTTY;
+	if (d->dirty)
+		vfio_dirty_after_reset(d->dirty);
 	return r < 0 ? error_set_sys(err, r, "%s: VFIO_DEVICE_RESET", d->name) : 0;
 }
 

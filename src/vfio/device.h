@@ -32,12 +32,15 @@ struct vfio_region {
 	uint32_t type, subtype; /* of a region behind the PCI ones; 0: it does not say */
 };
 
+struct vfio_dirty;
+
 struct vfio_dev {
 	const struct vfio_host_ops *ops;
 	int fd;           /* the kernel's; -1 */
 	void *connection; /* the server's (src/vfio/user) */
 	const char *name; /* for messages; the owner's */
 	bool can_reset;
+	struct vfio_dirty *dirty; /* hears of resets (dirty.h); NULL: nobody does */
 	struct vfio_region regions[VFIO_REGIONS];
 	unsigned region_count;
 };

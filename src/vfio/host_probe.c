@@ -9,6 +9,7 @@
 
 #include "base/io.h"
 #include "base/util.h"
+#include "vfio/dirty.h"
 #include "vfio/mig_v2.h"
 
 #include <fcntl.h>
@@ -35,17 +36,6 @@ static int join(int group, int container)
 	return r < 0 ? r : io_ioctl(container, VFIO_SET_IOMMU, (void *)VFIO_TYPE1v2_IOMMU);
 }
 
-static bool has_dma_logging(int fd)
-{
-	struct vfio_device_feature probe = {
-		.argsz = sizeof(probe),
-		.flags = VFIO_DEVICE_FEATURE_PROBE | VFIO_DEVICE_FEATURE_SET |
-		         VFIO_DEVICE_FEATURE_DMA_LOGGING_START,
-	};
-
-	return io_ioctl(fd, VFIO_DEVICE_FEATURE, &probe) >= 0;
-}
-
 static int ask(int fd, struct vfio_features *out)
 {
 	struct vfio_dev dev = { .ops = &vfio_kernel_ops, .fd = fd };
@@ -56,7 +46,7 @@ static int ask(int fd, struct vfio_features *out)
 	if (r < 0)
 		return r;
 	out->flags = mig.flags;
-	out->dma_logging = has_dma_logging(fd);
+	out->dma_logging = vfio_dirty_device_logs(&dev);
 	out->data_size = mig.flags ? mig_v2_stop_copy_size(&mig) : 0;
 	mig_v2_fini(&mig);
 	return 0;

@@ -3,7 +3,7 @@
 #include "vfio/host_internal.h"
 
 #include "base/util.h"
-#include "vfio/uapi.h"
+#include "vfio/dirty.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -97,13 +97,6 @@ static void judge_passing(const struct host_list *list, const struct host_device
 /* ---- moving it ----------------------------------------------------------------------------------
  */
 
-/* What a mediated device writes is pinned page by page, which the container tracks; for one behind
- * an IOMMU it cannot tell which pages were written. */
-static bool dma_is_tracked(const struct host_device *d)
-{
-	return d->mdev;
-}
-
 static void judge_moving(const struct host_device *d, struct host_verdict *out)
 {
 	char *why = out->not_movable;
@@ -119,8 +112,10 @@ static void judge_moving(const struct host_device *d, struct host_verdict *out)
 		say(why, size, "what it offers cannot be asked: %s", strerror(-d->asked));
 	else if (!(d->features.flags & VFIO_MIGRATION_STOP_COPY))
 		say(why, size, "its driver (%s) offers no migration", d->driver);
-	else if (!dma_is_tracked(d))
-		say(why, size, "what it writes to memory is not tracked");
+	else if (vfio_dirty_by(d->features.dma_logging, d->mdev) == VFIO_DIRTY_BY_NOBODY)
+		say(why, size,
+		    "nobody tells which memory it writes to: it can be saved, and be moved with "
+		    "\"dirty-tracking\": \"none-ok\"");
 }
 
 void host_judge(const struct host_list *list, const struct host_device *device,

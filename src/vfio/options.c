@@ -6,10 +6,17 @@
 
 #include "base/error.h"
 
+const char *const vfio_dirty_words[] = {
+	[VFIO_DIRTY_REQUIRED] = "required",
+	[VFIO_DIRTY_NONE_OK] = "none-ok",
+	NULL,
+};
+
 const struct config_key vfio_keys[] = {
 	CONFIG_ROW_TEXT(NULL, "host", CONFIG_REQUIRED | CONFIG_OF_HOST, struct vfio_options, host,
 	                "the host's device: a PCI address (0000:03:00.0) or a folder in sysfs "
 	                "(/sys/bus/mdev/devices/UUID); godwit devices lists them"),
+	VFIO_ROW_DIRTY_TRACKING(struct vfio_options, dirty_tracking),
 	CONFIG_ROW_END,
 };
 

@@ -5,11 +5,22 @@
 
 #include "vmm/config.h"
 
+enum vfio_dirty_tracking { VFIO_DIRTY_REQUIRED, VFIO_DIRTY_NONE_OK };
+
 struct vfio_options {
 	char host[CONFIG_PATH_MAX];
+	uint32_t dirty_tracking; /* enum vfio_dirty_tracking */
 };
 
 extern const struct config_key vfio_keys[];
+
+/* The row "dirty-tracking" of every kind of passed-through device; `member` is a uint32_t. */
+extern const char *const vfio_dirty_words[];
+#define VFIO_ROW_DIRTY_TRACKING(type, member)                                                      \
+	CONFIG_ROW_ENUM(NULL, "dirty-tracking", type, member, "\"required\"", vfio_dirty_words,    \
+	                "whether somebody has to tell which memory it writes to, for a migration " \
+	                "of the running guest: required, or none-ok: where nobody does, all "      \
+	                "memory is sent again while the guest stands")
 
 /* device_driver.check_host: the device is there, and it and its IOMMU group can be handed over;
  * otherwise the error says what is to be done. */

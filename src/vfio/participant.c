@@ -39,31 +39,30 @@ static struct vfio_pci *of(struct participant *p)
 
 /* ---- source ------------------------------------------------------------------------------- */
 
-/* An mdev's memory is pinned page by page, which its container tracks. For a device behind an
- * IOMMU a container can only say that everything it can reach may have been written. */
-static bool dma_is_tracked(const struct vfio_pci *d)
+static const char *block(struct vfio_pci *d, const char *why)
 {
-	char path[PATH_MAX + 16];
-
-	snprintf(path, sizeof(path), "%s/mdev_type", d->sysfs.path);
-	return access(path, F_OK) == 0 && d->space->tracks_dirty;
+	if (!why)
+		return NULL;
+	snprintf(d->blocker, sizeof(d->blocker),
+	         "device %s: %s: %s; unplug it first (device_del id=%s)", d->device.id, d->dev.name,
+	         why, d->device.id);
+	return d->blocker;
 }
 
 static const char *blocker(struct participant *p)
 {
 	struct vfio_pci *d = of(p);
-	const char *why = d->dev.ops->lost ? d->dev.ops->lost(&d->dev) : NULL;
 
-	if (!why && !d->mig.flags)
-		why = "offers no migration (VFIO_DEVICE_FEATURE_MIGRATION)";
-	if (!why && !dma_is_tracked(d))
-		why = "has no tracking of the memory that it writes to";
-	if (!why)
-		return NULL;
-	snprintf(d->blocker, sizeof(d->blocker),
-	         "device %s: %s %s; unplug it first (device_del id=%s)", d->device.id, d->dev.name,
-	         why, d->device.id);
-	return d->blocker;
+	return block(d, d->mig.flags ? NULL
+	                             : "its driver offers no migration "
+	                               "(VFIO_DEVICE_FEATURE_MIGRATION)");
+}
+
+static const char *live_blocker(struct participant *p)
+{
+	struct vfio_pci *d = of(p);
+
+	return block(d, vfio_dirty_blocker(vfio_dirty_who(&d->dirty), d->dirty.none_ok));
 }
 
 static int prepare(struct participant *p, bool live, struct gw_error *err)
@@ -429,6 +428,7 @@ static const struct participant_ops participant_ops = {
 	.version = 1,
 	.class = PARTICIPANT_PASSTHROUGH,
 	.blocker = blocker,
+	.live_blocker = live_blocker,
 	.prepare = prepare,
 	.pending = pending,
 	.iterate = iterate,

@@ -50,6 +50,7 @@ static void on_reset(struct pci_function *f)
 static void release(struct vfio_pci *d)
 {
 	vfio_participant_fini(d);
+	vfio_dirty_fini(&d->dirty);
 	vfio_intr_fini(d);
 	vfio_bars_fini(d);
 	mig_v2_fini(&d->mig);
@@ -97,12 +98,13 @@ static int open_device(struct vfio_pci *d, const void *opaque, struct gw_error *
 	int fd, r;
 
 	memcpy(d->host, options->host, sizeof(d->host));
+	d->dirty_none_ok = options->dirty_tracking == VFIO_DIRTY_NONE_OK;
 	r = sysfs_find(SYSFS_ROOT, d->host, &d->sysfs, err);
 
 	if (r < 0)
 		error_context(err, "host");
 	if (!r)
-		r = vfio_group_get(d->device.machine, d->sysfs.group, &d->group, err);
+		r = vfio_group_get(d->device.machine, &d->sysfs, &d->group, err);
 	if (!r)
 		d->space = vfio_group_space(d->group);
 	if (!r)
@@ -129,6 +131,8 @@ static int init_parts(struct vfio_pci *d, struct gw_error *err)
 	else if ((r = vfio_dev_reset(&d->dev, err)) < 0)
 		return r;
 	r = mig_v2_init(&d->mig, &d->dev, err);
+	if (!r)
+		r = vfio_dirty_init(&d->dirty, &d->dev, d->space, d->dirty_none_ok, err);
 	if (!r)
 		r = vfio_config_init(d, err);
 	if (!r)

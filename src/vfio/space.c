@@ -6,9 +6,10 @@
 
 /* ---- mappings -------------------------------------------------------------------------- */
 
-static int map(struct vfio_space *s, const struct ram_region *r, uint64_t offset, uint64_t size,
-               struct gw_error *err)
+static int map_piece(void *opaque, const struct ram_region *r, uint64_t offset, uint64_t size,
+                     struct gw_error *err)
 {
+	struct vfio_space *s = opaque;
 	const struct vfio_mapping mapping = {
 		.iova = r->gpa + offset,
 		.size = size,
@@ -18,6 +19,76 @@ static int map(struct vfio_space *s, const struct ram_region *r, uint64_t offset
 	};
 
 	return s->ops->map(s, &mapping, err);
+}
+
+static int unmap_piece(void *opaque, const struct ram_region *r, uint64_t offset, uint64_t size,
+                       struct gw_error *err)
+{
+	struct vfio_space *s = opaque;
+
+	(void)err;
+	s->ops->unmap(s, r->gpa + offset, size);
+	return 0;
+}
+
+typedef int (*piece_call)(void *opaque, const struct ram_region *r, uint64_t offset, uint64_t size,
+                          struct gw_error *err);
+
+/* A mapping can only be taken away whole, and asked for its dirty pages so: hence the pieces are
+ * counted from the region's beginning, or the block's. `*done`: how far it got. */
+static int each_piece(const struct vfio_space *s, const struct ram_region *r, uint64_t offset,
+                      uint64_t size, piece_call call, void *opaque, uint64_t *done,
+                      struct gw_error *err)
+{
+	const uint64_t whole = r->block ? r->block : size;
+	const uint64_t most = s->piece_max ? MIN(s->piece_max, whole) : whole;
+	uint64_t at = 0;
+	int ret = 0;
+
+	while (at < size && !ret) {
+		const uint64_t n = MIN(most, whole - at % whole);
+
+		ret = call(opaque, r, offset + at, n, err);
+		if (!ret)
+			at += n;
+	}
+	if (done)
+		*done = at;
+	return ret;
+}
+
+static void unmap(struct vfio_space *s, const struct ram_region *r, uint64_t offset, uint64_t size)
+{
+	each_piece(s, r, offset, size, unmap_piece, s, NULL, NULL);
+}
+
+/* All of it or nothing. */
+static int map(struct vfio_space *s, const struct ram_region *r, uint64_t offset, uint64_t size,
+               struct gw_error *err)
+{
+	uint64_t done;
+	int ret = each_piece(s, r, offset, size, map_piece, s, &done, err);
+
+	if (ret < 0)
+		unmap(s, r, offset, done);
+	return ret;
+}
+
+int vfio_space_each_piece(const struct vfio_space *s, const struct memory *mem, piece_call call,
+                          void *opaque, struct gw_error *err)
+{
+	for (size_t i = 0; i < memory_region_count(mem); i++) {
+		const struct ram_region *r = memory_region(mem, i);
+		uint64_t at = 0, len;
+
+		for (; memory_next_run(mem, i, &at, &len); at += len) {
+			int ret = each_piece(s, r, at, len, call, opaque, NULL, err);
+
+			if (ret < 0)
+				return ret;
+		}
+	}
+	return 0;
 }
 
 int vfio_space_map_device(struct vfio_space *s, uint64_t iova, uint64_t size, void *hva,
@@ -52,40 +123,25 @@ static const struct ram_region *region_at(const struct memory *mem, uint64_t gpa
 
 /* ---- following the machine's memory ------------------------------------------------------ */
 
-static void unmap_blocks(struct vfio_space *s, uint64_t gpa, uint64_t size, uint64_t block)
-{
-	for (uint64_t at = 0; at < size; at += block)
-		s->ops->unmap(s, gpa + at, block);
-}
-
 static void ram_unplugged(struct memory_listener *l, uint64_t gpa, uint64_t size)
 {
 	struct vfio_space *s = container_of(l, struct vfio_space, listener);
 	const struct ram_region *r = region_at(s->machine->memory, gpa);
 
 	if (r && r->block)
-		unmap_blocks(s, gpa, size, r->block);
+		unmap(s, r, gpa - r->gpa, size);
 }
 
-/* Each block is a mapping of its own, since a mapping can only be taken away whole. */
 static int ram_plugged(struct memory_listener *l, uint64_t gpa, uint64_t size, uint64_t block,
                        void *hva, struct gw_error *err)
 {
 	struct vfio_space *s = container_of(l, struct vfio_space, listener);
 	const struct ram_region *r = region_at(s->machine->memory, gpa);
 
-	(void)hva;
+	(void)hva, (void)block;
 	if (!r)
 		return error_set(err, -EINVAL, "no RAM at 0x%llx", (unsigned long long)gpa);
-	for (uint64_t at = 0; at < size; at += block) {
-		int ret = map(s, r, gpa - r->gpa + at, block, err);
-
-		if (ret < 0) {
-			unmap_blocks(s, gpa, at, block);
-			return ret;
-		}
-	}
-	return 0;
+	return map(s, r, gpa - r->gpa, size, err);
 }
 
 /* Where RAM is in blocks, those of them that are mapped. */
@@ -98,7 +154,7 @@ static int remap_blocks(struct vfio_space *s, const struct ram_region *r, uint64
 	for (; at < gpa - r->gpa + size && !ret; at += r->block) {
 		if (!memory_plugged_within(s->machine->memory, r->gpa + at, r->block))
 			continue;
-		s->ops->unmap(s, r->gpa + at, r->block);
+		unmap(s, r, at, r->block);
 		ret = map(s, r, at, r->block, err);
 	}
 	return ret;
@@ -116,7 +172,7 @@ static int ram_remapped(struct memory_listener *l, uint64_t gpa, uint64_t size, 
 		return 0;
 	if (r->block)
 		return remap_blocks(s, r, gpa, size, err);
-	s->ops->unmap(s, r->gpa, r->size);
+	unmap(s, r, 0, r->size);
 	return map(s, r, 0, r->size, err);
 }
 
@@ -130,7 +186,7 @@ int vfio_space_attach(struct vfio_space *s, struct gw_error *err)
 	for (size_t i = 0; i < memory_region_count(mem) && !ret; i++) {
 		const struct ram_region *r = memory_region(mem, i);
 
-		ret = r->block ? 0 : map(s, r, 0, r->size, err);
+		ret = r->block || r->gpa == MEMORY_GONE ? 0 : map(s, r, 0, r->size, err);
 	}
 	if (!ret)
 		ret = memory_follow(mem, &s->listener, err);
@@ -142,37 +198,36 @@ int vfio_space_attach(struct vfio_space *s, struct gw_error *err)
 
 /* ---- dirty pages ------------------------------------------------------------------------- */
 
-static int dirty_start(struct dirty_source *source, struct gw_error *err)
+int vfio_space_track(struct vfio_space *s, struct gw_error *err)
 {
-	struct vfio_space *s = container_of(source, struct vfio_space, dirty);
+	int r = s->tracking ? 0 : s->ops->dirty_start(s, err);
 
-	return s->tracks_dirty ? s->ops->dirty_start(s, err) : 0;
+	s->tracking = !r;
+	return r;
 }
 
 static void dirty_stop(struct dirty_source *source)
 {
 	struct vfio_space *s = container_of(source, struct vfio_space, dirty);
 
-	if (s->tracks_dirty)
+	if (s->tracking)
 		s->ops->dirty_stop(s);
+	s->tracking = false;
+}
+
+static int sync_piece(void *opaque, const struct ram_region *r, uint64_t offset, uint64_t size,
+                      struct gw_error *err)
+{
+	struct vfio_space *s = opaque;
+
+	return s->ops->dirty_sync(s, s->machine->memory, r->gpa + offset, size, err);
 }
 
 static int dirty_sync(struct dirty_source *source, struct memory *mem, struct gw_error *err)
 {
 	struct vfio_space *s = container_of(source, struct vfio_space, dirty);
 
-	for (size_t i = 0; i < memory_region_count(mem) && s->tracks_dirty; i++) {
-		const struct ram_region *region = memory_region(mem, i);
-		uint64_t at = 0, len;
-		int r;
-
-		for (; memory_next_run(mem, i, &at, &len); at += len) {
-			r = s->ops->dirty_sync(s, mem, region->gpa + at, len, err);
-			if (r < 0)
-				return r;
-		}
-	}
-	return 0;
+	return s->tracking ? vfio_space_each_piece(s, mem, sync_piece, s, err) : 0;
 }
 
 /* ---- life ---------------------------------------------------------------------------------- */
@@ -183,10 +238,7 @@ void vfio_space_init(struct vfio_space *s, const struct vfio_space_ops *ops, str
 		.ops = ops,
 		.machine = m,
 		.users = 1,
-		.dirty = { .name = ops->backend,
-		           .start = dirty_start,
-		           .sync = dirty_sync,
-		           .stop = dirty_stop },
+		.dirty = { .name = ops->backend, .sync = dirty_sync, .stop = dirty_stop },
 		.listener = { .remapped = ram_remapped,
 		              .plugged = ram_plugged,
 		              .unplugged = ram_unplugged },

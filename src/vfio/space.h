@@ -37,7 +37,7 @@ struct vfio_space_ops {
 	/* Dirty tracking for all of the space; called only where `tracks_dirty`. */
 	int (*dirty_start)(struct vfio_space *s, struct gw_error *err);
 	/* Marks in memory what was written to [iova, iova + size) since last time. The range is
-	 * RAM that is mapped. */
+	 * one mapping of RAM. */
 	int (*dirty_sync)(struct vfio_space *s, struct memory *mem, uint64_t iova, uint64_t size,
 	                  struct gw_error *err);
 	void (*dirty_stop)(struct vfio_space *s);
@@ -49,8 +49,10 @@ struct vfio_space {
 	const struct vfio_space_ops *ops;
 	struct machine *machine;
 	unsigned users;
-	bool attached;     /* RAM is mapped: from the first device on */
-	bool tracks_dirty; /* by itself it can tell what all its devices write */
+	bool attached;      /* RAM is mapped: from the first device on */
+	bool tracks_dirty;  /* by itself it can tell what all its devices write */
+	bool tracking;      /* and does so now */
+	uint64_t piece_max; /* most that one mapping of RAM may have, whole pages; 0: any */
 	struct dirty_source dirty;
 	struct memory_listener listener;
 	struct vfio_space *next; /* in machine->vfio */
@@ -63,6 +65,15 @@ void vfio_space_init(struct vfio_space *s, const struct vfio_space_ops *ops, str
 int vfio_space_attach(struct vfio_space *s, struct gw_error *err);
 /* Unlinks it, and stops following. ops->destroy calls it first. */
 void vfio_space_fini(struct vfio_space *s);
+
+/* Its dirty tracking on, if it is not; memory's tracking turns it off again. */
+int vfio_space_track(struct vfio_space *s, struct gw_error *err);
+/* RAM piece by piece as it is mapped: `call` for [offset, offset + size) of a region, until one
+ * fails. */
+int vfio_space_each_piece(const struct vfio_space *s, const struct memory *mem,
+                          int (*call)(void *opaque, const struct ram_region *r, uint64_t offset,
+                                      uint64_t size, struct gw_error *err),
+                          void *opaque, struct gw_error *err);
 
 void vfio_space_get(struct vfio_space *s);
 /* With the last user it is destroyed. */

@@ -121,6 +121,7 @@ int sysfs_find(const char *root, const char *host, struct sysfs_device *out, str
 	if (strlen(last) >= sizeof(out->name))
 		return error_set(err, -ENODEV, "%s is no device", host);
 	strcpy(out->name, last);
+	out->mdev = is_mdev(out->path);
 	sysfs_link(out->path, "iommu_group", group, sizeof(group));
 	out->group = (unsigned)strtoul(group, &end, 10);
 	if (!group[0] || *end)

@@ -19,6 +19,7 @@ struct sysfs_device {
 	char path[PATH_MAX]; /* its folder, all links resolved */
 	char name[64];       /* "0000:00:10.0", or an mdev's UUID */
 	unsigned group;
+	bool mdev;
 };
 
 /*

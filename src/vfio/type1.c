@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "base/util.h"
+#include "vfio/dirty.h"
 #include "vfio/uapi.h"
 
 #include <fcntl.h>
@@ -11,11 +12,15 @@
 #include <stdio.h>
 #include <string.h>
 
+/* More than any machine has: so that a size in bits or bytes does not overflow. */
+#define PIECE_MAX (1ull << 52)
+
 struct vfio_group {
 	struct vfio_container *container;
 	unsigned number;
 	unsigned users;
 	int fd;
+	bool pins; /* of a device that pins the pages it uses (mdev), behind no IOMMU */
 	struct vfio_group *next;
 };
 
@@ -24,7 +29,7 @@ struct vfio_container {
 	int fd;
 	int kvm_fd; /* KVM's VFIO device */
 	bool iommu_set;
-	uint64_t bitmap_max; /* bytes of bitmap that one request may fetch */
+	bool has_bitmap; /* it tracks dirty pages at all */
 	struct vfio_group *groups;
 };
 
@@ -56,7 +61,7 @@ static int map(struct vfio_space *s, const struct vfio_mapping *mapping, struct 
 	return r;
 }
 
-static void unmap(struct vfio_space *s, uint64_t iova, uint64_t size)
+static void unmap_plainly(struct vfio_container *c, uint64_t iova, uint64_t size)
 {
 	struct vfio_iommu_type1_dma_unmap unmap = {
 		.argsz = sizeof(unmap),
@@ -64,7 +69,49 @@ static void unmap(struct vfio_space *s, uint64_t iova, uint64_t size)
 		.size = size,
 	};
 
-	io_ioctl(of(s)->fd, VFIO_IOMMU_UNMAP_DMA, &unmap);
+	io_ioctl(c->fd, VFIO_IOMMU_UNMAP_DMA, &unmap);
+}
+
+/* What was written up to this moment goes with the mapping, so it is asked for along with it. */
+static int unmap_with_bitmap(struct vfio_container *c, uint64_t iova, uint64_t size)
+{
+	const uint64_t words = DIV_ROUND_UP(size / PAGE_SIZE, 64ull);
+	autofree uint64_t *bits = calloc(words, sizeof(*bits));
+	union {
+		struct vfio_iommu_type1_dma_unmap head;
+		uint8_t room[sizeof(struct vfio_iommu_type1_dma_unmap) +
+		             sizeof(struct vfio_bitmap)];
+	} req = {
+		.head = {
+			.argsz = sizeof(req),
+			.flags = VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP,
+			.iova = iova,
+			.size = size,
+		},
+	};
+	const struct vfio_bitmap bitmap = {
+		.pgsize = PAGE_SIZE,
+		.size = words * sizeof(*bits),
+		.data = (void *)bits,
+	};
+	int r;
+
+	if (!bits)
+		return -ENOMEM;
+	memcpy(req.room + sizeof(req.head), &bitmap, sizeof(bitmap));
+	r = io_ioctl(c->fd, VFIO_IOMMU_UNMAP_DMA, &req);
+	if (r >= 0)
+		vfio_dirty_mark(c->space.machine->memory, iova, PAGE_SIZE, bits, size / PAGE_SIZE);
+	return r;
+}
+
+static void unmap(struct vfio_space *s, uint64_t iova, uint64_t size)
+{
+	if (s->tracking && unmap_with_bitmap(of(s), iova, size) >= 0)
+		return;
+	unmap_plainly(of(s), iova, size);
+	if (s->tracking)
+		memory_mark_dirty(s->machine->memory, iova, size);
 }
 
 /* ---- dirty pages ----------------------------------------------------------------------- */
@@ -88,7 +135,7 @@ static void dirty_stop(struct vfio_space *s)
 	dirty_request(of(s), VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP);
 }
 
-/* The bits of [iova, iova + size), which is no more than bitmap_max can tell. */
+/* The bits of [iova, iova + size): whole mappings (Linux, vfio_iova_dirty_bitmap). */
 static int fetch_bitmap(struct vfio_container *c, uint64_t iova, uint64_t size, uint64_t *bits,
                         size_t bytes)
 {
@@ -106,41 +153,21 @@ static int fetch_bitmap(struct vfio_container *c, uint64_t iova, uint64_t size, 
 	return io_ioctl(c->fd, VFIO_IOMMU_DIRTY_PAGES, &req);
 }
 
-static void mark_bits(struct memory *mem, uint64_t gpa, const uint64_t *bits, uint64_t pages)
-{
-	for (uint64_t i = 0; i < pages; i++) {
-		if (!bits[i / 64]) {
-			i |= 63;
-			continue;
-		}
-		if (bits[i / 64] >> (i % 64) & 1)
-			memory_mark_dirty(mem, gpa + i * PAGE_SIZE, PAGE_SIZE);
-	}
-}
-
 static int dirty_sync(struct vfio_space *s, struct memory *mem, uint64_t gpa, uint64_t size,
                       struct gw_error *err)
 {
-	struct vfio_container *c = of(s);
-	uint64_t chunk = MIN(size, c->bitmap_max * 8 * PAGE_SIZE);
-	size_t bytes = ALIGN_UP(DIV_ROUND_UP(chunk / PAGE_SIZE, 8ull), 8ull);
-	autofree uint64_t *bits = malloc(bytes);
+	const uint64_t words = DIV_ROUND_UP(size / PAGE_SIZE, 64ull);
+	autofree uint64_t *bits = calloc(words, sizeof(*bits));
+	int r;
 
 	if (!bits)
 		return error_set(err, -ENOMEM, "out of memory");
-	for (uint64_t at = 0; at < size; at += chunk) {
-		uint64_t len = MIN(chunk, size - at);
-		size_t n = ALIGN_UP(DIV_ROUND_UP(len / PAGE_SIZE, 8ull), 8ull);
-		int ret;
-
-		memset(bits, 0, bytes);
-		ret = fetch_bitmap(c, gpa + at, len, bits, n);
-		if (ret < 0)
-			return error_set_sys(
-			        err, ret, "/dev/vfio/vfio: VFIO_IOMMU_DIRTY_PAGES (get) at 0x%llx",
-			        (unsigned long long)(gpa + at));
-		mark_bits(mem, gpa + at, bits, len / PAGE_SIZE);
-	}
+	r = fetch_bitmap(of(s), gpa, size, bits, words * sizeof(*bits));
+	if (r < 0)
+		return error_set_sys(err, r,
+		                     "/dev/vfio/vfio: VFIO_IOMMU_DIRTY_PAGES (get) at 0x%llx",
+		                     (unsigned long long)gpa);
+	vfio_dirty_mark(mem, gpa, PAGE_SIZE, bits, size / PAGE_SIZE);
 	return 0;
 }
 
@@ -159,8 +186,10 @@ static void read_caps(struct vfio_container *c, const uint8_t *info, uint32_t le
 		memcpy(&cap, info + at, sizeof(cap));
 		if (cap.id == VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION && at <= len - sizeof(mig)) {
 			memcpy(&mig, info + at, sizeof(mig));
-			c->space.tracks_dirty = mig.pgsize_bitmap & PAGE_SIZE;
-			c->bitmap_max = mig.max_dirty_bitmap_size;
+			c->has_bitmap = mig.pgsize_bitmap & PAGE_SIZE;
+			c->space.piece_max =
+			        MIN(mig.max_dirty_bitmap_size, PIECE_MAX / 8 / PAGE_SIZE) * 8 *
+			        PAGE_SIZE;
 		}
 		at = cap.next;
 	}
@@ -285,6 +314,17 @@ static int tell_kvm(struct vfio_group *group, uint64_t what)
 	return io_ioctl(group->container->kvm_fd, KVM_SET_DEVICE_ATTR, &attr);
 }
 
+/* As soon as one group is behind an IOMMU, all of it counts as written every time (Linux,
+ * vfio_iommu_type1: pinned_page_dirty_scope). */
+static void judge_tracking(struct vfio_container *c)
+{
+	bool tracks = c->has_bitmap;
+
+	for (const struct vfio_group *group = c->groups; group; group = group->next)
+		tracks = tracks && group->pins;
+	c->space.tracks_dirty = tracks;
+}
+
 static int join_container(struct vfio_group *group, const char *path, struct gw_error *err)
 {
 	struct vfio_container *c = group->container;
@@ -303,6 +343,7 @@ static int join_container(struct vfio_group *group, const char *path, struct gw_
 	r = set_iommu(c, err);
 	if (r < 0)
 		return r;
+	judge_tracking(c);
 	r = tell_kvm(group, KVM_DEV_VFIO_GROUP_ADD);
 	return r < 0 ? error_set_sys(err, r, "%s: KVM_DEV_VFIO_GROUP_ADD", path) : 0;
 }
@@ -317,6 +358,7 @@ static void group_close(struct vfio_group *group)
 			break;
 		}
 	}
+	judge_tracking(c);
 	if (group->fd >= 0) {
 		tell_kvm(group, KVM_DEV_VFIO_GROUP_DEL);
 		/* The last group takes the mappings with it: the container goes too. */
@@ -327,8 +369,8 @@ static void group_close(struct vfio_group *group)
 	vfio_space_put(&c->space);
 }
 
-static int group_open(struct vfio_container *c, unsigned number, struct vfio_group **out,
-                      struct gw_error *err)
+static int group_open(struct vfio_container *c, const struct sysfs_device *device,
+                      struct vfio_group **out, struct gw_error *err)
 {
 	struct vfio_group *group = calloc(1, sizeof(*group));
 	char path[32], name[32];
@@ -337,10 +379,11 @@ static int group_open(struct vfio_container *c, unsigned number, struct vfio_gro
 	if (!group)
 		return error_set(err, -ENOMEM, "out of memory");
 	vfio_space_get(&c->space);
-	snprintf(path, sizeof(path), "/dev/vfio/%u", number);
-	snprintf(name, sizeof(name), "vfio-group:%u", number);
+	snprintf(path, sizeof(path), "/dev/vfio/%u", device->group);
+	snprintf(name, sizeof(name), "vfio-group:%u", device->group);
 	group->container = c;
-	group->number = number;
+	group->number = device->group;
+	group->pins = device->mdev;
 	group->users = 1;
 	group->next = c->groups;
 	c->groups = group;
@@ -371,11 +414,11 @@ static struct vfio_group *find_group(const struct vfio_container *c, unsigned nu
 	return NULL;
 }
 
-int vfio_group_get(struct machine *m, unsigned number, struct vfio_group **out,
+int vfio_group_get(struct machine *m, const struct sysfs_device *device, struct vfio_group **out,
                    struct gw_error *err)
 {
 	struct vfio_container *c = container_of_machine(m);
-	struct vfio_group *group = c ? find_group(c, number) : NULL;
+	struct vfio_group *group = c ? find_group(c, device->group) : NULL;
 	int r = 0;
 
 	if (group) {
@@ -389,7 +432,7 @@ int vfio_group_get(struct machine *m, unsigned number, struct vfio_group **out,
 		r = container_create(m, &c, err);
 	if (r < 0)
 		return r;
-	r = group_open(c, number, out, err);
+	r = group_open(c, device, out, err);
 	vfio_space_put(&c->space);
 	return r;
 }

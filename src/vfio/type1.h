@@ -8,12 +8,13 @@
 #define VFIO_TYPE1_H
 
 #include "vfio/space.h"
+#include "vfio/sysfs.h"
 
 struct vfio_group;
 
-/* Opens the group, with the container if it is the first. A group that is open already (another
- * device of it is here) is shared. */
-int vfio_group_get(struct machine *m, unsigned number, struct vfio_group **out,
+/* Opens the device's group, with the container if it is the first. A group that is open already
+ * (another device of it is here) is shared. */
+int vfio_group_get(struct machine *m, const struct sysfs_device *device, struct vfio_group **out,
                    struct gw_error *err);
 void vfio_group_put(struct vfio_group *group);
 /* A device of the group, by its name in sysfs. */

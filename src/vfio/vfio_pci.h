@@ -4,6 +4,7 @@
 #define VFIO_VFIO_PCI_H
 
 #include "vfio/device.h"
+#include "vfio/dirty.h"
 #include "vfio/mig_v2.h"
 #include "vfio/space.h"
 #include "vfio/sysfs.h"
@@ -64,6 +65,8 @@ struct vfio_pci {
 	struct vfio_group *group;
 	struct vfio_space *space; /* in which it does DMA */
 	struct vfio_dev dev;
+	bool dirty_none_ok; /* open() sets it: nobody has to tell what it writes to memory */
+	struct vfio_dirty dirty;
 	struct mig_v2 mig;
 
 	/* capabilities: where they are in configuration space, 0: there is none */
@@ -81,7 +84,7 @@ struct vfio_pci {
 
 	bool plugged;
 	bool quiet; /* its going is not announced */
-	char blocker[384];
+	char blocker[512];
 	/* saving */
 	bool identity_sent;
 	uint64_t data_sent;

@@ -67,6 +67,9 @@ void memory_unmap_device(struct memory *mem, uint32_t slot);
  * on is started at once. */
 struct dirty_source {
 	const char *name;
+	/* Set by start(): nobody can tell what it writes, so in the end all of RAM counts as
+	 * dirty, once (memory_dirty_sync_last). */
+	bool blind;
 	int (*start)(struct dirty_source *s, struct gw_error *err);
 	int (*sync)(struct dirty_source *s, struct memory *mem, struct gw_error *err);
 	void (*stop)(struct dirty_source *s);
@@ -107,6 +110,10 @@ void memory_mark_dirty(struct memory *mem, uint64_t gpa, uint64_t len);
  * fetches all logs; it returns the number of pages now dirty. */
 int memory_dirty_start(struct memory *mem, struct gw_error *err);
 int64_t memory_dirty_sync(struct memory *mem, struct gw_error *err);
+/* As that, when nothing writes any more. */
+int64_t memory_dirty_sync_last(struct memory *mem, struct gw_error *err);
+/* Pages that are not dirty now and will be in the last sync, whatever is written. */
+uint64_t memory_dirty_foreseen(const struct memory *mem);
 void memory_dirty_stop(struct memory *mem);
 uint64_t memory_dirty_pages(const struct memory *mem);
 

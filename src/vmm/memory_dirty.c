@@ -216,6 +216,40 @@ int64_t memory_dirty_sync(struct memory *mem, struct gw_error *err)
 	return (int64_t)memory_dirty_pages(mem);
 }
 
+static bool any_blind(const struct memory *mem)
+{
+	for (const struct dirty_source *s = mem->sources; s; s = s->next)
+		if (s->blind)
+			return true;
+	return false;
+}
+
+int64_t memory_dirty_sync_last(struct memory *mem, struct gw_error *err)
+{
+	int64_t pages = memory_dirty_sync(mem, err);
+
+	if (pages < 0 || !any_blind(mem))
+		return pages;
+	for (size_t i = 0; i < mem->region_count; i++)
+		set_all(&mem->regions[i]);
+	return (int64_t)memory_dirty_pages(mem);
+}
+
+uint64_t memory_dirty_foreseen(const struct memory *mem)
+{
+	uint64_t pages = 0;
+
+	if (!mem->tracking || !any_blind(mem))
+		return 0;
+	for (size_t i = 0; i < mem->region_count; i++) {
+		uint64_t at = 0, len;
+
+		for (; memory_next_run(mem, i, &at, &len); at += len)
+			pages += len / PAGE_SIZE;
+	}
+	return pages - MIN(pages, memory_dirty_pages(mem));
+}
+
 int memory_dirty_take(struct memory *mem, size_t i, uint64_t word,
                       uint64_t bits[MEMORY_CHUNK_WORDS], struct gw_error *err)
 {

@@ -83,6 +83,9 @@ struct participant_ops {
 
 	/* (S) NULL, or why it cannot be saved or moved now: text valid until the next call. */
 	const char *(*blocker)(struct participant *p);
+	/* (S) The same for what hinders a move while the guest runs, but not a save, for which all
+	 * of it stands. */
+	const char *(*live_blocker)(struct participant *p);
 	/* (S) setup; the guest runs: tracking on. `live` is false for a save to disk, where the
 	 * guest is stopped already and iterate() will not be called. */
 	int (*prepare)(struct participant *p, bool live, struct gw_error *err);

@@ -42,7 +42,10 @@ static int ram_pending(struct participant *p, enum pending_effort effort,
 
 	if (pages < 0)
 		return (int)pages;
-	*out = (struct participant_pending){ .precopy = (uint64_t)pages * PAGE_SIZE };
+	*out = (struct participant_pending){
+		.precopy = (uint64_t)pages * PAGE_SIZE,
+		.stop = memory_dirty_foreseen(mem) * PAGE_SIZE,
+	};
 	return 0;
 }
 
@@ -214,7 +217,7 @@ static int ram_save(struct participant *p, struct sink *sink, struct gw_error *e
 	}
 	/* Nothing writes any more: this sync is the last. The pass starts at the beginning, since
 	 * bits may lie behind where an interrupted iterate() stood. */
-	pages = memory_dirty_sync(mem, err);
+	pages = memory_dirty_sync_last(mem, err);
 	if (pages < 0)
 		return (int)pages;
 	mem->cursor.region = 0;

@@ -69,6 +69,11 @@ static const char *part_blocker(struct participant *p)
 	return part_of(p)->vm->blocker;
 }
 
+static const char *part_live_blocker(struct participant *p)
+{
+	return part_of(p)->vm->live_blocker;
+}
+
 static int part_prepare(struct participant *p, bool live, struct gw_error *err)
 {
 	(void)live;
@@ -494,6 +499,7 @@ static void special_ops(struct fake_part *part)
 			break;
 		o->kind = "vfio-pci";
 		o->blocker = part_blocker;
+		o->live_blocker = part_live_blocker;
 		o->pending = device_pending;
 		o->iterate = device_iterate;
 		o->stop = device_stop;

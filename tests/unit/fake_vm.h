@@ -94,7 +94,7 @@ struct fake_vm {
 	enum fake_op fail_op, cancel_op;
 	const char *fail_at; /* NULL: at the first that comes */
 	enum fake_op fail_too;
-	const char *blocker;
+	const char *blocker, *live_blocker;
 	unsigned dirty_per_sync;
 	bool never_converges;
 

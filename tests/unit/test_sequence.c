@@ -253,11 +253,23 @@ Test(sequence, blockers_are_found)
 	struct fake_vm *vm = machine();
 	int count = 0;
 
-	cr_assert_null(sequence_blocker(&vm->list, false, NULL, NULL));
+	cr_assert_null(sequence_blocker(&vm->list, SEQUENCE_LIVE, NULL, NULL));
 	vm->blocker = "tty cannot";
-	cr_assert_str_eq(sequence_blocker(&vm->list, false, NULL, NULL), "tty cannot");
-	cr_assert_str_eq(sequence_blocker(&vm->list, false, count_reason, &count), "tty cannot");
+	cr_assert_str_eq(sequence_blocker(&vm->list, SEQUENCE_LIVE, NULL, NULL), "tty cannot");
+	cr_assert_str_eq(sequence_blocker(&vm->list, SEQUENCE_LIVE, count_reason, &count),
+	                 "tty cannot");
 	cr_assert_eq(count, 1);
+	fake_vm_free(vm);
+}
+
+Test(sequence, what_hinders_a_move_need_not_hinder_a_save)
+{
+	struct fake_vm *vm = machine();
+
+	vm->live_blocker = "tty writes unseen";
+	cr_assert_null(sequence_blocker(&vm->list, 0, NULL, NULL));
+	cr_assert_str_eq(sequence_blocker(&vm->list, SEQUENCE_LIVE, NULL, NULL),
+	                 "tty writes unseen");
 	fake_vm_free(vm);
 }
 
@@ -267,8 +279,8 @@ Test(sequence, one_that_leaves_blocks_only_who_keeps_it)
 
 	vm->blocker = "tty cannot";
 	strcpy(fake_part(vm, "tty")->p.leaves, "tty leaves");
-	cr_assert_null(sequence_blocker(&vm->list, true, NULL, NULL));
-	cr_assert_str_eq(sequence_blocker(&vm->list, false, NULL, NULL), "tty leaves");
+	cr_assert_null(sequence_blocker(&vm->list, SEQUENCE_LIVE | SEQUENCE_MAY_LEAVE, NULL, NULL));
+	cr_assert_str_eq(sequence_blocker(&vm->list, SEQUENCE_LIVE, NULL, NULL), "tty leaves");
 	fake_vm_free(vm);
 }
 
