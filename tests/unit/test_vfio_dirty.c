@@ -505,7 +505,8 @@ Test(vfio_dirty, in_the_middle_of_tracking)
 	world_free(w);
 }
 
-/* ---- the last sync ---------------------------------------------------------------------------- */
+/* ---- the last sync ----------------------------------------------------------------------------
+ */
 
 static int blind_start(struct dirty_source *s, struct gw_error *err)
 {
