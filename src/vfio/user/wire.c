@@ -10,6 +10,31 @@
 
 #define PARTS_MAX 8
 
+static const char *const names[WIRE_COMMANDS] = {
+	[WIRE_VERSION] = "VERSION",
+	[WIRE_DMA_MAP] = "DMA_MAP",
+	[WIRE_DMA_UNMAP] = "DMA_UNMAP",
+	[WIRE_DEVICE_GET_INFO] = "DEVICE_GET_INFO",
+	[WIRE_DEVICE_GET_REGION_INFO] = "DEVICE_GET_REGION_INFO",
+	[WIRE_DEVICE_GET_REGION_IO_FDS] = "DEVICE_GET_REGION_IO_FDS",
+	[WIRE_DEVICE_GET_IRQ_INFO] = "DEVICE_GET_IRQ_INFO",
+	[WIRE_DEVICE_SET_IRQS] = "DEVICE_SET_IRQS",
+	[WIRE_REGION_READ] = "REGION_READ",
+	[WIRE_REGION_WRITE] = "REGION_WRITE",
+	[WIRE_DMA_READ] = "DMA_READ",
+	[WIRE_DMA_WRITE] = "DMA_WRITE",
+	[WIRE_DEVICE_RESET] = "DEVICE_RESET",
+	[WIRE_REGION_WRITE_MULTI] = "REGION_WRITE_MULTI",
+	[WIRE_DEVICE_FEATURE] = "DEVICE_FEATURE",
+	[WIRE_MIG_DATA_READ] = "MIG_DATA_READ",
+	[WIRE_MIG_DATA_WRITE] = "MIG_DATA_WRITE",
+};
+
+const char *wire_command_name(unsigned command)
+{
+	return command < WIRE_COMMANDS && names[command] ? names[command] : "?";
+}
+
 /* ---- sending ------------------------------------------------------------------------------- */
 
 static int wait_for(int socket, short what, int timeout_ms)

@@ -124,6 +124,9 @@ struct wire_logging_report {
 
 /* ---- messages over a socket (wire.c) ---- */
 
+/* "REGION_READ"; "?" for what is none. */
+const char *wire_command_name(unsigned command);
+
 struct wire_message {
 	struct wire_header header;
 	uint8_t *payload; /* the caller's room: WIRE_MESSAGE_MAX bytes */

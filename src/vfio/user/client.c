@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Requests: their ids, their way to the server, the wait for the reply. */
+#include "vfio/user/client_internal.h"
+
+#include "base/error.h"
+#include "base/io.h"
+#include "base/util.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+/* What may take a server long: all that it has under way has to come to an end. */
+#define SLOW_FACTOR 6
+
+static bool is_slow(enum wire_command command)
+{
+	return command == WIRE_DEVICE_RESET || command == WIRE_DEVICE_FEATURE ||
+	       command == WIRE_DMA_UNMAP;
+}
+
+/* ---- the end of a connection --------------------------------------------------------------- */
+
+void vfu_break(struct vfu *c, const char *why)
+{
+	pthread_mutex_lock(&c->lock);
+	if (c->state != VFU_DOWN) {
+		c->state = VFU_DOWN;
+		snprintf(c->why, sizeof(c->why), "%s", why);
+		/* The reader, and who sends, find out at once. */
+		if (c->main >= 0)
+			shutdown(c->main, SHUT_RDWR);
+		if (c->twin >= 0)
+			shutdown(c->twin, SHUT_RDWR);
+		for (struct vfu_flight *f = c->flights; f; f = f->next) {
+			f->done = true;
+			f->result = -ENOTCONN;
+			pthread_cond_signal(&f->answered);
+		}
+		c->flights = NULL;
+	}
+	pthread_cond_broadcast(&c->changed);
+	pthread_mutex_unlock(&c->lock);
+}
+
+int vfu_lied(struct vfu *c, const char *format, ...)
+{
+	char why[200];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(why, sizeof(why), format, args);
+	va_end(args);
+	vfu_break(c, why);
+	return -ENOTCONN;
+}
+
+static int broke_sending(struct vfu *c, int r)
+{
+	if (r == -ETIMEDOUT)
+		return vfu_lied(c, "it takes nothing any more");
+	return vfu_lied(c, "sending: %s", strerror(-r));
+}
+
+/* ---- posted writes --------------------------------------------------------------------------- */
+
+int vfu_flush(struct vfu *c, int timeout_ms)
+{
+	const struct wire_header h = { .command = WIRE_REGION_WRITE_MULTI,
+		                       .flags = WIRE_TYPE_COMMAND | WIRE_NO_REPLY };
+	const struct iovec parts[] = { { &c->wr_count, sizeof(c->wr_count) },
+		                       { c->batch, c->wr_count * sizeof(c->batch[0]) } };
+	int r;
+
+	if (!c->wr_count)
+		return 0;
+	r = wire_send(c->main, &h, parts, 2, NULL, 0, timeout_ms);
+	if (!r)
+		c->wr_count = 0;
+	return r;
+}
+
+/* May this thread make requests now? With `lock`. */
+static bool may_call(const struct vfu *c)
+{
+	return c->state == VFU_UP ||
+	       (c->state == VFU_SETUP && pthread_equal(c->setter, pthread_self()));
+}
+
+static int send_write(struct vfu *c, const struct wire_write *w, int timeout_ms)
+{
+	const struct wire_header h = { .command = WIRE_REGION_WRITE,
+		                       .flags = WIRE_TYPE_COMMAND | WIRE_NO_REPLY };
+	const struct wire_region_access access = { w->offset, w->region, w->count };
+	const struct iovec parts[] = { { (void *)(uintptr_t)&access, sizeof(access) },
+		                       { (void *)(uintptr_t)w->data, w->count } };
+
+	return wire_send(c->main, &h, parts, 2, NULL, 0, timeout_ms);
+}
+
+/* With `sending`. A server that is slow to read does not hold up a vCPU for the first
+ * VFU_BATCH writes, if it takes several in one message. */
+static int post(struct vfu *c, const struct wire_write *w)
+{
+	int r = 0;
+
+	if (c->wr_count == VFU_BATCH)
+		r = vfu_flush(c, c->owner.timeout_ms);
+	if (!r && !c->wr_count) {
+		r = send_write(c, w, c->caps.write_multiple ? 0 : c->owner.timeout_ms);
+		if (r != -EAGAIN)
+			return r;
+		r = 0;
+	}
+	if (r < 0)
+		return r;
+	c->batch[c->wr_count++] = *w;
+	io_eventfd_signal(c->wake_fd);
+	return 0;
+}
+
+int vfu_post_write(struct vfu *c, uint32_t region, uint64_t offset, const void *data, uint32_t len)
+{
+	struct wire_write w = { .offset = offset, .region = region, .count = len };
+	bool may;
+	int r = -ENOTCONN;
+
+	memcpy(w.data, data, MIN(len, sizeof(w.data)));
+	pthread_mutex_lock(&c->sending);
+	pthread_mutex_lock(&c->lock);
+	may = may_call(c);
+	pthread_mutex_unlock(&c->lock);
+	if (may) {
+		r = post(c, &w);
+		if (r < 0)
+			r = broke_sending(c, r);
+	}
+	pthread_mutex_unlock(&c->sending);
+	return r;
+}
+
+/* ---- requests ----------------------------------------------------------------------------------
+ */
+
+struct vfu_flight *vfu_land(struct vfu *c, uint16_t id)
+{
+	for (struct vfu_flight **pp = &c->flights; *pp; pp = &(*pp)->next) {
+		struct vfu_flight *f = *pp;
+
+		if (f->id != id)
+			continue;
+		*pp = f->next;
+		return f;
+	}
+	return NULL;
+}
+
+static bool is_used(const struct vfu *c, uint16_t id)
+{
+	for (const struct vfu_flight *f = c->flights; f; f = f->next)
+		if (f->id == id)
+			return true;
+	return false;
+}
+
+static int take_off(struct vfu *c, struct vfu_flight *f)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&c->lock);
+	if (!may_call(c)) {
+		r = -ENOTCONN;
+	} else {
+		do
+			f->id = c->next_id++;
+		while (is_used(c, f->id));
+		f->next = c->flights;
+		c->flights = f;
+	}
+	pthread_mutex_unlock(&c->lock);
+	return r;
+}
+
+static int transmit(struct vfu *c, struct vfu_flight *f)
+{
+	const struct vfu_request *r = f->request;
+	const struct wire_header h = { .id = f->id,
+		                       .command = (uint16_t)r->command,
+		                       .flags = WIRE_TYPE_COMMAND };
+	bool done;
+	int ret = 0;
+
+	pthread_mutex_lock(&c->sending);
+	/* Another connection than that which the request was made for? */
+	pthread_mutex_lock(&c->lock);
+	done = f->done;
+	pthread_mutex_unlock(&c->lock);
+	if (!done) {
+		ret = vfu_flush(c, c->owner.timeout_ms);
+		if (!ret)
+			ret = wire_send(c->main, &h, r->parts, r->part_count, r->fds, r->fd_count,
+			                c->owner.timeout_ms);
+		if (ret < 0)
+			broke_sending(c, ret);
+	}
+	pthread_mutex_unlock(&c->sending);
+	return ret;
+}
+
+static void deadline_in(int64_t ms, struct timespec *out)
+{
+	clock_gettime(CLOCK_MONOTONIC, out);
+	out->tv_sec += ms / 1000;
+	out->tv_nsec += ms % 1000 * 1000000;
+	if (out->tv_nsec >= 1000000000) {
+		out->tv_sec++;
+		out->tv_nsec -= 1000000000;
+	}
+}
+
+/* Whoever waits in vain ends the connection: an answer that comes later finds nobody. */
+static void wait_for_reply(struct vfu *c, struct vfu_flight *f)
+{
+	const enum wire_command command = f->request->command;
+	const int64_t ms = (int64_t)c->owner.timeout_ms * (is_slow(command) ? SLOW_FACTOR : 1);
+	struct timespec until;
+	int r = 0;
+
+	deadline_in(ms, &until);
+	pthread_mutex_lock(&c->lock);
+	while (!f->done && r != ETIMEDOUT)
+		r = pthread_cond_timedwait(&f->answered, &c->lock, &until);
+	pthread_mutex_unlock(&c->lock);
+	if (r == ETIMEDOUT)
+		vfu_lied(c, "no reply to %s within %lld ms", wire_command_name(command),
+		         (long long)ms);
+	/* Breaking has answered it, if nobody else has. */
+}
+
+int vfu_call(struct vfu *c, struct vfu_request *r)
+{
+	struct vfu_flight f = { .request = r };
+	pthread_condattr_t monotonic;
+	int ret;
+
+	r->len = r->fds_came = 0;
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&f.answered, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	ret = take_off(c, &f);
+	if (!ret) {
+		transmit(c, &f);
+		wait_for_reply(c, &f);
+		ret = f.result;
+	}
+	pthread_cond_destroy(&f.answered);
+	return ret;
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+const struct wire_caps *vfu_caps(const struct vfu *c)
+{
+	return &c->caps;
+}
+
+bool vfu_admit(struct vfu *c)
+{
+	bool was;
+
+	pthread_mutex_lock(&c->lock);
+	was = c->state == VFU_READY;
+	if (was)
+		c->state = VFU_UP;
+	pthread_mutex_unlock(&c->lock);
+	return was;
+}
+
+bool vfu_is_lost(struct vfu *c)
+{
+	bool lost;
+
+	pthread_mutex_lock(&c->lock);
+	lost = c->state != VFU_UP;
+	pthread_mutex_unlock(&c->lock);
+	return lost;
+}
+
+int vfu_create(const struct vfu_owner *owner, struct vfu **out, struct gw_error *err)
+{
+	struct vfu *c = calloc(1, sizeof(*c));
+	int r = 0;
+
+	if (!c)
+		return error_set(err, -ENOMEM, "out of memory");
+	c->owner = *owner;
+	c->main = c->twin = -1;
+	c->wake_fd = io_eventfd();
+	pthread_mutex_init(&c->sending, NULL);
+	pthread_mutex_init(&c->lock, NULL);
+	pthread_cond_init(&c->changed, NULL);
+	c->in.payload = malloc(WIRE_MESSAGE_MAX);
+	c->out = malloc(WIRE_MAX_DATA);
+	if (!c->in.payload || !c->out)
+		r = error_set(err, -ENOMEM, "out of memory");
+	else if (c->wake_fd < 0)
+		r = error_set_sys(err, c->wake_fd, "eventfd");
+	if (!r)
+		r = vfu_connect(c, err);
+	if (!r) {
+		pthread_mutex_lock(&c->lock);
+		if (c->state == VFU_SETUP)
+			c->state = VFU_UP;
+		pthread_mutex_unlock(&c->lock);
+		r = vfu_start_keeper(c, err);
+	}
+	if (r < 0) {
+		vfu_destroy(c);
+		return error_context(err, "%s", owner->name);
+	}
+	*out = c;
+	return 0;
+}
+
+void vfu_destroy(struct vfu *c)
+{
+	if (!c)
+		return;
+	pthread_mutex_lock(&c->lock);
+	c->stopping = true;
+	pthread_mutex_unlock(&c->lock);
+	vfu_break(c, "it is not needed any more");
+	if (c->has_keeper)
+		pthread_join(c->keeper, NULL);
+	vfu_drop(c);
+	if (c->wake_fd >= 0)
+		close(c->wake_fd);
+	free(c->in.payload);
+	free(c->out);
+	pthread_cond_destroy(&c->changed);
+	pthread_mutex_destroy(&c->lock);
+	pthread_mutex_destroy(&c->sending);
+	free(c);
+}

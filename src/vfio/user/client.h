@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The client's end of vfio-user: one connection to a server, which several
+ * threads use at once.
+ *
+ * A request waits for the reply with its id; a thread of the client's reads
+ * them (client_reader.c), and answers what the server asks of guest memory.
+ * Whatever the server does that the protocol does not allow, and silence, ends
+ * the connection: all requests fail with -ENOTCONN, and another thread
+ * (client_keeper.c) tries to get a new one, ever less often.
+ */
+#ifndef VFIO_USER_CLIENT_H
+#define VFIO_USER_CLIENT_H
+
+#include "base/log.h"
+#include "godwit.h"
+#include "vfio/user/wire.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct vfu;
+
+/* What its owner does for it. */
+struct vfu_owner {
+	void *opaque;
+	const char *name;      /* of the server, for messages */
+	const struct log *log; /* may be NULL */
+	int timeout_ms;        /* for a reply */
+	/* A connected socket, which becomes the client's; when the server was lost, again. */
+	int (*connect)(void *opaque, struct gw_error *err);
+	/* The server reads or writes guest memory. -EFAULT: it may not. On the reader's thread. */
+	int (*dma)(void *opaque, bool write, uint64_t address, void *buf, size_t len);
+	/* On the keeper's thread: the server is gone; a new one is there and is to be set up by
+	 * requests from this thread (an error drops it again); and it was, so that the owner
+	 * may call vfu_admit(). */
+	void (*lost)(void *opaque, const char *why);
+	int (*again)(void *opaque, struct gw_error *err);
+	void (*ready)(void *opaque);
+};
+
+/* Connects and agrees on a version. The owner's struct is copied. */
+int vfu_create(const struct vfu_owner *owner, struct vfu **out, struct gw_error *err);
+/* Requests under way fail. NULL is fine. */
+void vfu_destroy(struct vfu *c);
+
+/* What was agreed on: of the server's, and no more than we can use. */
+const struct wire_caps *vfu_caps(const struct vfu *c);
+
+/* A new server has been set up, and requests of all threads may go there from now on; false:
+ * there is none. */
+bool vfu_admit(struct vfu *c);
+/* No request will be answered now. Any thread. */
+bool vfu_is_lost(struct vfu *c);
+
+struct vfu_request {
+	enum wire_command command;
+	struct iovec parts[3]; /* of the payload */
+	unsigned part_count;
+	const int *fds;
+	unsigned fd_count;
+	/* The reply: room for its payload, and how much came. One descriptor may come along for
+	 * each place in `reply_fds`. */
+	void *reply;
+	size_t room, len;
+	int *reply_fds;
+	unsigned fd_room, fds_came;
+};
+
+/* Sends it and waits for the reply. 0; what the server said, a negative errno; or -ENOTCONN. Where
+ * it fails no descriptors came. */
+int vfu_call(struct vfu *c, struct vfu_request *r);
+/* A write to a region that nobody waits for. At most 8 bytes. */
+int vfu_post_write(struct vfu *c, uint32_t region, uint64_t offset, const void *data, uint32_t len);
+/* The server has lied, which ends the connection. Returns -ENOTCONN. */
+int vfu_lied(struct vfu *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#endif
