@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "base/util.h"
+#include "vfio/user/user.h"
 #include "vfio/vfio.h"
 #include "vmm/pci.h"
 #include "vmm/devices.h"
@@ -23,9 +24,9 @@
 
 /* One line a driver. */
 static const struct device_driver *const drivers[] = {
-	&virtio_blk_driver, &virtio_net_driver,     &virtio_vsock_driver, &virtio_console_driver,
-	&virtio_rng_driver, &virtio_balloon_driver, &virtio_mem_driver,   &pvpanic_driver,
-	&i6300esb_driver,   &vfio_pci_driver,
+	&virtio_blk_driver, &virtio_net_driver,     &virtio_vsock_driver,  &virtio_console_driver,
+	&virtio_rng_driver, &virtio_balloon_driver, &virtio_mem_driver,    &pvpanic_driver,
+	&i6300esb_driver,   &vfio_pci_driver,       &vfio_user_pci_driver,
 };
 const struct device_drivers vm_drivers = { drivers, ARRAY_SIZE(drivers) };
 

@@ -235,16 +235,27 @@ static int add_vfio(cJSON *root, const char *path, const char *value, struct gw_
 	return add_with(root, "vfio", path, "host", value, err);
 }
 
+static int add_vfio_user(cJSON *root, const char *path, const char *value, struct gw_error *err)
+{
+	return add_with(root, "user", path, "socket", value, err);
+}
+
 static const struct flag {
 	const char *name;
 	int (*apply)(cJSON *root, const char *path, const char *value, struct gw_error *err);
 	const char *path; /* or the device's type */
 } flags[] = {
-	{ "name", set_text, "name" },          { "memory", set_json, "memory" },
-	{ "cpus", set_json, "cpus" },          { "kernel", set_text, "boot.kernel" },
-	{ "initrd", set_text, "boot.initrd" }, { "cmdline", set_text, "boot.cmdline" },
-	{ "disk", add_disk, "virtio-blk" },    { "net", add_net, "virtio-net" },
-	{ "vfio", add_vfio, "vfio-pci" },      { "set", set_any, NULL },
+	{ "name", set_text, "name" },
+	{ "memory", set_json, "memory" },
+	{ "cpus", set_json, "cpus" },
+	{ "kernel", set_text, "boot.kernel" },
+	{ "initrd", set_text, "boot.initrd" },
+	{ "cmdline", set_text, "boot.cmdline" },
+	{ "disk", add_disk, "virtio-blk" },
+	{ "net", add_net, "virtio-net" },
+	{ "vfio", add_vfio, "vfio-pci" },
+	{ "vfio-user", add_vfio_user, "vfio-user-pci" },
+	{ "set", set_any, NULL },
 };
 
 static const struct flag *find_flag(const char *name)

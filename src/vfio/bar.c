@@ -127,7 +127,7 @@ void vfio_bar_changed(struct pci_function *f, unsigned bar)
 		if (w->bar != bar)
 			continue;
 		hide(d, w);
-		if (f->bars[bar].mapped)
+		if (f->bars[bar].mapped && !d->concealed)
 			show(d, w, f->bars[bar].address + w->area.offset);
 	}
 	if (d->kind->bar_changed)

@@ -188,8 +188,8 @@ int vfio_config_init(struct vfio_pci *d, struct gw_error *err)
 	int ret;
 
 	if (size < HEADER_END)
-		return error_set(err, -ENOTSUP, "%s: configuration space of %zu bytes",
-		                 d->dev.name, size);
+		return error_set(err, -ENOTSUP, "%s: configuration space of %zu bytes", d->dev.name,
+		                 size);
 	ret = vfio_region_read(&d->dev, VFIO_PCI_CONFIG_REGION_INDEX, 0, d->function.config, size);
 	if (ret < 0)
 		return error_set_sys(err, ret, "%s: reading configuration space", d->dev.name);

@@ -14,7 +14,7 @@ static int map_piece(void *opaque, const struct ram_region *r, uint64_t offset, 
 		.iova = r->gpa + offset,
 		.size = size,
 		.hva = r->hva + offset,
-		.fd = r->fd,
+		.fd = memory_is_shared(s->machine->memory, r->gpa + offset, size) ? r->fd : -1,
 		.fd_offset = r->offset + offset,
 	};
 

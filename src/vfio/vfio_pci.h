@@ -81,6 +81,7 @@ struct vfio_pci {
 
 	struct vfio_window windows[VFIO_WINDOWS];
 	unsigned window_count;
+	bool concealed; /* the device cannot be reached: what the guest would see is trapped */
 
 	bool plugged;
 	bool quiet; /* its going is not announced */

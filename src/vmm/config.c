@@ -290,6 +290,18 @@ static cJSON *parse_json(const char *json, struct config_faults *faults)
 	return root;
 }
 
+/* What a device cannot do without, the machine has. */
+static void imply(const struct device_drivers *drivers, struct config *out)
+{
+	for (unsigned i = 0; i < out->device_count; i++) {
+		const struct device_driver *driver =
+		        config_find_driver(drivers, out->devices[i].type);
+
+		if (driver && driver->shares_memory)
+			out->backing.shared = true;
+	}
+}
+
 static void parse(const char *json, const struct device_drivers *drivers, struct config *out,
                   struct config_faults *faults)
 {
@@ -308,6 +320,7 @@ static void parse(const char *json, const struct device_drivers *drivers, struct
 		read_object(&r, root);
 		read_devices(cJSON_GetObjectItemCaseSensitive(root, "devices"), drivers, out,
 		             faults);
+		imply(drivers, out);
 		config_check_whole(out, drivers, faults);
 	}
 	cJSON_Delete(root);

@@ -119,6 +119,7 @@ struct config {
 		uint32_t pages; /* enum config_pages */
 		bool lock;
 		bool prealloc;
+		bool shared;    /* other processes may map it, too, so nothing stands in for it */
 		char nodes[64]; /* host NUMA nodes to bind to: "0", "0-1"; "": any */
 	} backing;
 	uint32_t clock; /* enum config_clock */

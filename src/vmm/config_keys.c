@@ -100,6 +100,10 @@ const struct config_key config_machine_keys[] = {
 	                "guest memory is locked, never swapped out"),
 	CONFIG_ROW_BOOL("backing", "prealloc", struct config, backing.prealloc, NULL,
 	                "guest memory is taken from the host before the guest starts"),
+	CONFIG_ROW_BOOL("backing", "shared", struct config, backing.shared, NULL,
+	                "guest memory can be mapped by other processes, which devices of type "
+	                "vfio-user-pci need; set by itself where the configuration has one. A "
+	                "snapshot is read into it, not mapped"),
 	TEXT("backing", "nodes", CONFIG_OF_HOST, backing.nodes, check_list,
 	     "the host's NUMA nodes that guest memory is bound to: \"0\", \"0-1\"; any where it is "
 	     "left out"),

@@ -23,6 +23,8 @@ struct device_driver {
 	/* Is what the options name there on this host, and do they fit each other? The error
 	 * begins with the key's name ("host: no such PCI device ..."). May be NULL. */
 	int (*check_host)(const void *options, struct gw_error *err);
+	/* Guest memory has to be such as another process can map (config's backing.shared). */
+	bool shares_memory;
 
 	/* Makes the device and plugs it in (and registers its participant); whole or not at all.
 	 * `hot`: the machine exists already and the guest is to be told. */

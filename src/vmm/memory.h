@@ -129,6 +129,10 @@ int memory_dirty_take(struct memory *mem, size_t i, uint64_t word,
 int memory_map_file(struct memory *mem, uint64_t gpa, uint64_t size, int fd, uint64_t offset,
                     struct gw_error *err);
 
+/* RAM in [gpa, gpa+size) is what is in its region's descriptor: nothing stands in for it. A
+ * listener may ask. */
+bool memory_is_shared(const struct memory *mem, uint64_t gpa, uint64_t size);
+
 /* Gives whole pages of RAM back to the host: they read as zeros afterwards, and are marked dirty.
  * Any thread. -EBUSY: a listener holds translations, nothing is done; -EINVAL: not whole pages of
  * one region; else the host's error, and the contents are undefined (src/vmm/memory_discard.c). */

@@ -43,6 +43,18 @@ static bool is_from_file(const uint64_t *bits, uint64_t page)
 	return bits[page / 64] >> (page % 64) & 1;
 }
 
+bool memory_is_shared(const struct memory *mem, uint64_t gpa, uint64_t size)
+{
+	uint64_t offset = 0;
+	const struct ram_region *r = region_find(mem, gpa, size, &offset);
+	const uint64_t *bits = r ? mem->from_file[r - mem->regions] : NULL;
+
+	for (uint64_t p = offset / PAGE_SIZE; bits && p < (offset + size) / PAGE_SIZE; p++)
+		if (is_from_file(bits, p))
+			return false;
+	return r;
+}
+
 static int map_again(struct memory *mem, const struct ram_region *r, uint64_t page, uint64_t count)
 {
 	uint8_t *hva = r->hva + page * PAGE_SIZE;

@@ -68,7 +68,8 @@ static int open_own(unsigned pages, uint64_t size, struct ram_backing *b, struct
 {
 	b->page = MAX(kinds[pages].page, PAGE_SIZE);
 	b->offset = 0;
-	b->fd = memfd_create("godwit-ram", MFD_CLOEXEC | kinds[pages].memfd_flags);
+	b->fd = memfd_create("godwit-ram",
+	                     MFD_CLOEXEC | MFD_ALLOW_SEALING | kinds[pages].memfd_flags);
 	if (b->fd < 0 && kinds[pages].page)
 		return error_set_sys(err, -errno,
 		                     "backing.pages: this host has no huge pages of %s",
@@ -78,6 +79,9 @@ static int open_own(unsigned pages, uint64_t size, struct ram_backing *b, struct
 	if (ftruncate(b->fd, (off_t)size) < 0)
 		return error_set_sys(err, -errno, "guest RAM: %llu bytes",
 		                     (unsigned long long)size);
+	/* A process that it is given to could cut it short, and us down with it (SIGBUS). */
+	if (fcntl(b->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+		return error_set_sys(err, -errno, "guest RAM: sealing it");
 	return 0;
 }
 
@@ -242,7 +246,7 @@ int ram_backing_create_in(struct machine *m, uint64_t before, uint64_t size, boo
 	int r;
 
 	b.copy_in = b.fd >= 0 || kinds[pages].page || m->config.backing.prealloc ||
-	            m->config.backing.nodes[0];
+	            m->config.backing.shared || m->config.backing.nodes[0];
 	r = b.fd >= 0 ? take_given(pages, before, size, &b, err) : open_own(pages, size, &b, err);
 	if (!r && (size % b.page || b.offset % b.page))
 		r = error_set(err, -EINVAL,

@@ -47,7 +47,6 @@ struct vfu_device {
 	struct vfu_identity identity;
 	struct vfu_io ios[VFU_IOS_MAX];
 	unsigned io_count;
-	bool hidden; /* from the guest, since the server is gone */
 };
 
 /* ---- client_host.c ---- */
@@ -64,8 +63,8 @@ ssize_t vfu_session_read(struct vfio_dev *dev, int session, void *buf, size_t le
 ssize_t vfu_session_write(struct vfio_dev *dev, int session, const void *buf, size_t len);
 
 /* ---- client_space.c ---- */
-/* An address space for one device, linked into the machine. Requests go to `vfu`, which is NULL
- * at first: until it is set nothing may be mapped. */
+/* An address space for one device, linked into the machine; and the connection by which its server
+ * is told. NULL, which is how it begins: nobody is. */
 int vfu_space_create(struct machine *m, const char *name, struct vfu_space **out,
                      struct gw_error *err);
 struct vfio_space *vfu_space_base(struct vfu_space *s);

@@ -141,6 +141,8 @@ static int map_piece(struct vfu_space *s, const struct vfio_mapping *all, uint64
 	s->mappings = m;
 	s->count++;
 	pthread_mutex_unlock(&s->lock);
+	if (!s->vfu)
+		return 0;
 	if (s->count > vfu_caps(s->vfu)->max_dma_maps)
 		r = error_set(err, -ENOSPC, "%s: it takes no more than %u mappings", s->name,
 		              vfu_caps(s->vfu)->max_dma_maps);
@@ -172,7 +174,8 @@ static void unmap(struct vfio_space *base, uint64_t iova, uint64_t size)
 
 	pthread_mutex_lock(&s->changing);
 	while ((m = within(s, iova, size))) {
-		take_back(s, m);
+		if (s->vfu)
+			take_back(s, m);
 		forget(s, m->iova);
 	}
 	pthread_mutex_unlock(&s->changing);
@@ -379,5 +382,7 @@ struct vfio_space *vfu_space_base(struct vfu_space *s)
 
 void vfu_space_set(struct vfu_space *s, struct vfu *vfu)
 {
+	pthread_mutex_lock(&s->changing);
 	s->vfu = vfu;
+	pthread_mutex_unlock(&s->changing);
 }
