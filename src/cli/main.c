@@ -30,6 +30,7 @@ static const struct subcommand {
 	  "  --disk FILE[,ro]  add a disk (virtio-blk)\n"
 	  "  --net TAP         add a network card (virtio-net) on a tap of the host\n"
 	  "  --vfio ADDRESS    pass a device through (godwit devices)\n"
+	  "  --vfio-user SOCKET  add a device that another process serves there\n"
 	  "  --incoming URI    wait for a migration on tcp:HOST:PORT or unix:PATH;\n"
 	  "                    defer: until migrate-incoming or snapshot-load is given\n"
 	  "  --map PATH=VALUE  host resources that differ here, as devices.ID.host=...\n"

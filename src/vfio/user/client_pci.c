@@ -9,6 +9,7 @@
  * has to begin anew, as after any reset that it did not ask for.
  */
 #include "vfio/user/client_device.h"
+#include "vfio/options.h"
 #include "vfio/user/user.h"
 
 #include "base/error.h"
@@ -26,6 +27,7 @@ struct user_options {
 	char socket[CONFIG_PATH_MAX];
 	char fd[64];
 	uint32_t timeout;
+	uint32_t dirty_tracking; /* enum vfio_dirty_tracking */
 };
 
 static const struct config_key user_keys[] = {
@@ -37,6 +39,7 @@ static const struct config_key user_keys[] = {
 	                  600000, "5000",
 	                  "milliseconds after which a server that does not reply is given up; six "
 	                  "times as much for resets and changes of state"),
+	VFIO_ROW_DIRTY_TRACKING(struct user_options, dirty_tracking),
 	CONFIG_ROW_END,
 };
 
@@ -266,6 +269,7 @@ static int open_device(struct vfio_pci *pci, const void *opaque, struct gw_error
 		return error_set(err, -ENOMEM, "out of memory");
 	pci->backend = d;
 	d->pci = pci;
+	pci->dirty_none_ok = o->dirty_tracking == VFIO_DIRTY_NONE_OK;
 	for (unsigned i = 0; i < VFIO_REGIONS; i++)
 		d->region_fds[i] = -1;
 	memcpy(d->socket, o->socket, sizeof(d->socket));
