@@ -1,0 +1,121 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# hosts: 2
+# seconds: 420
+# long: 50 30
+#
+# usage: nic-moves.sh [ROUNDS]      (4; tests/check-long.sh has it do 50)
+#
+# A guest whose only network card is a real one, by VFIO, moves with it: saved and restored, then
+# from host to host and back, ROUNDS times. One TCP connection through the card, data both ways and
+# every byte checked, lives through all of it; the other end is a program on host a, by a card of
+# its own on the same segment. The guest's driver notices nothing.
+set -eu
+. "$ROOT/tests/lab/vm.sh"
+
+ROUNDS=${1:-4}
+MEMORY=192M
+RATE=256
+GUEST_ADDR=10.78.0.101
+pass() { echo "PASS nic-moves $*"; }
+
+COMPLAINTS='Reset adapter|Hardware Unit Hang|Link is Down|NETDEV WATCHDOG|timed out|WARNING|BUG:|Call Trace'
+
+# What must not change: the address, how often the link changed, and what the driver said of it.
+seen_by_driver() {
+	con vm 20 'cat /sys/class/net/eth0/address /sys/class/net/eth0/carrier_changes; dmesg | grep -c e1000e'
+}
+
+progress() {
+	con vm 20 streamtest status >/tmp/progress || die "$(cat /tmp/progress)"
+	sed -n 's/sent=\([0-9]*\) received=\([0-9]*\).*/\1 \2/p' /tmp/progress
+}
+_more() {
+	# shellcheck disable=SC2046,SC2086 # four numbers
+	set -- $was $(progress)
+	[ "$3" -gt "$1" ] && [ "$4" -gt "$2" ]
+}
+# alive WHERE: data goes both ways, the driver has seen nothing.
+alive() {
+	was=$(progress)
+	wait_for 60 _more || die "$1: the stream stands still at $was"
+	[ "$(seen_by_driver)" = "$(cat "$LAB_RUN/seen")" ] ||
+		die "$1: the driver saw $(seen_by_driver), not $(cat "$LAB_RUN/seen")"
+	! con vm 20 "dmesg | grep -E '$COMPLAINTS'" || die "$1: the guest's kernel complains"
+	con vm 60 worker verify >/tmp/verify || die "$1: $(cat /tmp/verify)"
+}
+
+incoming() {
+	rm -f "$VMS/vm/ctl"
+	vm_incoming vm "tcp:0.0.0.0:$((4400 + $1))" --map "devices.nic0.host=$NIC"
+	lab_mark "listening-$1"
+	lab_await "moved-$1" 120 >/tmp/moved
+	vm_is vm running
+	alive "round $1"
+	log "round $1: $(cat /tmp/moved); $(cat /tmp/progress)"
+}
+
+outgoing() {
+	lab_await "listening-$1" 120
+	ctl vm migrate-set-parameters max-bandwidth=100000000000 downtime-limit=30000 >/dev/null
+	ctl vm migrate "uri=tcp:$OTHER_MGMT_ADDR:$((4400 + $1))" >/dev/null
+	ctl vm wait-migration --timeout 120 >/tmp/migration || die "round $1: $(cat /tmp/migration)"
+	lab_mark "moved-$1" "downtime $(field downtime "$(cat /tmp/migration)") ms, in all $(
+		field total-time "$(cat /tmp/migration)") ms"
+	vm_quit vm
+}
+
+begin() {
+	godwit devices >/tmp/devices
+	grep -A9 "^$NIC" /tmp/devices | grep -q 'migration: stop-copy p2p' || die "$(cat /tmp/devices)"
+	streamtest serve "$PEER_ADDR" 6000 $RATE >/tmp/stream.host 2>&1 &
+	stream=$!
+	vm_config vm "{\"id\":\"nic0\",\"type\":\"vfio-pci\",\"host\":\"$NIC\",\"slot\":16,\"dirty-tracking\":\"none-ok\"}"
+	vm_start vm
+	vm_up vm
+	con vm 20 nic $GUEST_ADDR/24 >/dev/null
+	wait_for 20 ping -c1 -W1 -q $GUEST_ADDR >/dev/null || die "the guest does not answer"
+	con vm 20 streamtest start "$PEER_ADDR" 6000 $RATE
+	con vm 30 worker start 32 4
+	seen_by_driver >"$LAB_RUN/seen"
+	grep -q "52:54:00:79:00:01" "$LAB_RUN/seen" || die "not host a's card: $(cat "$LAB_RUN/seen")"
+	alive "at first"
+	pass "a guest's stream through the card"
+}
+
+save_restore() {
+	ctl vm stop >/dev/null
+	ctl vm snapshot-save directory=/tmp/snap --timeout 120 >/tmp/saved || die "$(cat /tmp/saved)"
+	vm_kill vm
+	rm -f "$VMS/vm/ctl"
+	vm_restore vm /tmp/snap
+	vm_is vm paused 60
+	rm -r /tmp/snap
+	ctl vm cont >/dev/null
+	vm_is vm running
+	alive "restored"
+	pass "saved, killed, restored in a new process: the stream goes on"
+}
+
+bind_movable "$NIC" || die "not bound"
+[ "$LAB_HOST" != a ] || { begin && save_restore; }
+mine=a
+for round in $(seq "$ROUNDS"); do
+	if [ "$LAB_HOST" = $mine ]; then outgoing "$round"; else incoming "$round"; fi
+	case $mine in a) mine=b ;; *) mine=a ;; esac
+done
+
+if [ "$LAB_HOST" = $mine ]; then
+	con vm 60 streamtest finish >/tmp/stream || die "$(cat /tmp/stream)"
+	log "the guest's end: $(cat /tmp/stream)"
+	con vm 60 worker verify >/tmp/verify || die "$(cat /tmp/verify)"
+	lab_mark finished
+	ctl vm system_powerdown >/dev/null
+	vm_gone vm
+	pass "$ROUNDS times from host to host, its address, link and driver as they were"
+fi
+[ "$LAB_HOST" = a ] || exit 0
+lab_await finished 120
+wait "$stream" || die "the host's end: $(cat /tmp/stream.host)"
+log "$(cat /tmp/stream.host)"
+pass "the TCP connection lived through it, no byte lost, doubled or changed"
