@@ -51,9 +51,8 @@ struct vfio_host_ops {
 	ssize_t (*session_write)(struct vfio_dev *d, int session, const void *buf, size_t len);
 	void (*session_close)(struct vfio_dev *d, int session);
 
-	/* Why the device cannot be reached now ("its server is gone: ..."), else NULL. The text is
-	 * valid until it can be. NULL: it can always be. Whatever needs an answer from the device
-	 * fails meanwhile with -ENOTCONN. */
+	/* Why the device cannot be reached now ("its server is gone"), else NULL. NULL: it can
+	 * always be. Whatever needs an answer from the device fails meanwhile with -ENOTCONN. */
 	const char *(*lost)(struct vfio_dev *d);
 	void (*close)(struct vfio_dev *d);
 };

@@ -52,10 +52,11 @@ static const char *block(struct vfio_pci *d, const char *why)
 static const char *blocker(struct participant *p)
 {
 	struct vfio_pci *d = of(p);
+	const char *why = d->dev.ops->lost ? d->dev.ops->lost(&d->dev) : NULL;
 
-	return block(d, d->mig.flags ? NULL
-	                             : "its driver offers no migration "
-	                               "(VFIO_DEVICE_FEATURE_MIGRATION)");
+	if (!why && !d->mig.flags)
+		why = "its driver offers no migration (VFIO_DEVICE_FEATURE_MIGRATION)";
+	return block(d, why);
 }
 
 static const char *live_blocker(struct participant *p)

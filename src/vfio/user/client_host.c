@@ -303,7 +303,7 @@ static void session_close(struct vfio_dev *dev, int session)
 
 static const char *lost(struct vfio_dev *dev)
 {
-	return vfu_is_lost(of(dev)->vfu) ? "cannot be reached, since its server is gone" : NULL;
+	return vfu_is_lost(of(dev)->vfu) ? "its server is gone" : NULL;
 }
 
 /* The connection outlives it: client_pci.c. */

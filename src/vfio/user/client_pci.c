@@ -23,29 +23,22 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-struct user_options {
-	char socket[CONFIG_PATH_MAX];
-	char fd[64];
-	uint32_t timeout;
-	uint32_t dirty_tracking; /* enum vfio_dirty_tracking */
-};
-
 static const struct config_key user_keys[] = {
-	CONFIG_ROW_TEXT(NULL, "socket", CONFIG_OF_HOST, struct user_options, socket,
+	CONFIG_ROW_TEXT(NULL, "socket", CONFIG_OF_HOST, struct vfio_user_options, socket,
 	                "UNIX socket on which a vfio-user server listens; this or fd is required"),
-	CONFIG_ROW_TEXT(NULL, "fd", CONFIG_OF_HOST, struct user_options, fd,
+	CONFIG_ROW_TEXT(NULL, "fd", CONFIG_OF_HOST, struct vfio_user_options, fd,
 	                "instead of socket: name of a given descriptor, connected to the server"),
-	CONFIG_ROW_NUMBER(NULL, "timeout", CONFIG_UINT, 0, struct user_options, timeout, 100,
+	CONFIG_ROW_NUMBER(NULL, "timeout", CONFIG_UINT, 0, struct vfio_user_options, timeout, 100,
 	                  600000, "5000",
 	                  "milliseconds after which a server that does not reply is given up; six "
 	                  "times as much for resets and changes of state"),
-	VFIO_ROW_DIRTY_TRACKING(struct user_options, dirty_tracking),
+	VFIO_ROW_DIRTY_TRACKING(struct vfio_user_options, dirty_tracking),
 	CONFIG_ROW_END,
 };
 
 static int check_host(const void *opaque, struct gw_error *err)
 {
-	const struct user_options *o = opaque;
+	const struct vfio_user_options *o = opaque;
 	struct stat st;
 
 	if (!o->socket[0] == !o->fd[0])
@@ -227,7 +220,8 @@ static void deferred(struct device *device)
 /* ---- making it
  * ------------------------------------------------------------------------------------- */
 
-static int connect_device(struct vfu_device *d, const struct user_options *o, struct gw_error *err)
+static int connect_device(struct vfu_device *d, const struct vfio_user_options *o,
+                          struct gw_error *err)
 {
 	struct vfio_pci *pci = d->pci;
 	const struct vfu_owner owner = {
@@ -258,7 +252,7 @@ static int connect_device(struct vfu_device *d, const struct user_options *o, st
 
 static int open_device(struct vfio_pci *pci, const void *opaque, struct gw_error *err)
 {
-	const struct user_options *o = opaque;
+	const struct vfio_user_options *o = opaque;
 	struct vfu_device *d;
 	int r = check_host(opaque, err);
 

@@ -5,6 +5,13 @@
 
 #include "vmm/device.h"
 
+struct vfio_user_options {
+	char socket[CONFIG_PATH_MAX];
+	char fd[64];
+	uint32_t timeout;        /* ms */
+	uint32_t dirty_tracking; /* enum vfio_dirty_tracking */
+};
+
 extern const struct device_driver vfio_user_pci_driver;
 
 #endif
