@@ -51,7 +51,7 @@ trap finish EXIT
 unpack() {
 	local dir=$work/$1 package
 	shift
-	[ -e "$dir/done" ] && return
+	[ "$(cat "$dir/done" 2>/dev/null)" = "$*" ] && return
 	rm -rf "$dir"
 	mkdir -p "$dir/debs" || return
 	for package; do
@@ -61,7 +61,7 @@ unpack() {
 		dpkg-deb -x "$package" "$dir" || return
 	done
 	rm -rf "$dir/debs"
-	touch "$dir/done"
+	echo "$*" >"$dir/done"
 }
 
 # from NAME COMMAND...: each "ok THING" that it says is a pass, and it has to say some.
@@ -82,7 +82,8 @@ test_ganeti() {
 	local python=/usr/bin/python3
 	[ -x $python ] || { say "SKIP ganeti: no $python" && return; }
 	unpack ganeti ganeti-3.0 python3-bitarray python3-simplejson python3-pyparsing \
-		python3-openssl python3-pycurl python3-psutil python3-pyinotify python3-paramiko ||
+		python3-openssl python3-cryptography python3-cffi-backend python3-pycurl \
+		python3-psutil python3-pyinotify python3-paramiko ||
 		{ say "SKIP ganeti: its packages cannot be downloaded (see $BUILD/control/apt.log)" && return; }
 	serve || { say "FAIL ganeti: no server" && return; }
 	from ganeti env PYTHONDONTWRITEBYTECODE=1 \
