@@ -499,6 +499,8 @@ GW_API int gw_vm_migrate_cancel(struct gw_vm *vm, struct gw_error *err);
  * Errors: -ENOMEM. */
 GW_API int gw_vm_query_migrate(struct gw_vm *vm, char **json, struct gw_error *err);
 
+enum gw_switch { GW_SWITCH_KEEP, GW_SWITCH_ON, GW_SWITCH_OFF };
+
 /* Parameters of migrations to come and under way. 0 leaves one as it is. */
 struct gw_migrate_params {
 	uint64_t downtime_limit_ms;     /* default 300 */
@@ -507,6 +509,8 @@ struct gw_migrate_params {
 	uint64_t switchover_timeout_ms; /* longest wait for "ready"; default 10000 */
 	uint64_t network_timeout_ms;    /* silence after which a peer is dead; default 5000 */
 	uint64_t unplug_timeout_ms;     /* for the guest to let go of a device; default 30000 */
+	/* Devices' initial data are loaded there before the guest stops here; default on. */
+	enum gw_switch switchover_ack;
 };
 
 /* Errors: -EINVAL (the one that is out of range, named; none has been set). */

@@ -211,6 +211,8 @@ int gw_vm_cont(struct gw_vm *vm, bool force, struct gw_error *err)
 	pthread_mutex_lock(&vm->lock);
 	r = vm->quit ? error_set(err, -ESHUTDOWN, "the VM is told to quit")
 	             : check_may_run(vm, force, err);
+	if (!r && vm->state != GW_STATE_RUNNING)
+		r = migration_wake(vm->migration, &vm->machine->participants, err);
 	if (!r && vm->state != GW_STATE_RUNNING) {
 		machine_run(vm->machine);
 		vm_set_state(vm, GW_STATE_RUNNING);
@@ -268,6 +270,9 @@ int gw_vm_reset(struct gw_vm *vm, struct gw_error *err)
 		r = error_set(err, -EBUSY, "a migration is under way");
 	if (!r && (vm->state == GW_STATE_POSTMIGRATE || vm->state == GW_STATE_SAVE_VM))
 		r = error_set(err, -EBUSY, "not in state \"%s\"", gw_state_name(vm->state));
+	/* A device that sleeps could not be told from one that was reset. */
+	if (!r)
+		r = migration_wake(vm->migration, &vm->machine->participants, err);
 	if (!r) {
 		ran = vm->state == GW_STATE_RUNNING;
 		machine_pause(vm->machine);

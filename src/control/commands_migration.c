@@ -232,13 +232,22 @@ int command_query_parameters(struct call *call, struct gw_error *err)
 
 /* ---- capabilities ----------------------------------------------------------------------- */
 
-/* Those of QMP. The first ALWAYS_ON are part of how godwit migrates, and others cannot be had. */
-#define ALWAYS_ON 2
+/* Those of QMP. The first ALWAYS_ON are part of how godwit migrates; one can be switched; others
+ * cannot be had. */
+enum { ALWAYS_ON = 2, SWITCHOVER_ACK = 2 };
 const char *const migration_capability_names[] = {
-	"return-path",  "events",           "multifd",
-	"postcopy-ram", "postcopy-preempt", "auto-converge",
-	"dirty-limit",  "switchover-ack",   "pause-before-switchover",
-	"mapped-ram",   "zero-copy-send",   "background-snapshot",
+	"return-path",
+	"events",
+	"switchover-ack",
+	"multifd",
+	"postcopy-ram",
+	"postcopy-preempt",
+	"auto-converge",
+	"dirty-limit",
+	"pause-before-switchover",
+	"mapped-ram",
+	"zero-copy-send",
+	"background-snapshot",
 	NULL,
 };
 
@@ -248,7 +257,16 @@ static const struct arg capability_args[] = {
 	ARGS_END,
 };
 
-static int set_capability(const cJSON *entry, struct gw_error *err)
+static int set_switchover_ack(struct gw_vm *vm, bool on, struct gw_error *err)
+{
+	const struct gw_migrate_params params = {
+		.switchover_ack = on ? GW_SWITCH_ON : GW_SWITCH_OFF,
+	};
+
+	return gw_vm_set_migrate_params(vm, &params, err);
+}
+
+static int set_capability(struct gw_vm *vm, const cJSON *entry, struct gw_error *err)
 {
 	const char *name = args_string(entry, "capability");
 	const bool on = args_bool(entry, "state", false);
@@ -256,6 +274,8 @@ static int set_capability(const cJSON *entry, struct gw_error *err)
 	for (size_t i = 0; migration_capability_names[i]; i++) {
 		if (strcmp(migration_capability_names[i], name) != 0)
 			continue;
+		if (i == SWITCHOVER_ACK)
+			return set_switchover_ack(vm, on, err);
 		if (on == (i < ALWAYS_ON))
 			return 0;
 		return error_set(err, -ENOTSUP, "capability \"%s\" %s", name,
@@ -273,7 +293,7 @@ int command_set_capabilities(struct call *call, struct gw_error *err)
 		int r = args_check(entry, capability_args, false, "capabilities", err);
 
 		if (!r)
-			r = set_capability(entry, err);
+			r = set_capability(call->vm, entry, err);
 		if (r < 0)
 			return error_context(err, "migrate-set-capabilities");
 	}
@@ -282,13 +302,18 @@ int command_set_capabilities(struct call *call, struct gw_error *err)
 
 int command_query_capabilities(struct call *call, struct gw_error *err)
 {
+	struct gw_migrate_params params;
+
+	gw_vm_get_migrate_params(call->vm, &params);
 	call->ret = cJSON_CreateArray();
 	for (size_t i = 0; migration_capability_names[i]; i++) {
+		const bool on =
+		        i == SWITCHOVER_ACK ? params.switchover_ack == GW_SWITCH_ON : i < ALWAYS_ON;
 		cJSON *entry = cJSON_CreateObject();
 
 		if (!cJSON_AddItemToArray(call->ret, entry) ||
 		    !cJSON_AddStringToObject(entry, "capability", migration_capability_names[i]) ||
-		    !cJSON_AddBoolToObject(entry, "state", i < ALWAYS_ON))
+		    !cJSON_AddBoolToObject(entry, "state", on))
 			return error_set(err, -ENOMEM, "query-migrate-capabilities: out of memory");
 	}
 	return 0;

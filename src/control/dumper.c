@@ -3,7 +3,7 @@
 
 #include "base/error.h"
 #include "base/util.h"
-#include "control/thread.h"
+#include "base/thread.h"
 
 #include <stdio.h>
 #include <string.h>

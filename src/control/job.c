@@ -4,7 +4,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "base/util.h"
-#include "control/thread.h"
+#include "base/thread.h"
 
 #include <string.h>
 

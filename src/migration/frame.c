@@ -111,10 +111,13 @@ int frame_check_payload(const struct frame_header *h, const void *payload, struc
 const char *frame_type_name(unsigned type)
 {
 	static const char *const names[FRAME_TYPES] = {
-		[FRAME_HELLO] = "hello",     [FRAME_CONFIG] = "config", [FRAME_TABLE] = "table",
-		[FRAME_RECORD] = "record",   [FRAME_PAGES] = "pages",   [FRAME_ZERO] = "zero",
-		[FRAME_END] = "end",         [FRAME_GO] = "go",         [FRAME_READY] = "ready",
-		[FRAME_RUNNING] = "running", [FRAME_ERROR] = "error",
+		[FRAME_HELLO] = "hello", [FRAME_CONFIG] = "config",
+		[FRAME_TABLE] = "table", [FRAME_RECORD] = "record",
+		[FRAME_PAGES] = "pages", [FRAME_ZERO] = "zero",
+		[FRAME_END] = "end",     [FRAME_GO] = "go",
+		[FRAME_READY] = "ready", [FRAME_RUNNING] = "running",
+		[FRAME_ERROR] = "error", [FRAME_ACCEPTED] = "accepted",
+		[FRAME_MARK] = "mark",   [FRAME_ACK] = "ack",
 	};
 
 	return type < FRAME_TYPES && names[type] ? names[type] : "?";
@@ -130,7 +133,18 @@ const char *frame_machine_name(uint32_t machine)
 	return machine == EM_X86_64 ? "x86-64" : machine == EM_AARCH64 ? "arm64" : "unknown";
 }
 
-int frame_check_hello(const void *payload, size_t len, struct gw_error *err)
+struct frame_hello frame_hello(void)
+{
+	struct frame_hello hello = {
+		.version = htole32(STREAM_VERSION),
+		.machine = htole32(frame_machine()),
+	};
+
+	memcpy(hello.magic, STREAM_MAGIC, sizeof(hello.magic));
+	return hello;
+}
+
+int frame_check_hello(const void *payload, size_t len, uint32_t *version, struct gw_error *err)
 {
 	struct frame_hello hello;
 
@@ -139,9 +153,10 @@ int frame_check_hello(const void *payload, size_t len, struct gw_error *err)
 	memcpy(&hello, payload, sizeof(hello));
 	if (memcmp(hello.magic, STREAM_MAGIC, sizeof(hello.magic)))
 		return error_set(err, -EPROTO, "hello: not a godwit stream");
-	if (le32toh(hello.version) != STREAM_VERSION)
+	*version = le32toh(hello.version);
+	if (*version < STREAM_VERSION_OLDEST || *version > STREAM_VERSION)
 		return error_set(err, -EPROTONOSUPPORT, "hello: stream version %u, not %u",
-		                 le32toh(hello.version), STREAM_VERSION);
+		                 *version, STREAM_VERSION);
 	if (le32toh(hello.machine) != frame_machine())
 		return error_set(err, -ENOEXEC, "hello: a guest for %s (%u), and this is %s",
 		                 frame_machine_name(le32toh(hello.machine)), le32toh(hello.machine),

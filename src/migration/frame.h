@@ -28,7 +28,9 @@
 #define FRAME_HEADER_SIZE 32
 #define FRAME_PAYLOAD_MAX (RECORD_MAX + 64)
 #define NO_PARTICIPANT 0xffffffffu
-#define STREAM_VERSION 1
+#define STREAM_VERSION 2
+/* Files of this version can still be read; a connection needs both sides to be of one. */
+#define STREAM_VERSION_OLDEST 1
 #define STREAM_MAGIC "GODWITST"
 
 enum frame_type {
@@ -43,6 +45,9 @@ enum frame_type {
 	FRAME_READY,     /* destination: all is loaded and checked */
 	FRAME_RUNNING,   /* destination: the guest runs */
 	FRAME_ERROR,     /* destination: text */
+	FRAME_ACCEPTED,  /* destination: the machine is made, and the TABLE fits it */
+	FRAME_MARK,      /* source: all initial data of the participant have been sent */
+	FRAME_ACK,       /* destination: u32 participant: they have been loaded */
 	FRAME_TYPES
 };
 
@@ -85,7 +90,8 @@ const char *frame_type_name(unsigned type);
 /* The architecture that this library was built for, as struct frame_hello has it. */
 uint32_t frame_machine(void);
 const char *frame_machine_name(uint32_t machine);
-/* Checks a HELLO: format, version, architecture. */
-int frame_check_hello(const void *payload, size_t len, struct gw_error *err);
+struct frame_hello frame_hello(void);
+/* Checks a HELLO: format, version (into *version), architecture. */
+int frame_check_hello(const void *payload, size_t len, uint32_t *version, struct gw_error *err);
 
 #endif

@@ -5,13 +5,16 @@
  * away all that was loaded. A destination that has given up closes the
  * connection, so that a late GO finds nobody.
  */
+#include "migration/lanes.h"
 #include "migration/migration_internal.h"
 #include "migration/reader.h"
 #include "migration/writer.h"
 
 #include "base/error.h"
+#include "base/io.h"
 #include "base/util.h"
 
+#include <endian.h>
 #include <string.h>
 
 struct incoming {
@@ -22,6 +25,9 @@ struct incoming {
 	struct reader reader;
 	struct writer writer; /* our words to the source */
 	struct sequence sequence;
+	struct lanes *lanes;
+	unsigned *marks; /* for each row of the table: MARKs that its lane has come to (atomic) */
+	int wake_fd;     /* a lane has come to a MARK, or has failed */
 	enum phase phase;
 	bool built, run;
 };
@@ -39,13 +45,83 @@ static int in_write(struct output *output, struct iovec *iov, int count, struct 
 	                     err);
 }
 
-static int say(struct incoming *in, enum frame_type type, const char *text, struct gw_error *err)
+static int say_bytes(struct incoming *in, enum frame_type type, const void *buf, size_t len,
+                     struct gw_error *err)
 {
-	int r = writer_frame(&in->writer, type, 0, NULL, text, text ? strlen(text) : 0, NULL, 0,
-	                     err);
+	int r = writer_frame(&in->writer, type, 0, NULL, buf, len, NULL, 0, err);
 
 	return r ? r : writer_flush(&in->writer, err);
 }
+
+static int say(struct incoming *in, enum frame_type type, struct gw_error *err)
+{
+	return say_bytes(in, type, NULL, 0, err);
+}
+
+/* ---- what the lanes tell: the reader's thread is woken, and speaks for them ------------------ */
+
+static void on_marked(void *opaque, uint32_t row)
+{
+	struct incoming *in = opaque;
+
+	__atomic_fetch_add(&in->marks[row], 1, __ATOMIC_RELEASE);
+	io_eventfd_signal(in->wake_fd);
+}
+
+static void on_failed(void *opaque)
+{
+	struct incoming *in = opaque;
+
+	io_eventfd_signal(in->wake_fd);
+}
+
+static int acknowledge(struct incoming *in, uint32_t row, struct gw_error *err)
+{
+	const uint32_t number = htole32(row);
+	unsigned count = __atomic_exchange_n(&in->marks[row], 0, __ATOMIC_ACQUIRE);
+	int r = 0;
+
+	for (; count && !r; count--)
+		r = say_bytes(in, FRAME_ACK, &number, sizeof(number), err);
+	return r;
+}
+
+static int on_wake(void *opaque, struct gw_error *err)
+{
+	struct incoming *in = opaque;
+	int r = in->lanes ? lanes_check(in->lanes, err) : 0;
+
+	io_eventfd_drain(in->wake_fd);
+	for (uint32_t i = 0; i < in->reader.table_count && !r; i++)
+		r = acknowledge(in, i, err);
+	return r;
+}
+
+static int make_lanes(struct incoming *in, struct gw_error *err)
+{
+	const struct lanes_watch watch = { .opaque = in, .marked = on_marked, .failed = on_failed };
+	int r;
+
+	in->marks = calloc(in->reader.table_count + 1, sizeof(in->marks[0]));
+	if (!in->marks)
+		return error_set(err, -ENOMEM, "stream: out of memory");
+	r = in->wake_fd = io_eventfd();
+	if (r < 0)
+		return error_set_sys(err, r, "eventfd");
+	in->channel.opaque = in;
+	in->channel.wake_fd = in->wake_fd;
+	in->channel.woken = on_wake;
+	return lanes_create(&in->reader, &watch, &in->lanes, err);
+}
+
+/* From here on no thread but this one touches a participant. */
+static void end_lanes(struct incoming *in)
+{
+	lanes_destroy(in->lanes);
+	in->lanes = NULL;
+}
+
+/* ---- the phases ------------------------------------------------------------------------------ */
 
 static int run_phase(struct incoming *in, enum phase phase, struct gw_error *err)
 {
@@ -53,11 +129,23 @@ static int run_phase(struct incoming *in, enum phase phase, struct gw_error *err
 	return sequence_run(&in->sequence, phase, err);
 }
 
+/* Both say HELLO: the source then knows that somebody is there, however long the machine takes. */
+static int greet(struct incoming *in, struct gw_error *err)
+{
+	const struct frame_hello hello = frame_hello();
+	int r = reader_hello(&in->reader, err);
+
+	if (!r && in->reader.version != STREAM_VERSION)
+		r = error_set(err, -EPROTONOSUPPORT, "hello: stream version %u, not %u",
+		              in->reader.version, STREAM_VERSION);
+	return r ? r : say_bytes(in, FRAME_HELLO, &hello, sizeof(hello), err);
+}
+
 static int build(struct incoming *in, struct gw_error *err)
 {
 	const struct migration_host *host = &in->mig->host;
 	const char *config;
-	int r = reader_begin(&in->reader, &config, err);
+	int r = reader_config(&in->reader, &config, err);
 
 	if (!r)
 		r = host->build(host->opaque, config, &in->sequence.list, err);
@@ -67,7 +155,11 @@ static int build(struct incoming *in, struct gw_error *err)
 	r = reader_table(&in->reader, err);
 	if (!r)
 		r = reader_match(&in->reader, in->sequence.list, err);
-	return r ? r : run_phase(in, PHASE_BEGIN_LOAD, err);
+	if (!r)
+		r = run_phase(in, PHASE_BEGIN_LOAD, err);
+	if (!r)
+		r = make_lanes(in, err);
+	return r ? r : say(in, FRAME_ACCEPTED, err);
 }
 
 static void note_progress(struct incoming *in)
@@ -89,11 +181,14 @@ static int load(struct incoming *in, struct gw_error *err)
 		note_progress(in);
 		if (in->reader.h.type == FRAME_END)
 			break;
-		r = reader_deliver(&in->reader, err);
+		r = lanes_deliver(in->lanes, err);
 		if (r < 0)
 			return r;
 	}
 	r = reader_end(&in->reader, &in->run, err);
+	if (!r)
+		r = lanes_drain(in->lanes, err);
+	end_lanes(in);
 	return r ? r : run_phase(in, PHASE_SETTLE, err);
 }
 
@@ -101,7 +196,7 @@ static int load(struct incoming *in, struct gw_error *err)
  * connection, or somebody here who cancels, ends the wait. */
 static int await_go(struct incoming *in, struct gw_error *err)
 {
-	int r = say(in, FRAME_READY, NULL, err);
+	int r = say(in, FRAME_READY, err);
 
 	if (!r)
 		r = reader_expect(&in->reader, FRAME_GO, err);
@@ -114,16 +209,19 @@ static int await_go(struct incoming *in, struct gw_error *err)
 }
 
 /* From here on this side has the guest. A device that will not run is an error that the guest
- * has to live with: there is no other side any more that could run it. */
+ * has to live with: there is no other side any more that could run it. Where the guest stays
+ * paused, passthrough devices sleep until it runs. */
 static void run_guest(struct incoming *in)
 {
 	const struct migration_host *host = &in->mig->host;
 	struct gw_error err = { 0 };
 
+	in->sequence.asleep = !in->run;
 	sequence_run_all(&in->sequence, PHASE_ANSWER_DMA, &err);
 	sequence_run_all(&in->sequence, PHASE_RUN, &err);
+	migration_arrives(in->mig, in->run);
 	host->start(host->opaque, in->run);
-	if (say(in, FRAME_RUNNING, NULL, &err) < 0)
+	if (say(in, FRAME_RUNNING, &err) < 0)
 		log_warn(host->log,
 		         "incoming: the guest runs here, but the source was not told: %s",
 		         err.text);
@@ -145,7 +243,9 @@ static int receive(struct incoming *in, struct gw_error *err)
 	if (r < 0)
 		return r;
 	migration_set_status(mig, MIGRATION_ACTIVE);
-	r = build(in, err);
+	r = greet(in, err);
+	if (!r)
+		r = build(in, err);
 	if (!r)
 		r = load(in, err);
 	if (!r)
@@ -164,9 +264,10 @@ static void give_up(struct incoming *in, struct gw_error *err)
 	if (in->channel.fd >= 0 && in->writer.buffer) {
 		in->channel.cancel_fd = -1;
 		in->channel.stall_ms = 100;
-		say(in, FRAME_ERROR, err->text, NULL);
+		say_bytes(in, FRAME_ERROR, err->text, strlen(err->text), NULL);
 	}
 	channel_close(&in->channel);
+	end_lanes(in);
 	if (!in->built)
 		return;
 	sequence_undo(&in->sequence, in->phase, err);
@@ -181,6 +282,7 @@ void *incoming_thread(void *opaque)
 		.output.write = in_write,
 		.mig = mig,
 		.channel.fd = -1,
+		.wake_fd = -1,
 		.sequence.log = mig->host.log,
 		.phase = PHASE_BEGIN_LOAD,
 	};
@@ -193,6 +295,9 @@ void *incoming_thread(void *opaque)
 		give_up(&in, &err);
 	}
 	channel_close(&in.channel);
+	if (in.wake_fd >= 0)
+		close(in.wake_fd);
+	free(in.marks);
 	writer_fini(&in.writer);
 	reader_fini(&in.reader);
 	migration_finish(mig, r < 0 ? &err : NULL);

@@ -4,9 +4,9 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "base/thread.h"
 #include "base/util.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -42,6 +42,7 @@ int migration_create(const struct migration_host *host, struct migration **out,
 		.switchover_timeout_ms = 10000,
 		.network_timeout_ms = 5000,
 		.unplug_timeout_ms = 30000,
+		.switchover_ack = GW_SWITCH_ON,
 	};
 	mig->cancel_fd = io_eventfd();
 	if (mig->cancel_fd < 0) {
@@ -60,6 +61,7 @@ void migration_destroy(struct migration *mig)
 {
 	migration_cancel(mig, "the VM goes away");
 	migration_wait(mig);
+	progress_fini(&mig->progress);
 	close(mig->cancel_fd);
 	pthread_cond_destroy(&mig->ended);
 	pthread_mutex_destroy(&mig->lock);
@@ -114,7 +116,7 @@ static void join_thread(struct migration *mig)
 int migration_begin(struct migration *mig, bool incoming, struct gw_error *err)
 {
 	pthread_mutex_lock(&mig->lock);
-	if (mig->active) {
+	if (mig->active || mig->waking) {
 		pthread_mutex_unlock(&mig->lock);
 		return error_set(err, -EBUSY, "a migration is under way");
 	}
@@ -125,6 +127,8 @@ int migration_begin(struct migration *mig, bool incoming, struct gw_error *err)
 	mig->handed_over = false;
 	mig->cancel_reason[0] = 0;
 	mig->stats = (struct stats){ .started = now_ms() };
+	progress_fini(&mig->progress);
+	mig->asleep &= !incoming;
 	mig->error = (struct gw_error){ 0 };
 	io_eventfd_drain(mig->cancel_fd);
 	mig->status = MIGRATION_NONE;
@@ -135,19 +139,13 @@ int migration_begin(struct migration *mig, bool incoming, struct gw_error *err)
 int migration_spawn(struct migration *mig, void *(*run)(void *), const char *name,
                     struct gw_error *err)
 {
-	sigset_t all, old;
 	int r;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &old);
 	pthread_mutex_lock(&mig->lock);
-	r = pthread_create(&mig->thread, NULL, run, mig);
+	r = thread_start(&mig->thread, run, mig, name);
 	mig->threaded = r == 0;
-	if (!r)
-		pthread_setname_np(mig->thread, name);
 	pthread_mutex_unlock(&mig->lock);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return r ? error_set_sys(err, -r, "%s: pthread_create", name) : 0;
+	return r ? error_set_sys(err, r, "%s: pthread_create", name) : 0;
 }
 
 int migration_point_of_no_return(struct migration *mig, struct gw_error *err)
@@ -161,6 +159,13 @@ int migration_point_of_no_return(struct migration *mig, struct gw_error *err)
 		mig->handed_over = true;
 	pthread_mutex_unlock(&mig->lock);
 	return r;
+}
+
+void migration_arrives(struct migration *mig, bool run)
+{
+	pthread_mutex_lock(&mig->lock);
+	mig->asleep = !run;
+	pthread_mutex_unlock(&mig->lock);
 }
 
 void migration_stop_listening(struct migration *mig)
@@ -329,10 +334,33 @@ int migration_take_back(struct migration *mig, struct gw_error *err)
 		return error_set(err, -EBUSY, "a migration is under way");
 	}
 	mig->active = true;
+	mig->asleep = false;
 	pthread_mutex_unlock(&mig->lock);
 	if (s.list)
 		sequence_run_all(&s, PHASE_ROLLBACK, NULL);
 	migration_call_off(mig);
+	return 0;
+}
+
+/* One that comes in has come in, and only its last words are still under way. */
+int migration_wake(struct migration *mig, struct participant_list *list, struct gw_error *err)
+{
+	bool wakes;
+	int r = 0;
+
+	pthread_mutex_lock(&mig->lock);
+	if (mig->asleep && mig->active && !mig->incoming)
+		r = error_set(err, -EBUSY, "a migration is under way");
+	wakes = mig->asleep && !r;
+	if (wakes)
+		mig->waking = true;
+	pthread_mutex_unlock(&mig->lock);
+	if (!wakes)
+		return r;
+	sequence_wake(mig->host.log, list);
+	pthread_mutex_lock(&mig->lock);
+	mig->asleep = mig->waking = false;
+	pthread_mutex_unlock(&mig->lock);
 	return 0;
 }
 
@@ -385,10 +413,14 @@ int migration_set_params(struct migration *mig, const struct gw_migrate_params *
 			return error_set(err, -EINVAL, "%s: %llu is more than %llu", rows[i].name,
 			                 (unsigned long long)rows[i].value,
 			                 (unsigned long long)rows[i].max);
+	if ((unsigned)params->switchover_ack > GW_SWITCH_OFF)
+		return error_set(err, -EINVAL, "switchover-ack: neither on nor off");
 	pthread_mutex_lock(&mig->lock);
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
 		if (rows[i].value)
 			*rows[i].to = rows[i].value;
+	if (params->switchover_ack)
+		mig->params.switchover_ack = params->switchover_ack;
 	pthread_mutex_unlock(&mig->lock);
 	return 0;
 }

@@ -72,6 +72,10 @@ int migration_listen(struct migration *mig, const char *uri, struct gw_error *er
  * does not run elsewhere, and it is about to run here. Takes the participants out of the state
  * in which they were left; what one of them cannot do is logged. -EBUSY. */
 int migration_take_back(struct migration *mig, struct gw_error *err);
+/* A guest that arrived paused is about to run for the first time: its passthrough devices, which
+ * have slept so far, run from now on. The host calls it with `list` its participants, before the
+ * vCPUs run. -EBUSY: it is on its way elsewhere. */
+int migration_wake(struct migration *mig, struct participant_list *list, struct gw_error *err);
 /* `why` NULL: the user asked; otherwise the migration fails for that reason. */
 void migration_cancel(struct migration *mig, const char *why);
 /* Waits until nothing is active. Not on a thread of migration's own. */

@@ -4,6 +4,7 @@
 #define MIGRATION_INTERNAL_H
 
 #include "migration/migration.h"
+#include "migration/progress.h"
 #include "migration/sequence.h"
 #include "migration/stats.h"
 #include "migration/transport.h"
@@ -27,10 +28,13 @@ struct migration {
 	char cancel_reason[REASON_MAX]; /* "": the user asked */
 	enum migration_status status;
 	struct stats stats;
-	struct gw_error error; /* of the last that failed */
+	struct progress progress; /* of the outgoing one */
+	struct gw_error error;    /* of the last that failed */
 	struct gw_migrate_params params;
 	char uri[URI_MAX];
 	int listen_fd; /* incoming */
+	bool asleep;   /* the guest arrived paused: its passthrough devices do not run yet */
+	bool waking;   /* they are being woken: nothing else begins */
 };
 
 /* Sets the status and tells of it. */
@@ -47,6 +51,8 @@ void migration_call_off(struct migration *mig);
 /* From here on cancelling is without effect. -ECANCELED: it came first; with err NULL it counts
  * for nothing, since the other side has decided. */
 int migration_point_of_no_return(struct migration *mig, struct gw_error *err);
+/* (D) The guest is here. Unless it runs, its passthrough devices sleep. */
+void migration_arrives(struct migration *mig, bool run);
 /* Takes no connection any more. */
 void migration_stop_listening(struct migration *mig);
 /* If it was cancelled, the error becomes what that was for. */

@@ -6,44 +6,13 @@
  * the source says GO and from that moment, whether GO arrives or not, never
  * resumes by itself. Before it, whatever fails is undone and the guest goes on.
  */
-#include "migration/migration_internal.h"
-#include "migration/reader.h"
-#include "migration/writer.h"
+#include "migration/outgoing.h"
 
 #include "base/error.h"
 #include "base/util.h"
 
 #include <poll.h>
-#include <stdio.h>
 #include <string.h>
-
-/* Less than this says nothing about the bandwidth: it may all be in the socket's buffer. Until
- * that much was sent a slow link is assumed. */
-#define BANDWIDTH_SAMPLE (1 * MIB)
-#define BANDWIDTH_GUESS (10 * MIB)
-/* The shortest time from one dirty sync to the next. */
-#define PASS_MS 10
-/* How long iterate() may go on before the others get their turn. */
-#define SLICE_MS 100
-
-struct outgoing {
-	struct output output;
-	struct input input;
-	struct migration *mig;
-	struct channel channel;
-	struct writer writer;
-	struct reader reader; /* the destination's words */
-	struct sequence sequence;
-	struct gw_migrate_params params;
-	enum phase phase; /* the last begun: what has to be undone */
-	int64_t slice_end;
-	int64_t pass_started;
-	uint64_t pass_bytes;
-	uint64_t sample_bytes; /* sent since bandwidth was last reckoned, */
-	int64_t sample_us;     /* and the time that sending took */
-	int read_timeout_ms;
-	bool guest_stopped, was_running, handed_over;
-};
 
 /* ---- the connection ------------------------------------------------------------------ */
 
@@ -81,6 +50,27 @@ static void on_frame(void *opaque, uint16_t type, const struct participant *p, u
 		s->zero_pages += pages;
 	else if (p && p->ops->class == PARTICIPANT_PASSTHROUGH)
 		s->device_bytes += bytes;
+	if (p)
+		progress_sent(&o->mig->progress, p, bytes);
+	pthread_mutex_unlock(&o->mig->lock);
+}
+
+static void on_called(void *opaque, const struct participant *p, enum phase phase, int64_t us)
+{
+	struct outgoing *o = opaque;
+
+	pthread_mutex_lock(&o->mig->lock);
+	progress_called(&o->mig->progress, p, phase, (uint64_t)MAX(us, 0));
+	pthread_mutex_unlock(&o->mig->lock);
+}
+
+static void on_pending(void *opaque, const struct participant *p,
+                       const struct participant_pending *pending)
+{
+	struct outgoing *o = opaque;
+
+	pthread_mutex_lock(&o->mig->lock);
+	progress_pending(&o->mig->progress, p, pending);
 	pthread_mutex_unlock(&o->mig->lock);
 }
 
@@ -111,8 +101,7 @@ static int on_throttle(void *opaque, struct gw_error *err)
 	return 0;
 }
 
-/* What the destination said of its own accord: an error. */
-static int heed_destination(struct outgoing *o, struct gw_error *err)
+int outgoing_heed(struct outgoing *o, struct gw_error *err)
 {
 	int r = reader_next(&o->reader, err);
 
@@ -132,17 +121,21 @@ static void ask_why(struct outgoing *o, struct gw_error *err)
 	    !channel_readable(&o->channel))
 		return;
 	o->read_timeout_ms = 100;
-	if (heed_destination(o, &theirs) == -EREMOTEIO)
+	if (outgoing_heed(o, &theirs) == -EREMOTEIO)
 		*err = theirs;
 }
 
-static int await_word(struct outgoing *o, enum frame_type type, uint64_t timeout_ms,
+/* Waits for a word of the destination's; timeout_ms -1: while the connection stands. */
+static int await_word(struct outgoing *o, enum frame_type type, int64_t timeout_ms,
                       struct gw_error *err)
 {
 	int r;
 
-	o->read_timeout_ms = (int)MIN(timeout_ms, 1ull << 30);
-	r = heed_destination(o, err);
+	o->read_timeout_ms = (int)MIN(timeout_ms, 1ll << 30);
+	/* The user may have ceased to wait for an ack that then comes. */
+	do {
+		r = outgoing_heed(o, err);
+	} while (!r && o->reader.h.type == FRAME_ACK && !(r = outgoing_take_ack(o, err)));
 	if (!r && o->reader.h.type != type)
 		r = error_set(err, -EPROTO, "destination: it says %s, not %s",
 		              frame_type_name(o->reader.h.type), frame_type_name(type));
@@ -180,115 +173,32 @@ static int greet(struct outgoing *o, struct gw_error *err)
 	return writer_begin(&o->writer, config, err);
 }
 
-static int run_phase(struct outgoing *o, enum phase phase, struct gw_error *err)
+/*
+ * The destination's HELLO tells that somebody is there who speaks this. Making a machine may take
+ * it long (memory pinned for devices, for one) and costs nothing here, where the guest runs and
+ * nothing is tracked yet: so for ACCEPTED there is no limit. A host that dies meanwhile is noticed
+ * by the connection, and the user can cancel.
+ */
+static int await_acceptance(struct outgoing *o, struct gw_error *err)
+{
+	uint32_t version = 0;
+	int r = await_word(o, FRAME_HELLO, (int64_t)o->params.network_timeout_ms, err);
+
+	if (r < 0)
+		return r;
+	r = frame_check_hello(o->reader.payload, o->reader.h.length, &version, err);
+	if (!r && version != STREAM_VERSION)
+		r = error_set(err, -EPROTONOSUPPORT, "hello: stream version %u, not %u", version,
+		              STREAM_VERSION);
+	if (r < 0)
+		return error_context(err, "destination");
+	return await_word(o, FRAME_ACCEPTED, -1, err);
+}
+
+int outgoing_run_phase(struct outgoing *o, enum phase phase, struct gw_error *err)
 {
 	o->phase = phase;
 	return sequence_run(&o->sequence, phase, err);
-}
-
-/* ---- the guest runs ------------------------------------------------------------------------ */
-
-/* All that there is to send now, once through. */
-static int send_pass(struct outgoing *o, struct gw_error *err)
-{
-	int r;
-
-	o->pass_started = now_ms();
-	o->pass_bytes = o->writer.bytes;
-	do {
-		o->slice_end = now_ms() + SLICE_MS;
-		r = run_phase(o, PHASE_ITERATE, err);
-		if (!r && channel_readable(&o->channel)) {
-			o->read_timeout_ms = (int)o->params.network_timeout_ms;
-			r = heed_destination(o, err);
-			if (!r)
-				r = error_set(err, -EPROTO, "destination: it says %s too early",
-				              frame_type_name(o->reader.h.type));
-		}
-	} while (!r && o->sequence.paused);
-	return r ? r : writer_flush(&o->writer, err);
-}
-
-/* Bytes that can be sent in the downtime allowed. */
-static uint64_t downtime_budget(struct outgoing *o)
-{
-	struct stats *s = &o->mig->stats;
-	uint64_t bandwidth;
-
-	o->params = migration_params(o->mig);
-	pthread_mutex_lock(&o->mig->lock);
-	if (o->sample_bytes >= BANDWIDTH_SAMPLE) {
-		s->bandwidth =
-		        (uint64_t)((double)o->sample_bytes * 1e6 / (double)MAX(o->sample_us, 1));
-		o->sample_bytes = 0;
-		o->sample_us = 0;
-	} else if (!s->bandwidth) {
-		s->bandwidth = BANDWIDTH_GUESS;
-	}
-	/* What waits for the limit goes out while nobody measures. */
-	s->bandwidth = MIN(s->bandwidth, MAX(o->params.max_bandwidth, 1ull));
-	bandwidth = o->params.switchover_bandwidth ? o->params.switchover_bandwidth : s->bandwidth;
-	pthread_mutex_unlock(&o->mig->lock);
-	return (uint64_t)((double)bandwidth * (double)o->params.downtime_limit_ms / 1000.0);
-}
-
-static void note_pending(struct outgoing *o, const struct participant_pending *pending,
-                         int64_t since)
-{
-	struct stats *s = &o->mig->stats;
-	uint64_t left = pending->precopy + pending->stop;
-	int64_t ms = MAX(now_ms() - since, 1);
-	char data[48];
-
-	pthread_mutex_lock(&o->mig->lock);
-	s->remaining = left;
-	if (s->bandwidth)
-		s->expected_downtime = (int64_t)(left * 1000 / s->bandwidth);
-	s->rounds++;
-	s->dirty_pages_rate = pending->precopy / PAGE_SIZE * 1000 / (uint64_t)ms;
-	snprintf(data, sizeof(data), "{\"pass\":%llu}", (unsigned long long)s->rounds);
-	pthread_mutex_unlock(&o->mig->lock);
-	o->mig->host.event(o->mig->host.opaque, "MIGRATION_PASS", data);
-}
-
-/* Where little is left the passes would follow each other faster than they are of use. */
-static int pace(struct outgoing *o, struct gw_error *err)
-{
-	struct pollfd fds[2] = {
-		{ .fd = o->channel.cancel_fd, .events = POLLIN },
-		{ .fd = o->channel.fd, .events = POLLIN },
-	};
-	int64_t left = o->pass_started + PASS_MS - now_ms();
-
-	if (left > 0)
-		poll(fds, 2, (int)left);
-	return channel_check_cancel(&o->channel, err);
-}
-
-/* Passes until what is left, device state included, fits the downtime allowed. */
-static int precopy(struct outgoing *o, struct gw_error *err)
-{
-	int64_t synced_at = now_ms();
-
-	for (;;) {
-		struct participant_pending pending;
-		uint64_t budget;
-		int r = send_pass(o, err);
-
-		/* RAM has sent all that the last sync found, so only an exact look tells more. */
-		if (!r)
-			r = sequence_pending(&o->sequence, PENDING_EXACT, &pending, err);
-		if (r < 0)
-			return r;
-		budget = downtime_budget(o);
-		note_pending(o, &pending, synced_at);
-		synced_at = now_ms();
-		if (!pending.not_yet && pending.precopy + pending.stop <= budget)
-			return 0;
-		r = pace(o, err);
-		if (r < 0)
-			return r;
-	}
 }
 
 /* ---- the guest is stopped -------------------------------------------------------------------- */
@@ -311,7 +221,7 @@ static int stop_guest(struct outgoing *o, struct gw_error *err)
 static int hand_over(struct outgoing *o, struct gw_error *err)
 {
 	struct migration *mig = o->mig;
-	int r = await_word(o, FRAME_READY, o->params.switchover_timeout_ms, err);
+	int r = await_word(o, FRAME_READY, (int64_t)o->params.switchover_timeout_ms, err);
 
 	if (r < 0)
 		return r;
@@ -326,7 +236,7 @@ static int hand_over(struct outgoing *o, struct gw_error *err)
 	if (!r)
 		r = writer_flush(&o->writer, err);
 	if (!r)
-		r = await_word(o, FRAME_RUNNING, o->params.switchover_timeout_ms, err);
+		r = await_word(o, FRAME_RUNNING, (int64_t)o->params.switchover_timeout_ms, err);
 	if (r < 0)
 		error_append(err,
 		             "the guest was handed over and may be running at %s; it stays "
@@ -343,33 +253,29 @@ static int switch_over(struct outgoing *o, struct gw_error *err)
 	int r = stop_guest(o, err);
 
 	if (!r)
-		r = run_phase(o, PHASE_QUIESCE, err);
+		r = outgoing_run_phase(o, PHASE_QUIESCE, err);
 	if (!r)
-		r = run_phase(o, PHASE_STOP, err);
+		r = outgoing_run_phase(o, PHASE_STOP, err);
 	if (!r)
-		r = run_phase(o, PHASE_SAVE, err);
+		r = outgoing_run_phase(o, PHASE_SAVE, err);
 	if (!r)
 		r = writer_end(&o->writer, o->was_running, err);
 	return r ? r : hand_over(o, err);
 }
 
-/* Right after prepare all of RAM counts as dirty. */
-static void note_total(struct outgoing *o)
-{
-	for (struct participant *p = o->sequence.list->first; p; p = p->next) {
-		struct participant_pending pending;
-
-		if (p->ops->class != PARTICIPANT_RAM || !p->ops->pending ||
-		    p->ops->pending(p, PENDING_ESTIMATE, &pending, NULL) < 0)
-			continue;
-		pthread_mutex_lock(&o->mig->lock);
-		o->mig->stats.total_ram += pending.precopy;
-		pthread_mutex_unlock(&o->mig->lock);
-	}
-}
-
 /* ---- all of it ----------------------------------------------------------------------------------
  */
+
+/* The last migration's progress was to be seen up to now. */
+static int begin_progress(struct outgoing *o, struct gw_error *err)
+{
+	int r;
+
+	pthread_mutex_lock(&o->mig->lock);
+	r = progress_init(&o->mig->progress, o->sequence.list, err);
+	pthread_mutex_unlock(&o->mig->lock);
+	return r;
+}
 
 static int transfer(struct outgoing *o, struct gw_error *err)
 {
@@ -379,17 +285,22 @@ static int transfer(struct outgoing *o, struct gw_error *err)
 	if (!r)
 		r = migration_let_leave(mig, true, err);
 	if (!r)
+		r = begin_progress(o, err);
+	if (!r)
 		r = greet(o, err);
 	if (!r)
-		r = run_phase(o, PHASE_PREPARE, err);
+		r = await_acceptance(o, err);
+	if (!r)
+		r = outgoing_run_phase(o, PHASE_PREPARE, err);
+	if (!r)
+		r = outgoing_look(o, err);
 	if (r < 0)
 		return r;
-	note_total(o);
 	pthread_mutex_lock(&mig->lock);
 	mig->stats.setup_done = now_ms();
 	pthread_mutex_unlock(&mig->lock);
 	migration_set_status(mig, MIGRATION_ACTIVE);
-	r = precopy(o, err);
+	r = outgoing_precopy(o, err);
 	return r ? r : switch_over(o, err);
 }
 
@@ -416,6 +327,8 @@ void *outgoing_thread(void *opaque)
 			.log = mig->host.log,
 			.list = mig->host.participants(mig->host.opaque),
 			.live = true,
+			.asleep = mig->asleep,
+			.watch = { .opaque = &o, .called = on_called, .pending = on_pending },
 		},
 		.phase = PHASE_PREPARE,
 	};

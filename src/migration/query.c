@@ -6,6 +6,7 @@
 #include "base/util.h"
 
 #include <cjson/cJSON.h>
+#include <stdio.h>
 #include <string.h>
 
 struct number {
@@ -68,21 +69,89 @@ static bool add_times(cJSON *root, const struct stats *s, enum migration_status 
 	return add_numbers(root, numbers, n);
 }
 
-static bool add_progress(cJSON *root, const struct stats *s, enum migration_status status,
-                         bool incoming)
+/* "quiesce-time" and the like: how long the device took for it, in ms. */
+static bool add_phases(cJSON *to, const struct progress_row *row)
+{
+	for (enum phase phase = PHASE_PREPARE; phase <= PHASE_SAVE; phase++) {
+		char name[24];
+
+		snprintf(name, sizeof(name), "%s-time", phase_name(phase));
+		if (!cJSON_AddNumberToObject(to, name, (double)(row->us[phase] / 1000)))
+			return false;
+	}
+	return true;
+}
+
+static bool add_device(cJSON *list, const struct progress_row *row)
+{
+	const struct number numbers[] = {
+		{ "transferred", row->bytes },
+		{ "remaining", row->remaining },
+	};
+	cJSON *to = cJSON_CreateObject();
+
+	return to && cJSON_AddItemToArray(list, to) &&
+	       cJSON_AddStringToObject(to, "id", row->name) &&
+	       add_numbers(to, numbers, ARRAY_SIZE(numbers)) && add_phases(to, row);
+}
+
+/* The passthrough devices of the outgoing migration. NULL: out of memory. Lock held. */
+static cJSON *devices(const struct progress *progress)
+{
+	cJSON *list = cJSON_CreateArray();
+
+	for (size_t i = 0; i < progress->count && list; i++) {
+		const struct progress_row *row = &progress->rows[i];
+
+		if (row->class == PARTICIPANT_PASSTHROUGH && !add_device(list, row)) {
+			cJSON_Delete(list);
+			list = NULL;
+		}
+	}
+	return list;
+}
+
+static bool add_progress(cJSON *root, const struct stats *s, enum migration_status status)
 {
 	const int64_t now = now_ms();
+
+	return add_times(root, s, status, now) &&
+	       add_ram(root, s, (s->ended ? s->ended : now) - s->started);
+}
+
+/* Takes over `list`. */
+static bool add_vfio(cJSON *root, const struct stats *s, cJSON *list)
+{
 	cJSON *vfio;
 
-	if (incoming) /* QMP says nothing more of an incoming one */
-		return true;
-	if (!add_times(root, s, status, now) ||
-	    !add_ram(root, s, (s->ended ? s->ended : now) - s->started))
+	if (!list)
 		return false;
-	if (!s->device_bytes)
+	if (!cJSON_GetArraySize(list)) {
+		cJSON_Delete(list);
 		return true;
+	}
 	vfio = cJSON_AddObjectToObject(root, "vfio");
-	return vfio && cJSON_AddNumberToObject(vfio, "transferred", (double)s->device_bytes);
+	if (!vfio || !cJSON_AddItemToObject(vfio, "devices", list)) {
+		cJSON_Delete(list);
+		return false;
+	}
+	return cJSON_AddNumberToObject(vfio, "transferred", (double)s->device_bytes);
+}
+
+/* QMP says nothing more than the status of an incoming one. Takes over `list`. */
+static bool describe(cJSON *root, const struct stats *s, enum migration_status status,
+                     bool incoming, cJSON *list)
+{
+	bool ok = root;
+
+	if (ok && status != MIGRATION_NONE)
+		ok = cJSON_AddStringToObject(root, "status", migration_status_name(status));
+	if (!ok || status == MIGRATION_NONE || incoming) {
+		cJSON_Delete(list);
+		return ok;
+	}
+	ok = add_progress(root, s, status);
+	return add_vfio(root, s, list) && ok;
 }
 
 static void add_reason(void *opaque, const char *why)
@@ -106,6 +175,7 @@ int migration_query(struct migration *mig, char **json, struct gw_error *err)
 	enum migration_status status;
 	struct gw_error error;
 	struct stats stats;
+	cJSON *list;
 	bool incoming, ok;
 
 	pthread_mutex_lock(&mig->lock);
@@ -113,11 +183,10 @@ int migration_query(struct migration *mig, char **json, struct gw_error *err)
 	stats = mig->stats;
 	error = mig->error;
 	incoming = mig->incoming;
+	list = devices(&mig->progress);
 	pthread_mutex_unlock(&mig->lock);
 
-	ok = root && (status == MIGRATION_NONE ||
-	              (cJSON_AddStringToObject(root, "status", migration_status_name(status)) &&
-	               add_progress(root, &stats, status, incoming)));
+	ok = describe(root, &stats, status, incoming, list);
 	if (ok && error.code)
 		ok = cJSON_AddStringToObject(root, "error-desc", error.text);
 	if (ok)

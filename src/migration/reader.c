@@ -74,18 +74,28 @@ static int check_text(const struct reader *r, struct gw_error *err)
 	                 frame_type_name(r->h.type));
 }
 
-int reader_begin(struct reader *r, const char **config, struct gw_error *err)
+int reader_hello(struct reader *r, struct gw_error *err)
 {
 	int ret = reader_expect(r, FRAME_HELLO, err);
 
-	if (!ret)
-		ret = frame_check_hello(r->payload, r->h.length, err);
-	if (!ret)
-		ret = reader_expect(r, FRAME_CONFIG, err);
+	return ret ? ret : frame_check_hello(r->payload, r->h.length, &r->version, err);
+}
+
+int reader_config(struct reader *r, const char **config, struct gw_error *err)
+{
+	int ret = reader_expect(r, FRAME_CONFIG, err);
+
 	if (!ret)
 		ret = check_text(r, err);
 	*config = (const char *)r->payload;
 	return ret;
+}
+
+int reader_begin(struct reader *r, const char **config, struct gw_error *err)
+{
+	int ret = reader_hello(r, err);
+
+	return ret ? ret : reader_config(r, config, err);
 }
 
 static bool copy_text(const cJSON *row, const char *key, char *to, size_t size)
@@ -175,50 +185,50 @@ int reader_match(struct reader *r, struct participant_list *list, struct gw_erro
 	return 0;
 }
 
-static uint64_t payload_u64(const struct reader *r, size_t offset)
+static uint64_t u64_at(const uint8_t *payload, size_t offset)
 {
 	uint64_t v;
 
-	memcpy(&v, r->payload + offset, sizeof(v));
+	memcpy(&v, payload + offset, sizeof(v));
 	return le64toh(v);
 }
 
-static int deliver(struct reader *r, const struct table_row *row, struct gw_error *err)
+static int load(const struct table_row *row, const struct frame_header *h, const uint8_t *payload,
+                struct gw_error *err)
 {
 	struct participant *p = row->p;
-	uint32_t len = r->h.length;
+	uint32_t len = h->length;
 
-	switch (r->h.type) {
+	switch (h->type) {
 	case FRAME_RECORD:
 		if (!p->ops->load || len > RECORD_MAX)
 			break;
-		return p->ops->load(p, row->version, r->h.record, r->payload, len, err);
+		return p->ops->load(p, row->version, h->record, payload, len, err);
 	case FRAME_PAGES:
 		if (!p->ops->load_pages || len < 8 || (len - 8) % PAGE_SIZE)
 			break;
-		return p->ops->load_pages(p, payload_u64(r, 0), r->payload + 8,
-		                          (len - 8) / PAGE_SIZE, err);
+		return p->ops->load_pages(p, u64_at(payload, 0), payload + 8, (len - 8) / PAGE_SIZE,
+		                          err);
 	case FRAME_ZERO:
 		if (!p->ops->load_pages || len != 16)
 			break;
-		return p->ops->load_pages(p, payload_u64(r, 0), NULL, payload_u64(r, 8), err);
+		return p->ops->load_pages(p, u64_at(payload, 0), NULL, u64_at(payload, 8), err);
 	default:
 		break;
 	}
 	return error_set(err, -EPROTO, "a frame of %u bytes that it cannot take", len);
 }
 
-int reader_deliver(struct reader *r, struct gw_error *err)
+int reader_load(const struct reader *r, const struct frame_header *h, const uint8_t *payload,
+                struct gw_error *err)
 {
-	int ret;
+	const struct table_row *row = &r->table[h->participant];
+	int ret = load(row, h, payload, err);
 
-	if (r->h.participant >= r->table_count)
-		return error_set(err, -EPROTO, "frame %u (%s): there is no participant %u",
-		                 r->h.sequence, frame_type_name(r->h.type), r->h.participant);
-	ret = deliver(r, &r->table[r->h.participant], err);
-	return ret < 0 ? error_context(err, "%s: load: frame %u (%s)", reader_participant_name(r),
-	                               r->h.sequence, frame_type_name(r->h.type))
-	               : 0;
+	if (ret < 0)
+		error_context(err, "%s: load: frame %u (%s)", row->name, h->sequence,
+		              frame_type_name(h->type));
+	return ret;
 }
 
 int reader_end(const struct reader *r, bool *run, struct gw_error *err)

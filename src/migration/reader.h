@@ -35,6 +35,7 @@ struct reader {
 	uint8_t *payload;      /* FRAME_PAYLOAD_MAX + 1, a NUL behind what was read */
 	struct table_row *table;
 	uint32_t table_count;
+	uint32_t version; /* of the stream, from its HELLO */
 };
 
 int reader_init(struct reader *r, struct input *input, struct gw_error *err);
@@ -45,6 +46,8 @@ int reader_next(struct reader *r, struct gw_error *err);
 /* The next frame, which must be of this type. */
 int reader_expect(struct reader *r, enum frame_type type, struct gw_error *err);
 
+int reader_hello(struct reader *r, struct gw_error *err);
+int reader_config(struct reader *r, const char **config, struct gw_error *err);
 /* HELLO and CONFIG; *config is the reader's payload (valid until the next frame). */
 int reader_begin(struct reader *r, const char **config, struct gw_error *err);
 /* TABLE, parsed. */
@@ -52,8 +55,10 @@ int reader_table(struct reader *r, struct gw_error *err);
 /* Finds this machine's participant for each row, and a row for each participant. */
 int reader_match(struct reader *r, struct participant_list *list, struct gw_error *err);
 
-/* Hands a RECORD, PAGES or ZERO frame to its participant. */
-int reader_deliver(struct reader *r, struct gw_error *err);
+/* Hands a RECORD, PAGES or ZERO frame, verified, of a participant in the table to that. Any
+ * thread; the table stands. */
+int reader_load(const struct reader *r, const struct frame_header *h, const uint8_t *payload,
+                struct gw_error *err);
 /* Checks the END frame in hand; *run: the guest ran. */
 int reader_end(const struct reader *r, bool *run, struct gw_error *err);
 

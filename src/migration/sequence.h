@@ -29,19 +29,37 @@ enum phase {
 };
 const char *phase_name(enum phase phase);
 
+/* Told of what participants do and say; on several threads at once. May be NULL each. */
+struct sequence_watch {
+	void *opaque;
+	void (*called)(void *opaque, const struct participant *p, enum phase phase, int64_t us);
+	void (*pending)(void *opaque, const struct participant *p,
+	                const struct participant_pending *pending);
+};
+
 struct sequence {
 	const struct log *log;
 	struct participant_list *list;
 	struct sink *sink; /* source */
-	bool live;         /* source: the guest runs at first, iterate() is called */
-	bool goes_on;      /* source: after finish the guest goes on here */
-	bool begun;        /* there is something to undo */
-	bool paused;       /* PHASE_ITERATE: the sink stopped it before all were through */
+	struct sequence_watch watch;
+	bool live;    /* source: the guest runs at first, iterate() is called */
+	bool goes_on; /* source: after finish the guest goes on here */
+	/* Passthrough devices sleep: source: since the guest arrived paused, they have not run
+	 * here yet; they are read as they are, and sleep on. Destination: the guest is to stay
+	 * paused; they are left to sequence_wake(). */
+	bool asleep;
+	bool waking; /* within sequence_wake() */
+	bool begun;  /* there is something to undo */
+	bool paused; /* PHASE_ITERATE: the sink stopped it before all were through */
 };
 
-/* Runs one phase over all participants, class by class as the table says. On failure the error
- * is "NAME: PHASE: cause", and the caller goes to sequence_undo(). */
+/* Runs one phase over all participants, class by class as the table says, and where the table
+ * says so all of a class at once. On failure the error is "NAME: PHASE: cause" of the first that
+ * failed, all calls begun have returned, and the caller goes to sequence_undo(). */
 int sequence_run(struct sequence *s, enum phase phase, struct gw_error *err);
+
+/* Are participants of this class called side by side in this phase? */
+bool sequence_side_by_side(enum phase phase, enum participant_class class);
 
 /* Takes back all that was begun: the phase that the table names as the undoing one of the last
  * phase run, over all participants. Goes on where one fails; such failures are logged and
@@ -51,6 +69,9 @@ void sequence_undo(struct sequence *s, enum phase failed, struct gw_error *err);
 /* Runs a phase over all participants, whatever fails: for what cannot be undone any more.
  * Failures are logged and appended to `err`. */
 void sequence_run_all(struct sequence *s, enum phase phase, struct gw_error *err);
+
+/* What an earlier sequence left asleep answers DMA, then runs; what fails is logged. */
+void sequence_wake(const struct log *log, struct participant_list *list);
 
 /* All that is still to be sent; `not_yet` if any says so. */
 int sequence_pending(struct sequence *s, enum pending_effort effort,

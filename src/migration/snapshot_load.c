@@ -3,6 +3,7 @@
  * Loading from a directory. Every checksum is verified before anything is
  * made of it; then memory is mapped, not read, and the guest runs at once.
  */
+#include "migration/lanes.h"
 #include "migration/migration_internal.h"
 #include "migration/reader.h"
 #include "migration/snapshot.h"
@@ -22,7 +23,7 @@ struct load {
 	enum phase phase;
 	struct snapshot_manifest manifest;
 	int dir_fd, state_fd, memory_fd;
-	bool built, ran;
+	bool built, ran, run;
 };
 
 static int state_read(struct input *input, void *buf, size_t len, struct gw_error *err)
@@ -80,6 +81,24 @@ static int map_memory(struct load *l, struct gw_error *err)
 	return 0;
 }
 
+static int load_records(struct load *l, struct gw_error *err)
+{
+	struct lanes *lanes = NULL;
+	int r = lanes_create(&l->reader, NULL, &lanes, err);
+
+	l->phase = PHASE_LOAD;
+	while (!r) {
+		r = reader_next(&l->reader, err);
+		if (r || l->reader.h.type == FRAME_END)
+			break;
+		r = lanes_deliver(lanes, err);
+	}
+	if (!r)
+		r = lanes_drain(lanes, err);
+	lanes_destroy(lanes);
+	return r ? r : reader_end(&l->reader, &l->ran, err);
+}
+
 static int load_state(struct load *l, struct gw_error *err)
 {
 	const struct migration_host *host = &l->mig->host;
@@ -98,17 +117,11 @@ static int load_state(struct load *l, struct gw_error *err)
 		r = run_phase(l, PHASE_BEGIN_LOAD, err);
 	if (!r)
 		r = map_memory(l, err);
-	l->phase = PHASE_LOAD;
-	while (!r) {
-		r = reader_next(&l->reader, err);
-		if (r || l->reader.h.type == FRAME_END)
-			break;
-		r = reader_deliver(&l->reader, err);
-	}
-	return r ? r : reader_end(&l->reader, &l->ran, err);
+	return r ? r : load_records(l, err);
 }
 
-static int load(struct load *l, const char *dir, struct gw_error *err)
+/* Where the guest stays paused, passthrough devices sleep until it runs. */
+static int load(struct load *l, const char *dir, bool run, struct gw_error *err)
 {
 	int r = open_and_verify(l, dir, err);
 
@@ -116,9 +129,13 @@ static int load(struct load *l, const char *dir, struct gw_error *err)
 		r = reader_init(&l->reader, &l->input, err);
 	if (!r)
 		r = load_state(l, err);
-	for (enum phase phase = PHASE_SETTLE; phase <= PHASE_RUN && !r; phase++)
-		r = run_phase(l, phase, err);
-	return r;
+	if (!r)
+		r = run_phase(l, PHASE_SETTLE, err);
+	l->run = run && l->ran;
+	l->sequence.asleep = !l->run;
+	if (!r)
+		r = run_phase(l, PHASE_ANSWER_DMA, err);
+	return r ? r : run_phase(l, PHASE_RUN, err);
 }
 
 int migration_load(struct migration *mig, const char *dir, bool run, struct gw_error *err)
@@ -137,9 +154,10 @@ int migration_load(struct migration *mig, const char *dir, bool run, struct gw_e
 
 	if (r < 0)
 		return r;
-	r = load(&l, dir, &own);
+	r = load(&l, dir, run, &own);
 	if (!r) {
-		mig->host.start(mig->host.opaque, run && l.ran);
+		migration_arrives(mig, l.run);
+		mig->host.start(mig->host.opaque, l.run);
 	} else if (l.built) {
 		sequence_undo(&l.sequence, l.phase, &own);
 		mig->host.abandon(mig->host.opaque);

@@ -328,6 +328,7 @@ int migration_save(struct migration *mig, const char *dir, bool let_leave, struc
 
 	if (r < 0)
 		return r;
+	s.sequence.asleep = mig->asleep;
 	s.sequence.sink = &s.sink;
 	s.sequence.list = mig->host.participants(mig->host.opaque);
 	r = s.sequence.list ? save(&s, dir, let_leave, &own)

@@ -70,18 +70,19 @@ int transport_check_uri(const char *uri, struct gw_error *err)
 
 /* ---- waiting ------------------------------------------------------------------- */
 
-/* Waits for `events` on fd: 0, -ECANCELED, -ETIMEDOUT. */
-static int wait_for(int fd, short events, int cancel_fd, int64_t timeout_ms)
+/* Waits for `events` on fd: 0, -ECANCELED, -ETIMEDOUT; -EINTR: wake_fd is readable. */
+static int wait_for(int fd, short events, int cancel_fd, int wake_fd, int64_t timeout_ms)
 {
 	int64_t end = now_ms() + timeout_ms;
 
 	for (;;) {
-		struct pollfd fds[2] = {
+		struct pollfd fds[3] = {
 			{ .fd = fd, .events = events },
 			{ .fd = cancel_fd, .events = POLLIN },
+			{ .fd = wake_fd, .events = POLLIN },
 		};
 		int64_t left = timeout_ms < 0 ? -1 : MAX(end - now_ms(), 0);
-		int n = poll(fds, 2, (int)MIN(left, 1 << 30));
+		int n = poll(fds, 3, (int)MIN(left, 1 << 30));
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -89,6 +90,8 @@ static int wait_for(int fd, short events, int cancel_fd, int64_t timeout_ms)
 			return -errno;
 		if (fds[1].revents)
 			return -ECANCELED;
+		if (fds[2].revents)
+			return -EINTR;
 		if (fds[0].revents)
 			return 0;
 		if (timeout_ms >= 0 && now_ms() >= end)
@@ -128,7 +131,7 @@ static int finish_connect(int fd, const struct sockaddr *sa, socklen_t len, int 
 		return 0;
 	if (errno != EINPROGRESS)
 		return -errno;
-	r = wait_for(fd, POLLOUT, cancel_fd, (int64_t)timeout_ms);
+	r = wait_for(fd, POLLOUT, cancel_fd, -1, (int64_t)timeout_ms);
 	if (r < 0)
 		return r;
 	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &size) < 0)
@@ -261,7 +264,7 @@ int transport_accept(int listen_fd, int cancel_fd, uint64_t timeout_ms, struct c
                      struct gw_error *err)
 {
 	for (;;) {
-		int r = wait_for(listen_fd, POLLIN, cancel_fd, -1);
+		int r = wait_for(listen_fd, POLLIN, cancel_fd, -1, -1);
 		int fd;
 
 		if (r < 0)
@@ -305,7 +308,7 @@ int channel_write(struct channel *ch, struct iovec *iov, int count, struct gw_er
 			iov++;
 			count--;
 		}
-		r = count ? wait_for(ch->fd, POLLOUT, ch->cancel_fd, ch->stall_ms) : 0;
+		r = count ? wait_for(ch->fd, POLLOUT, ch->cancel_fd, -1, ch->stall_ms) : 0;
 		if (r == -ETIMEDOUT)
 			return error_set(err, r, "the peer has taken nothing for %d ms",
 			                 ch->stall_ms);
@@ -320,9 +323,16 @@ int channel_read(struct channel *ch, void *buf, size_t len, int timeout_ms, stru
 	size_t done = 0;
 
 	while (done < len) {
-		int r = wait_for(ch->fd, POLLIN, ch->cancel_fd, timeout_ms);
+		int r = wait_for(ch->fd, POLLIN, ch->cancel_fd, ch->woken ? ch->wake_fd : -1,
+		                 timeout_ms);
 		ssize_t n;
 
+		if (r == -EINTR) {
+			r = ch->woken(ch->opaque, err);
+			if (r < 0)
+				return r;
+			continue;
+		}
 		if (r == -ETIMEDOUT)
 			return error_set(err, r, "the peer has said nothing for %d ms", timeout_ms);
 		if (r < 0)

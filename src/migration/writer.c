@@ -240,16 +240,12 @@ char *table_print(const struct participant_list *list)
 
 int writer_begin(struct writer *w, const char *config, struct gw_error *err)
 {
-	struct frame_hello hello = {
-		.version = htole32(STREAM_VERSION),
-		.machine = htole32(frame_machine()),
-	};
+	const struct frame_hello hello = frame_hello();
 	autofree char *table = table_print(w->participants);
 	int r;
 
 	if (!table)
 		return error_set(err, -ENOMEM, "stream: out of memory");
-	memcpy(hello.magic, STREAM_MAGIC, sizeof(hello.magic));
 	r = writer_frame(w, FRAME_HELLO, 0, NULL, &hello, sizeof(hello), NULL, 0, err);
 	if (!r)
 		r = writer_frame(w, FRAME_CONFIG, 0, NULL, config, strlen(config), NULL, 0, err);

@@ -37,10 +37,8 @@ static int enter(struct fake_vm *vm, const char *name, enum fake_op op, struct g
 {
 	if (op != OP_PENDING)
 		append(vm, vm->trace, sizeof(vm->trace), name, op_names[op]);
-	if (op == vm->cancel_op) {
-		vm->cancel_op = OP_NONE;
+	if (op && __sync_bool_compare_and_swap(&vm->cancel_op, op, OP_NONE))
 		migration_cancel(vm->mig, NULL);
-	}
 	if ((op == vm->fail_op && (!vm->fail_at || !strcmp(vm->fail_at, name))) ||
 	    (op && op == vm->fail_too))
 		return error_set(err, -EIO, "it broke");
@@ -415,6 +413,8 @@ static int device_load(struct participant *p, uint32_t version, uint16_t type, c
 	int r = enter(part->vm, p->name, OP_LOAD, err);
 
 	(void)version;
+	while (__atomic_load_n(&part->vm->hold_load, __ATOMIC_ACQUIRE))
+		usleep(1000);
 	if (r < 0)
 		return r;
 	if (type == 3 && len == 8) {
@@ -603,6 +603,7 @@ static int host_build(void *opaque, const char *config, struct participant_list 
 	struct fake_vm *vm = opaque;
 	int r = enter(vm, "host", OP_BUILD, err);
 
+	usleep(vm->build_ms * 1000);
 	if (r < 0)
 		return r;
 	if (strcmp(config, "{\"name\":\"fake\"}"))
@@ -719,6 +720,17 @@ bool fake_vm_all(const struct fake_vm *vm, enum fake_state state)
 	for (size_t i = 0; i < FAKE_PARTS; i++)
 		if (vm->parts[i].state != state)
 			return false;
+	return true;
+}
+
+bool fake_vm_asleep(const struct fake_vm *vm)
+{
+	for (size_t i = 0; i < FAKE_PARTS; i++) {
+		const bool device = vm->parts[i].ops.class == PARTICIPANT_PASSTHROUGH;
+
+		if (vm->parts[i].state != (device ? SETTLED : RUNS))
+			return false;
+	}
 	return true;
 }
 

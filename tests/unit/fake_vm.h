@@ -95,7 +95,8 @@ struct fake_vm {
 	const char *fail_at; /* NULL: at the first that comes */
 	enum fake_op fail_too;
 	const char *blocker, *live_blocker;
-	unsigned dirty_per_sync;
+	unsigned dirty_per_sync, build_ms;
+	bool hold_load; /* the device takes nothing until this is false (atomic) */
 	bool never_converges;
 
 	/* what came of it */
@@ -112,6 +113,8 @@ void fake_vm_free(struct fake_vm *vm);
 struct fake_part *fake_part(struct fake_vm *vm, const char *name);
 /* All participants are in this state. */
 bool fake_vm_all(const struct fake_vm *vm, enum fake_state state);
+/* All that moves with the vCPUs is ready, and what can move by itself has not begun to. */
+bool fake_vm_asleep(const struct fake_vm *vm);
 /* What a guest could see is the same in both. */
 bool fake_vm_same(const struct fake_vm *a, const struct fake_vm *b);
 /* The "status" of query-migrate, "error-desc" ("" without); static buffers of the VM's thread. */

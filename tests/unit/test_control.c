@@ -158,6 +158,13 @@ Test(control, parameters_are_set_and_read_back)
 	expect_line(fd, "{\"return\":{}}");
 	say(fd, "{\"execute\":\"query-migrate-parameters\"}");
 	expect_part(fd, "\"downtime-limit\":123,\"max-bandwidth\":0,");
+	say(fd, "{\"execute\":\"query-migrate-capabilities\"}\r\n");
+	expect_part(fd, "{\"capability\":\"switchover-ack\",\"state\":true}");
+	say(fd, "{\"execute\":\"migrate-set-capabilities\",\"arguments\":{\"capabilities\":["
+	        "{\"capability\":\"switchover-ack\",\"state\":false}]}}\r\n");
+	expect_part(fd, "{\"return\":{}");
+	say(fd, "{\"execute\":\"query-migrate-capabilities\"}\r\n");
+	expect_part(fd, "{\"capability\":\"switchover-ack\",\"state\":false}");
 	say(fd, "{\"execute\":\"migrate-set-parameters\",\"arguments\":{\"multifd-channels\":2}}");
 	expect_part(fd, "\\\"multifd-channels\\\"");
 	close(fd);

@@ -119,19 +119,27 @@ Test(frame, hello_of_another_kind_is_named)
 		                     .machine = htole32(frame_machine()) };
 	struct frame_hello bad;
 	struct gw_error err;
+	uint32_t version;
 
 	memcpy(hello.magic, STREAM_MAGIC, 8);
-	cr_assert_eq(frame_check_hello(&hello, sizeof(hello), &err), 0);
-	cr_assert_eq(frame_check_hello(&hello, sizeof(hello) - 1, &err), -EPROTO);
+	cr_assert_eq(frame_check_hello(&hello, sizeof(hello), &version, &err), 0);
+	cr_assert_eq(frame_check_hello(&hello, sizeof(hello) - 1, &version, &err), -EPROTO);
+	cr_assert_eq(version, STREAM_VERSION);
+	bad = hello;
+	bad.version = htole32(STREAM_VERSION_OLDEST);
+	cr_assert_eq(frame_check_hello(&bad, sizeof(bad), &version, &err), 0);
+	cr_assert_eq(version, STREAM_VERSION_OLDEST);
+	bad.version = htole32(STREAM_VERSION_OLDEST - 1);
+	cr_assert_eq(frame_check_hello(&bad, sizeof(bad), &version, &err), -EPROTONOSUPPORT);
 	bad = hello;
 	bad.magic[7] ^= 1;
-	cr_assert_eq(frame_check_hello(&bad, sizeof(bad), &err), -EPROTO);
+	cr_assert_eq(frame_check_hello(&bad, sizeof(bad), &version, &err), -EPROTO);
 	bad = hello;
 	bad.version = htole32(STREAM_VERSION + 1);
-	cr_assert_eq(frame_check_hello(&bad, sizeof(bad), &err), -EPROTONOSUPPORT);
+	cr_assert_eq(frame_check_hello(&bad, sizeof(bad), &version, &err), -EPROTONOSUPPORT);
 	bad = hello;
 	bad.machine = htole32(frame_machine() ^ 1);
-	cr_assert_eq(frame_check_hello(&bad, sizeof(bad), &err), -ENOEXEC);
+	cr_assert_eq(frame_check_hello(&bad, sizeof(bad), &version, &err), -ENOEXEC);
 	cr_assert(strstr(err.text, "unknown"), "%s", err.text);
 }
 

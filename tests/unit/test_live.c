@@ -9,8 +9,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "base/util.h"
-#include "fake_vm.h"
-#include "fake_wire.h"
+#include "live_pair.h"
 #include "migration/migration_internal.h"
 #include "migration/writer.h"
 
@@ -26,116 +25,6 @@
 
 TestSuite(live, .timeout = 60);
 
-struct pair {
-	struct tally *tally;
-	struct fake_vm *src, *dst;
-	struct wire wire;
-	char dir[64], uri[128], label[128];
-	char src_error[1024], dst_error[1024];
-};
-
-static void pair_init(struct pair *x, bool runs)
-{
-	memset(x, 0, sizeof(*x));
-	/* Shared, for the tests that fork. */
-	x->tally = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	strcpy(x->dir, "/tmp/godwit-live-XXXXXX");
-	cr_assert(mkdtemp(x->dir));
-	snprintf(x->wire.from, sizeof(x->wire.from), "%s/from", x->dir);
-	snprintf(x->wire.to, sizeof(x->wire.to), "%s/to", x->dir);
-	x->src = fake_vm_new(x->tally, false, runs);
-	x->dst = fake_vm_new(x->tally, true, false);
-	strcpy(x->label, "plain");
-}
-
-static void pair_fini(struct pair *x)
-{
-	fake_vm_free(x->src);
-	fake_vm_free(x->dst);
-	unlink(x->wire.to);
-	rmdir(x->dir);
-	munmap(x->tally, 4096);
-}
-
-static const char *uri_of(struct pair *x, const char *path)
-{
-	snprintf(x->uri, sizeof(x->uri), "unix:%s", path);
-	return x->uri;
-}
-
-static void listen_at(struct pair *x)
-{
-	struct gw_error err;
-
-	cr_assert_eq(migration_listen(x->dst->mig, uri_of(x, x->wire.to), &err), 0, "%s", err.text);
-}
-
-static void run(struct pair *x)
-{
-	struct gw_error err;
-
-	listen_at(x);
-	wire_start(&x->wire);
-	cr_assert_eq(migration_start(x->src->mig, uri_of(x, x->wire.from), &err), 0, "%s",
-	             err.text);
-	migration_wait(x->src->mig);
-	wire_stop(&x->wire);
-	if (!x->wire.connected)
-		migration_cancel(x->dst->mig, NULL);
-	migration_wait(x->dst->mig);
-	snprintf(x->src_error, sizeof(x->src_error), "%s", fake_vm_error(x->src));
-	snprintf(x->dst_error, sizeof(x->dst_error), "%s", fake_vm_error(x->dst));
-}
-
-/* The source after a failure before GO: as if nothing had been. */
-static void check_source_goes_on(struct pair *x, bool ran)
-{
-	cr_assert_eq(x->src->runs, ran, "%s: the source does not go on", x->label);
-	cr_assert_not(x->src->tracking, "%s", x->label);
-	cr_assert(fake_vm_all(x->src, AT_REST), "%s: not all were taken back: %s", x->label,
-	          x->src->trace);
-	cr_assert(x->src_error[0], "%s: no word of why", x->label);
-}
-
-static void check_destination_is_gone(struct pair *x)
-{
-	cr_assert_not(x->dst->started, "%s: the destination ran", x->label);
-	if (!x->dst->complete)
-		return;
-	cr_assert(x->dst->abandoned, "%s", x->label);
-	cr_assert(fake_vm_all(x->dst, DISCARDED) || fake_vm_all(x->dst, AT_REST), "%s: %s",
-	          x->label, x->dst->trace);
-}
-
-/* What must hold, whatever happened. */
-static void check(struct pair *x)
-{
-	cr_assert_leq(x->tally->most, 1, "%s: both sides ran", x->label);
-	if (!x->src->handed_over) {
-		check_source_goes_on(x, true);
-		check_destination_is_gone(x);
-		cr_assert_eq(x->wire.passed[TO_DESTINATION][FRAME_GO], 0, "%s", x->label);
-		return;
-	}
-	cr_assert_not(x->src->runs, "%s: resumed after GO", x->label);
-	cr_assert(fake_vm_all(x->src, FINISHED), "%s", x->label);
-	cr_assert_eq(x->dst->started, x->wire.passed[TO_DESTINATION][FRAME_GO] == 1, "%s",
-	             x->label);
-	if (!x->dst->started) {
-		check_destination_is_gone(x);
-	} else {
-		cr_assert(fake_vm_same(x->src, x->dst), "%s: not the same guest", x->label);
-		cr_assert(fake_vm_all(x->dst, RUNS), "%s", x->label);
-		cr_assert_str_eq(fake_vm_status(x->dst), "completed", "%s", x->label);
-	}
-	if (x->wire.passed[TO_SOURCE][FRAME_RUNNING]) {
-		cr_assert_str_eq(fake_vm_status(x->src), "completed", "%s", x->label);
-	} else {
-		cr_assert_str_eq(fake_vm_status(x->src), "failed", "%s", x->label);
-		cr_assert(strstr(x->src_error, "handed over"), "%s: %s", x->label, x->src_error);
-	}
-}
-
 /* ---- success -------------------------------------------------------------------------------- */
 
 Test(live, running_guest_moves)
@@ -143,8 +32,8 @@ Test(live, running_guest_moves)
 	struct pair x;
 
 	pair_init(&x, true);
-	run(&x);
-	check(&x);
+	pair_run(&x);
+	pair_check(&x);
 	cr_assert(x.dst->runs, "%s / %s", x.src_error, x.dst_error);
 	cr_assert_str_eq(x.src->events, "setup active device completed ");
 	cr_assert_str_eq(x.dst->events, "setup active device completed ");
@@ -157,7 +46,7 @@ Test(live, paused_guest_arrives_paused)
 	struct pair x;
 
 	pair_init(&x, false);
-	run(&x);
+	pair_run(&x);
 	cr_assert(x.dst->started, "%s / %s", x.src_error, x.dst_error);
 	cr_assert_not(x.dst->runs);
 	cr_assert_not(x.src->runs);
@@ -183,7 +72,7 @@ Test(live, query_migrate_tells)
 	double normal;
 
 	pair_init(&x, true);
-	run(&x);
+	pair_run(&x);
 	cr_assert_eq(migration_query(x.src->mig, &json, NULL), 0);
 	root = cJSON_Parse(json);
 	cr_assert_eq(number(root, "ram", "total"), FAKE_PAGES * 4096.0);
@@ -240,8 +129,8 @@ static void fail_at(bool at_source, enum fake_op op, const char *name, const cha
 	vm->fail_at = name;
 	snprintf(x.label, sizeof(x.label), "%s: %s fails in %s",
 	         at_source ? "source" : "destination", name, fake_op_name(op));
-	run(&x);
-	check(&x);
+	pair_run(&x);
+	pair_check(&x);
 	cr_assert_not(x.src->handed_over, "%s", x.label);
 	snprintf(place, sizeof(place), want, name);
 	cr_assert(strstr(x.src_error, place), "%s: \"%s\" lacks \"%s\"", x.label, x.src_error,
@@ -293,7 +182,7 @@ Test(live, failed_rollback_does_not_hide_the_first_error)
 	x.src->fail_op = OP_SAVE;
 	x.src->fail_at = "cpu0";
 	x.src->fail_too = OP_ROLLBACK;
-	run(&x);
+	pair_run(&x);
 	cr_assert(x.src->runs);
 	cr_assert_eq(strncmp(x.src_error, "cpu0: save: it broke; ", 22), 0, "%s", x.src_error);
 	cr_assert(strstr(x.src_error, "tty: rollback: it broke"), "%s", x.src_error);
@@ -311,7 +200,7 @@ Test(live, device_that_will_not_run_does_not_stop_the_guest)
 		pair_init(&x, true);
 		x.dst->fail_op = ops[i];
 		x.dst->fail_at = "tty";
-		run(&x);
+		pair_run(&x);
 		cr_assert(x.dst->runs);
 		cr_assert_eq(fake_part(x.dst, "clock")->state, RUNS,
 		             "those behind it were left out");
@@ -354,8 +243,8 @@ Test(live, table_is_checked_against_the_machine)
 			participant_add(&x.src->list, &fan.p, NULL);
 		else
 			participant_remove(&x.src->list, &chip->p);
-		run(&x);
-		check(&x);
+		pair_run(&x);
+		pair_check(&x);
 		cr_assert(strstr(x.src_error, rows[i].want), "%s", x.src_error);
 		cr_assert_not(strstr(x.dst->trace, "begin-load"), "%s", x.dst->trace);
 		pair_fini(&x);
@@ -393,8 +282,8 @@ static void cancel_at(bool at_source, enum fake_op op)
 	vm->cancel_op = op;
 	snprintf(x.label, sizeof(x.label), "%s cancels in %s", at_source ? "source" : "destination",
 	         fake_op_name(op));
-	run(&x);
-	check(&x);
+	pair_run(&x);
+	pair_check(&x);
 	cr_assert_not(x.src->handed_over, "%s", x.label);
 	cr_assert_str_eq(fake_vm_status(vm), "cancelled", "%s: %s", x.label, fake_vm_error(vm));
 	cr_assert(strstr(vm->events, "cancelling cancelled "), "%s: %s", x.label, vm->events);
@@ -426,8 +315,8 @@ Test(live, cancel_after_go_comes_too_late)
 			x.src->cancel_op = OP_HANDED_OVER;
 		else
 			x.dst->cancel_op = OP_ANSWER_DMA;
-		run(&x);
-		check(&x);
+		pair_run(&x);
+		pair_check(&x);
 		cr_assert(x.dst->runs);
 		cr_assert_str_eq(fake_vm_status(x.src), "completed");
 		cr_assert_str_eq(x.src->events, "setup active device completed ");
@@ -442,9 +331,9 @@ static void cancel_from_outside(struct pair *x, const char *label)
 	struct gw_error err;
 
 	strcpy(x->label, label);
-	listen_at(x);
+	pair_listen(x);
 	wire_start(&x->wire);
-	cr_assert_eq(migration_start(x->src->mig, uri_of(x, x->wire.from), &err), 0);
+	cr_assert_eq(migration_start(x->src->mig, pair_uri(x, x->wire.from), &err), 0);
 	while (x->wire.bytes[TO_DESTINATION] < 100000)
 		usleep(100);
 	migration_cancel(x->src->mig, NULL);
@@ -452,7 +341,7 @@ static void cancel_from_outside(struct pair *x, const char *label)
 	wire_stop(&x->wire);
 	migration_wait(x->dst->mig);
 	snprintf(x->src_error, sizeof(x->src_error), "%s", fake_vm_error(x->src));
-	check(x);
+	pair_check(x);
 	cr_assert_str_eq(fake_vm_status(x->src), "cancelled", "%s", x->src_error);
 }
 
@@ -489,14 +378,14 @@ Test(live, begin_again_after_cancel)
 
 	pair_init(&x, true);
 	x.src->cancel_op = OP_QUIESCE;
-	run(&x);
-	check(&x);
+	pair_run(&x);
+	pair_check(&x);
 	fake_vm_free(x.dst);
 	x.dst = fake_vm_new(x.tally, true, false);
 	x.wire.connected = false;
 	memset(x.wire.passed, 0, sizeof(x.wire.passed));
-	run(&x);
-	check(&x);
+	pair_run(&x);
+	pair_check(&x);
 	cr_assert(x.dst->runs, "%s", x.src_error);
 	pair_fini(&x);
 }
@@ -515,6 +404,8 @@ static const struct {
 	{ TO_DESTINATION, FRAME_PAGES, 0 },  { TO_DESTINATION, FRAME_PAGES, 40 },
 	{ TO_DESTINATION, FRAME_ZERO, 0 },   { TO_DESTINATION, FRAME_ZERO, 30 },
 	{ TO_DESTINATION, FRAME_END, 0 },    { TO_DESTINATION, FRAME_GO, 0 },
+	{ TO_DESTINATION, FRAME_MARK, 0 },   { TO_SOURCE, FRAME_HELLO, 0 },
+	{ TO_SOURCE, FRAME_ACCEPTED, 0 },    { TO_SOURCE, FRAME_ACK, 0 },
 	{ TO_SOURCE, FRAME_READY, 0 },       { TO_SOURCE, FRAME_RUNNING, 0 },
 };
 
@@ -526,9 +417,9 @@ static void run_with_harm(struct pair *x, enum harm harm, size_t place)
 	x->wire.nth = places[place].nth;
 	snprintf(x->label, sizeof(x->label), "harm %d to %s %u", harm,
 	         frame_type_name(places[place].type), places[place].nth);
-	run(x);
+	pair_run(x);
 	cr_assert(x->wire.done, "%s: no such frame passed", x->label);
-	check(x);
+	pair_check(x);
 }
 
 Test(live, flipped_bit_is_caught_and_named)
@@ -537,7 +428,9 @@ Test(live, flipped_bit_is_caught_and_named)
 
 	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
 		const unsigned type = places[i].type;
-		const bool empty = type == FRAME_GO || type == FRAME_READY || type == FRAME_RUNNING;
+		const bool empty = type == FRAME_GO || type == FRAME_READY ||
+		                   type == FRAME_RUNNING || type == FRAME_ACCEPTED ||
+		                   type == FRAME_MARK;
 
 		for (size_t b = 0; b < ARRAY_SIZE(bits); b++) {
 			const bool header = b % 2 || empty;
@@ -573,8 +466,8 @@ Test(live, flipped_bit_in_an_error_is_an_error)
 	x.wire.direction = TO_SOURCE;
 	x.wire.type = FRAME_ERROR;
 	x.wire.bit = 80;
-	run(&x);
-	check(&x);
+	pair_run(&x);
+	pair_check(&x);
 	cr_assert(strstr(x.src_error, "(error): payload damaged"), "%s", x.src_error);
 	pair_fini(&x);
 }
@@ -598,7 +491,7 @@ Test(live, connection_lost_at_any_byte)
 	struct pair x;
 
 	pair_init(&x, true);
-	run(&x);
+	pair_run(&x);
 	total = x.wire.bytes[TO_DESTINATION];
 	pair_fini(&x);
 	for (unsigned i = 0; i < 60; i++) {
@@ -610,8 +503,8 @@ Test(live, connection_lost_at_any_byte)
 		x.wire.offset = i % 2 ? (random >> 20) % total : total - 120 + i * 2;
 		snprintf(x.label, sizeof(x.label), "cut at %llu of about %llu",
 		         (unsigned long long)x.wire.offset, (unsigned long long)total);
-		run(&x);
-		check(&x);
+		pair_run(&x);
+		pair_check(&x);
 		pair_fini(&x);
 	}
 	for (uint64_t offset = 0; offset < 2 * FRAME_HEADER_SIZE; offset += 3) {
@@ -620,8 +513,8 @@ Test(live, connection_lost_at_any_byte)
 		x.wire.direction = TO_SOURCE;
 		x.wire.offset = offset;
 		snprintf(x.label, sizeof(x.label), "back: cut at %llu", (unsigned long long)offset);
-		run(&x);
-		check(&x);
+		pair_run(&x);
+		pair_check(&x);
 		pair_fini(&x);
 	}
 }
@@ -651,7 +544,7 @@ Test(live, destination_killed_at_each_message)
 			cr_assert_eq(pipe2(ready, O_CLOEXEC), 0);
 			child = fork();
 			if (!child) {
-				listen_at(&x);
+				pair_listen(&x);
 				if (write(ready[1], "", 1) == 1)
 					migration_wait(x.dst->mig);
 				pause();
@@ -664,7 +557,7 @@ Test(live, destination_killed_at_each_message)
 			x.wire.type = places[i].type;
 			x.wire.nth = places[i].nth;
 			wire_start(&x.wire);
-			migration_start(x.src->mig, uri_of(&x, x.wire.from), &err);
+			migration_start(x.src->mig, pair_uri(&x, x.wire.from), &err);
 			migration_wait(x.src->mig);
 			kill(child, SIGKILL);
 			waitpid(child, NULL, 0);
@@ -673,7 +566,7 @@ Test(live, destination_killed_at_each_message)
 			cr_assert(x.wire.done, "%s", x.label);
 			cr_assert_leq(x.tally->most, 1, "%s", x.label);
 			if (!x.src->handed_over) {
-				check_source_goes_on(&x, true);
+				pair_source_goes_on(&x, true);
 			} else {
 				cr_assert_not(x.src->runs, "%s", x.label);
 				cr_assert(x.wire.passed[TO_SOURCE][FRAME_READY], "%s", x.label);
@@ -702,7 +595,7 @@ Test(live, source_killed_at_each_message)
 				char c;
 
 				if (read(start[0], &c, 1) == 1 &&
-				    !migration_start(x.src->mig, uri_of(&x, x.wire.from), NULL))
+				    !migration_start(x.src->mig, pair_uri(&x, x.wire.from), NULL))
 					migration_wait(x.src->mig);
 				pause();
 				_exit(0);
@@ -712,7 +605,7 @@ Test(live, source_killed_at_each_message)
 			x.wire.direction = places[i].direction;
 			x.wire.type = places[i].type;
 			x.wire.nth = places[i].nth;
-			listen_at(&x);
+			pair_listen(&x);
 			wire_start(&x.wire);
 			cr_assert_eq(write(start[1], "", 1), 1);
 			waitpid(child, NULL, 0);
@@ -722,7 +615,7 @@ Test(live, source_killed_at_each_message)
 			cr_assert_eq(x.dst->started, x.wire.passed[TO_DESTINATION][FRAME_GO] == 1,
 			             "%s", x.label);
 			if (!x.dst->started)
-				check_destination_is_gone(&x);
+				pair_destination_is_gone(&x);
 			close(start[0]);
 			close(start[1]);
 			pair_fini(&x);
@@ -747,14 +640,15 @@ static void hold(unsigned type, int direction, const char *want)
 	x.wire.type = type;
 	x.wire.direction = direction;
 	snprintf(x.label, sizeof(x.label), "silent from %s on", frame_type_name(type));
-	run(&x);
-	check(&x);
+	pair_run(&x);
+	pair_check(&x);
 	cr_assert(strstr(x.src_error, want), "%s: %s", x.label, x.src_error);
 	pair_fini(&x);
 }
 
 Test(live, silent_destination_is_given_up)
 {
+	hold(FRAME_HELLO, TO_SOURCE, "waiting for \"hello\"");
 	hold(FRAME_END, TO_DESTINATION, "waiting for \"ready\"");
 	hold(FRAME_READY, TO_SOURCE, "waiting for \"ready\"");
 	hold(FRAME_GO, TO_DESTINATION, "waiting for \"running\"");
@@ -772,81 +666,6 @@ static int raw_listener(struct pair *x)
 	return fd;
 }
 
-Test(live, destination_that_takes_nothing_is_given_up)
-{
-	const struct gw_migrate_params params = { .network_timeout_ms = 100 };
-	struct gw_error err;
-	struct pair x;
-	int fd;
-
-	pair_init(&x, true);
-	migration_set_params(x.src->mig, &params, NULL);
-	fd = raw_listener(&x);
-	cr_assert_eq(migration_start(x.src->mig, uri_of(&x, x.wire.to), &err), 0);
-	migration_wait(x.src->mig);
-	snprintf(x.src_error, sizeof(x.src_error), "%s", fake_vm_error(x.src));
-	check_source_goes_on(&x, true);
-	cr_assert(strstr(x.src_error, "taken nothing for 100 ms"), "%s", x.src_error);
-	close(fd);
-	pair_fini(&x);
-}
-
-Test(live, nobody_listens)
-{
-	struct gw_error err;
-	struct pair x;
-
-	pair_init(&x, true);
-	cr_assert_eq(migration_start(x.src->mig, uri_of(&x, x.wire.to), &err), 0);
-	migration_wait(x.src->mig);
-	snprintf(x.src_error, sizeof(x.src_error), "%s", fake_vm_error(x.src));
-	check_source_goes_on(&x, true);
-	cr_assert_str_eq(x.src->trace, "");
-	cr_assert_str_eq(fake_vm_status(x.src), "failed");
-	pair_fini(&x);
-}
-
-/* ---- a destination or a source that lies
- * ------------------------------------------------------------------- */
-
-/* Speaks as the destination would, but out of turn. */
-static void lie(enum frame_type type, uint32_t sequence, const char *want)
-{
-	struct frame_header h = { .type = (uint16_t)type,
-		                  .participant = NO_PARTICIPANT,
-		                  .sequence = sequence,
-		                  .sum = frame_sum(NULL, 0, NULL, 0) };
-	uint8_t buf[FRAME_HEADER_SIZE], drain[65536];
-	struct gw_error err;
-	struct pair x;
-	int fd, conn;
-
-	pair_init(&x, true);
-	fd = raw_listener(&x);
-	cr_assert_eq(migration_start(x.src->mig, uri_of(&x, x.wire.to), &err), 0);
-	conn = accept(fd, NULL, NULL);
-	frame_encode(&h, buf);
-	cr_assert_eq(write(conn, buf, sizeof(buf)), (ssize_t)sizeof(buf));
-	while (read(conn, drain, sizeof(drain)) > 0)
-		;
-	migration_wait(x.src->mig);
-	snprintf(x.src_error, sizeof(x.src_error), "%s", fake_vm_error(x.src));
-	check_source_goes_on(&x, true);
-	cr_assert_not(x.src->handed_over);
-	cr_assert(strstr(x.src_error, want), "%s", x.src_error);
-	close(conn);
-	close(fd);
-	pair_fini(&x);
-}
-
-Test(live, word_out_of_turn_ends_it)
-{
-	lie(FRAME_READY, 0, "too early");
-	lie(FRAME_RUNNING, 0, "too early");
-	lie(FRAME_PAGES, 0, "too early");
-	lie(FRAME_READY, 1, "its number is 1");
-}
-
 struct liar {
 	struct output output;
 	int fd;
@@ -856,6 +675,140 @@ static int liar_write(struct output *out, struct iovec *iov, int count, struct g
 {
 	(void)err;
 	return io_writev_full(container_of(out, struct liar, output)->fd, iov, count);
+}
+
+static int raw_connection(struct pair *x)
+{
+	struct gw_error err;
+	int fd = raw_listener(x), conn;
+
+	cr_assert_eq(migration_start(x->src->mig, pair_uri(x, x->wire.to), &err), 0);
+	conn = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+	close(fd);
+	return conn;
+}
+
+/* The words of a destination up to where the source begins. */
+static void accept_all(struct writer *w)
+{
+	const struct frame_hello hello = frame_hello();
+
+	writer_frame(w, FRAME_HELLO, 0, NULL, &hello, sizeof(hello), NULL, 0, NULL);
+	writer_frame(w, FRAME_ACCEPTED, 0, NULL, NULL, 0, NULL, 0, NULL);
+	writer_flush(w, NULL);
+}
+
+Test(live, destination_that_says_nothing_is_given_up)
+{
+	const struct gw_migrate_params params = { .network_timeout_ms = 100 };
+	struct pair x;
+	int conn;
+
+	pair_init(&x, true);
+	migration_set_params(x.src->mig, &params, NULL);
+	conn = raw_connection(&x);
+	migration_wait(x.src->mig);
+	snprintf(x.src_error, sizeof(x.src_error), "%s", fake_vm_error(x.src));
+	pair_source_goes_on(&x, true);
+	cr_assert(strstr(x.src_error, "said nothing for 100 ms"), "%s", x.src_error);
+	cr_assert_str_eq(x.src->trace, "");
+	close(conn);
+	pair_fini(&x);
+}
+
+Test(live, destination_that_takes_nothing_is_given_up)
+{
+	const struct gw_migrate_params params = { .network_timeout_ms = 100 };
+	struct liar liar = { .output.write = liar_write };
+	struct writer w;
+	struct pair x;
+
+	pair_init(&x, true);
+	migration_set_params(x.src->mig, &params, NULL);
+	liar.fd = raw_connection(&x);
+	cr_assert_eq(writer_init(&w, &liar.output, NULL, NULL, NULL), 0);
+	accept_all(&w);
+	migration_wait(x.src->mig);
+	snprintf(x.src_error, sizeof(x.src_error), "%s", fake_vm_error(x.src));
+	pair_source_goes_on(&x, true);
+	cr_assert(strstr(x.src_error, "taken nothing for 100 ms"), "%s", x.src_error);
+	writer_fini(&w);
+	close(liar.fd);
+	pair_fini(&x);
+}
+
+Test(live, nobody_listens)
+{
+	struct gw_error err;
+	struct pair x;
+
+	pair_init(&x, true);
+	cr_assert_eq(migration_start(x.src->mig, pair_uri(&x, x.wire.to), &err), 0);
+	migration_wait(x.src->mig);
+	snprintf(x.src_error, sizeof(x.src_error), "%s", fake_vm_error(x.src));
+	pair_source_goes_on(&x, true);
+	cr_assert_str_eq(x.src->trace, "");
+	cr_assert_str_eq(fake_vm_status(x.src), "failed");
+	pair_fini(&x);
+}
+
+/* ---- a destination or a source that lies
+ * ------------------------------------------------------------------- */
+
+/* Speaks as the destination would, but out of turn: `before` it has accepted, or later. */
+static void lie(bool before, enum frame_type type, const void *payload, size_t len,
+                uint32_t sequence, const char *want)
+{
+	struct liar liar = { .output.write = liar_write };
+	struct writer w;
+	uint8_t drain[65536];
+	struct pair x;
+
+	pair_init(&x, true);
+	x.src->never_converges = true;
+	x.src->dirty_per_sync = FAKE_PAGES;
+	migration_set_params(
+	        x.src->mig,
+	        &(struct gw_migrate_params){ .downtime_limit_ms = 1, .switchover_bandwidth = 1 },
+	        NULL);
+	liar.fd = raw_connection(&x);
+	cr_assert_eq(writer_init(&w, &liar.output, NULL, NULL, NULL), 0);
+	if (!before)
+		accept_all(&w);
+	w.sequence += sequence;
+	writer_frame(&w, type, 0, NULL, payload, len, NULL, 0, NULL);
+	writer_flush(&w, NULL);
+	while (read(liar.fd, drain, sizeof(drain)) > 0)
+		;
+	migration_wait(x.src->mig);
+	snprintf(x.src_error, sizeof(x.src_error), "%s", fake_vm_error(x.src));
+	pair_source_goes_on(&x, true);
+	cr_assert_not(x.src->handed_over);
+	cr_assert(strstr(x.src_error, want), "%s", x.src_error);
+	writer_fini(&w);
+	close(liar.fd);
+	pair_fini(&x);
+}
+
+Test(live, word_out_of_turn_ends_it)
+{
+	struct frame_hello old = frame_hello();
+	const uint32_t nobody = htole32(0xffffffff), first = 0;
+
+	old.version = htole32(STREAM_VERSION_OLDEST);
+	lie(true, FRAME_READY, NULL, 0, 0, "it says ready, not hello");
+	lie(true, FRAME_ACCEPTED, NULL, 0, 0, "it says accepted, not hello");
+	lie(true, FRAME_ACK, &first, 4, 0, "acknowledges what was not sent");
+	lie(true, FRAME_HELLO, &old, sizeof(old), 0, "stream version 1, not 2");
+	lie(true, FRAME_HELLO, &old, 3, 0, "hello: 3 bytes");
+	lie(false, FRAME_READY, NULL, 0, 0, "too early");
+	lie(false, FRAME_RUNNING, NULL, 0, 0, "too early");
+	lie(false, FRAME_ACCEPTED, NULL, 0, 0, "too early");
+	lie(false, FRAME_PAGES, NULL, 0, 0, "too early");
+	lie(false, FRAME_READY, NULL, 0, 1, "its number is 3");
+	lie(false, FRAME_ACK, &first, 4, 0, "acknowledges what was not sent (participant 0)");
+	lie(false, FRAME_ACK, &nobody, 4, 0, "acknowledges what was not sent");
+	lie(false, FRAME_ACK, &first, 3, 0, "ack of 3 bytes");
 }
 
 /* What a source might send instead of the rest of a stream. */
@@ -868,6 +821,8 @@ enum falsehood {
 	PAGES_OUTSIDE,
 	ZERO_HUGE,
 	RECORD_FOR_RAM,
+	MARK_FOR_NOBODY,
+	MARK_WITH_PAYLOAD,
 	FALSEHOODS
 };
 
@@ -902,6 +857,12 @@ static void tell(struct writer *w, struct fake_vm *src, enum falsehood what)
 	case ZERO_HUGE:
 		writer_frame(w, FRAME_ZERO, 0, ram, huge, sizeof(huge), NULL, 0, NULL);
 		break;
+	case MARK_FOR_NOBODY:
+		writer_frame(w, FRAME_MARK, 0, NULL, NULL, 0, NULL, 0, NULL);
+		break;
+	case MARK_WITH_PAYLOAD:
+		writer_frame(w, FRAME_MARK, 0, &fake_part(src, "tty")->p, "x", 1, NULL, 0, NULL);
+		break;
 	default:
 		writer_frame(w, FRAME_RECORD, 1, ram, "x", 1, NULL, 0, NULL);
 	}
@@ -919,6 +880,9 @@ Test(live, source_that_lies_is_refused_by_name)
 		[PAGES_OUTSIDE] = "ram: load: frame 3 (pages): no RAM there",
 		[ZERO_HUGE] = "ram: load: frame 3 (zero): no RAM there",
 		[RECORD_FOR_RAM] = "ram: load: frame 3 (record)",
+		[MARK_FOR_NOBODY] = "frame 3 (mark): there is no participant",
+		/* A lane finds out, while nothing more comes. */
+		[MARK_WITH_PAYLOAD] = "frame 3 (mark): 1 bytes",
 	};
 
 	for (enum falsehood i = 0; i < FALSEHOODS; i++) {
@@ -928,7 +892,7 @@ Test(live, source_that_lies_is_refused_by_name)
 		struct pair x;
 
 		pair_init(&x, true);
-		listen_at(&x);
+		pair_listen(&x);
 		liar.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 		strcpy(un.sun_path, x.wire.to);
 		cr_assert_eq(connect(liar.fd, (struct sockaddr *)&un, sizeof(un)), 0);
@@ -936,7 +900,7 @@ Test(live, source_that_lies_is_refused_by_name)
 		cr_assert_eq(writer_begin(&w, "{\"name\":\"fake\"}", NULL), 0);
 		tell(&w, x.src, i);
 		migration_wait(x.dst->mig);
-		check_destination_is_gone(&x);
+		pair_destination_is_gone(&x);
 		cr_assert(strstr(fake_vm_error(x.dst), want[i]), "%d: %s", i, fake_vm_error(x.dst));
 		writer_fini(&w);
 		close(liar.fd);
@@ -969,7 +933,7 @@ Test(live, one_at_a_time)
 	struct pair x;
 
 	pair_init(&x, true);
-	listen_at(&x);
+	pair_listen(&x);
 	cr_assert_eq(migration_listen(x.dst->mig, "unix:/tmp/x", &err), -EBUSY);
 	cr_assert_eq(migration_start(x.dst->mig, "unix:/tmp/x", &err), -EBUSY);
 	cr_assert_eq(migration_take_back(x.dst->mig, &err), -EBUSY);

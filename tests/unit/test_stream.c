@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/util.h"
 #include "fake_vm.h"
+#include "migration/lanes.h"
 #include "migration/reader.h"
 #include "migration/writer.h"
 
@@ -82,6 +83,7 @@ static void end(struct setting *x)
 /* Reads and delivers all up to END. */
 static int read_all(struct setting *x, bool *run, struct gw_error *err)
 {
+	struct lanes *lanes = NULL;
 	const char *config;
 	int r = reader_begin(&x->r, &config, err);
 
@@ -91,12 +93,17 @@ static int read_all(struct setting *x, bool *run, struct gw_error *err)
 		r = reader_table(&x->r, err);
 	if (!r)
 		r = reader_match(&x->r, &x->dst->list, err);
+	if (!r)
+		r = lanes_create(&x->r, NULL, &lanes, err);
 	while (!r) {
 		r = reader_next(&x->r, err);
 		if (r || x->r.h.type == FRAME_END)
 			break;
-		r = reader_deliver(&x->r, err);
+		r = lanes_deliver(lanes, err);
 	}
+	if (!r)
+		r = lanes_drain(lanes, err);
+	lanes_destroy(lanes);
 	return r ? r : reader_end(&x->r, run, err);
 }
 

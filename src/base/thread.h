@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Threads of the server: they take no signals, which are the embedder's. */
-#ifndef CONTROL_THREAD_H
-#define CONTROL_THREAD_H
+/* Threads of the library: they take no signals, which are the embedder's. */
+#ifndef BASE_THREAD_H
+#define BASE_THREAD_H
 
 #include <pthread.h>
 
