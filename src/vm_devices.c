@@ -31,6 +31,8 @@ static int add(struct gw_vm *vm, struct config_device *device, struct gw_error *
 	struct config *config = &vm->machine->config;
 	int r = config_check_pair(config, device, vm_drivers_of(vm), err);
 
+	if (!r)
+		r = config_check_addresses(config, device, vm_drivers_of(vm), err);
 	if (r < 0)
 		return r;
 	if (config->device_count == CONFIG_DEVICES_MAX)

@@ -3,6 +3,7 @@
 #include "vfio/options.h"
 
 #include "vfio/sysfs.h"
+#include "vfio/vf_address.h"
 
 #include "base/error.h"
 
@@ -26,4 +27,12 @@ int vfio_check_host(const void *options, struct gw_error *err)
 	struct sysfs_device device;
 
 	return sysfs_find(SYSFS_ROOT, o->host, &device, err) < 0 ? error_context(err, "host") : 0;
+}
+
+bool vfio_address(const void *options, uint8_t mac[6])
+{
+	const struct vfio_options *o = options;
+	struct sysfs_device device;
+
+	return !sysfs_find(SYSFS_ROOT, o->host, &device, NULL) && vf_address(device.path, mac);
 }

@@ -25,5 +25,7 @@ extern const char *const vfio_dirty_words[];
 /* device_driver.check_host: the device is there, and it and its IOMMU group can be handed over;
  * otherwise the error says what is to be done. */
 int vfio_check_host(const void *options, struct gw_error *err);
+/* device_driver.address: of virtual functions only. */
+bool vfio_address(const void *options, uint8_t mac[6]);
 
 #endif

@@ -228,6 +228,7 @@ const struct device_driver vfio_pci_driver = {
 	.help = "a device of the host, passed through by VFIO",
 	.keys = vfio_keys,
 	.check_host = vfio_check_host,
+	.address = vfio_address,
 	.create = create,
 	.request_unplug = vfio_pci_request_unplug,
 	.destroy = vfio_pci_destroy,

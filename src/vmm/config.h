@@ -158,6 +158,9 @@ int config_parse_device(const char *json, const struct device_drivers *drivers,
 /* Whether `device`, an entry of `config`, has whom its `failover` names. */
 int config_check_pair(const struct config *config, const struct config_device *device,
                       const struct device_drivers *drivers, struct gw_error *err);
+/* Whether the two have the same Ethernet address, as far as that is known before. */
+int config_check_addresses(const struct config *config, const struct config_device *device,
+                           const struct device_drivers *drivers, struct gw_error *err);
 /* NULL: there is none of that name. */
 struct config_device *config_find_device(struct config *config, const char *id);
 /* What the configuration names on this host is there: files, devices (device_driver.check_host).

@@ -101,56 +101,6 @@ static void check_devices(const struct config *config, struct config_faults *fau
 	}
 }
 
-struct config_device *config_find_device(struct config *config, const char *id)
-{
-	for (unsigned i = 0; i < config->device_count; i++)
-		if (!strcmp(config->devices[i].id, id))
-			return &config->devices[i];
-	return NULL;
-}
-
-int config_check_pair(const struct config *config, const struct config_device *device,
-                      const struct device_drivers *drivers, struct gw_error *err)
-{
-	const struct config_device *net =
-	        config_find_device((struct config *)(uintptr_t)config, device->failover);
-	const struct device_driver *driver = net ? config_find_driver(drivers, net->type) : NULL;
-
-	if (!device->failover[0])
-		return 0;
-	if (!net)
-		return error_set(err, -EINVAL, "failover: there is no device \"%s\"",
-		                 device->failover);
-	if (net->failover[0] || !driver || !driver->may_stand_in ||
-	    !driver->may_stand_in(net->options))
-		return error_set(err, -EINVAL, "failover: %s is no virtio-net with standby",
-		                 device->failover);
-	for (unsigned i = 0; i < config->device_count; i++) {
-		const struct config_device *other = &config->devices[i];
-
-		if (other == device)
-			continue;
-		if (!strcmp(other->failover, device->failover))
-			return error_set(err, -EINVAL, "failover: %s stands in for %s already",
-			                 device->failover, other->id);
-		/* A guest lets go of a slot with all that is in it. */
-		if (device->slot && other->slot == device->slot)
-			return error_set(err, -EINVAL, "failover: %s is in the same slot",
-			                 other->id);
-	}
-	return 0;
-}
-
-static void check_pairs(const struct config *config, const struct device_drivers *drivers,
-                        struct config_faults *faults)
-{
-	struct gw_error err;
-
-	for (unsigned n = 0; n < config->device_count; n++)
-		if (config_check_pair(config, &config->devices[n], drivers, &err) < 0)
-			config_fault(faults, "devices[%u].%s", n, err.text);
-}
-
 void config_check_whole(const struct config *config, const struct device_drivers *drivers,
                         struct config_faults *faults)
 {
@@ -158,7 +108,7 @@ void config_check_whole(const struct config *config, const struct device_drivers
 	check_topology(config, faults);
 	check_boot(config, faults);
 	check_devices(config, faults);
-	check_pairs(config, drivers, faults);
+	config_check_pairs(config, drivers, faults);
 }
 
 /* ---- against the host -------------------------------------------------------------------------
@@ -243,6 +193,8 @@ static void check_device(const struct config_device *device, const char *prefix,
 void config_check_here(const struct config *config, const struct device_drivers *drivers,
                        bool incoming, struct config_faults *faults)
 {
+	struct gw_error err;
+
 	if (!incoming)
 		check_files(config_machine_keys, config, "", faults);
 	check_placement(config, faults);
@@ -257,6 +209,8 @@ void config_check_here(const struct config *config, const struct device_drivers 
 		else
 			snprintf(prefix, sizeof(prefix), "devices[%u].", i);
 		check_device(&config->devices[i], prefix, drivers, faults);
+		if (config_check_addresses(config, &config->devices[i], drivers, &err) < 0)
+			config_fault_code(faults, err.code, "%s%s", prefix, err.text);
 	}
 }
 

@@ -56,4 +56,8 @@ void config_check_whole(const struct config *config, const struct device_drivers
 void config_check_here(const struct config *config, const struct device_drivers *drivers,
                        bool incoming, struct config_faults *faults);
 
+/* ---- config_pair.c ---- */
+void config_check_pairs(const struct config *config, const struct device_drivers *drivers,
+                        struct config_faults *faults);
+
 #endif

@@ -41,6 +41,11 @@ struct device_driver {
 	void (*run)(struct device *d);
 	void (*pause)(struct device *d);
 
+	/* The Ethernet address that the guest will find in it; false: not known before. May be
+	 * NULL.
+	 */
+	bool (*address)(const void *options, uint8_t mac[6]);
+
 	/* Devices that can stand in for another one of the guest (config_device.failover). May be
 	 * NULL, all three. By its options it can. */
 	bool (*may_stand_in)(const void *options);

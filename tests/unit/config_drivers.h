@@ -48,12 +48,23 @@ static bool thing_may_stand_in(const void *options)
 	return ((const struct thing *)options)->standby;
 }
 
+/* The last byte is the room's. */
+static bool thing_address(const void *options, uint8_t mac[6])
+{
+	const struct thing *t = options;
+
+	memset(mac, 2, 6);
+	mac[5] = (uint8_t)t->room;
+	return t->fast;
+}
+
 static const struct config_key plain_keys[] = { CONFIG_ROW_END };
 
 static const struct device_driver thing_driver = { .type = "t",
 	                                           .help = "a thing",
 	                                           .keys = thing_keys,
 	                                           .check_host = thing_check_host,
+	                                           .address = thing_address,
 	                                           .may_stand_in = thing_may_stand_in };
 static const struct device_driver plain_driver = { .type = "plain",
 	                                           .help = "nothing to say",

@@ -101,3 +101,33 @@ Test(config_pair, the_one_can_be_left_out_and_not_the_other)
 	cr_assert_eq(config.device_count, 1);
 	cr_assert_str_eq(config.devices[0].id, "n");
 }
+
+/* Of an address that is not known before nothing can be said. */
+Test(config_pair, addresses_that_are_known_are_the_same)
+{
+	static const struct {
+		const char *primary;
+		int r;
+	} rows[] = {
+		{ "\"room\":5", 0 },
+		{ "\"room\":6", -EINVAL },
+		{ "\"room\":6,\"fast\":false", 0 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct gw_error err = { 0 };
+		char devices[400];
+
+		snprintf(devices, sizeof(devices),
+		         "{\"id\":\"n\",\"type\":\"t\",\"host\":\"h\",\"standby\":true,\"room\":5},"
+		         "{\"id\":\"p\",\"type\":\"t\",\"host\":\"h\",\"failover\":\"n\",%s}",
+		         rows[i].primary);
+		cr_assert_eq(parse(devices, &err), 0, "%s", err.text);
+		cr_assert_eq(config_check_addresses(&config, &config.devices[1], &drivers, &err),
+		             rows[i].r);
+		if (rows[i].r)
+			cr_assert(strstr(err.text, "this one has 02:02:02:02:02:06, and n "
+			                           "02:02:02:02:02:05"),
+			          "%s", err.text);
+	}
+}

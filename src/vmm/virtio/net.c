@@ -474,6 +474,13 @@ static int net_command(struct device *d, const char *name, const cJSON *args, cJ
 
 /* ---- beside another NIC ---------------------------------------------------------------------- */
 
+static bool net_address(const void *options, uint8_t mac[NET_MAC_SIZE])
+{
+	const struct net_options *o = options;
+
+	return o->mac[0] && !parse_mac(o->mac, mac);
+}
+
 static bool net_may_stand_in(const void *options)
 {
 	return ((const struct net_options *)options)->standby;
@@ -538,6 +545,7 @@ const struct device_driver virtio_net_driver = {
 	.run = virtio_run,
 	.pause = virtio_pause,
 	.deferred = net_deferred,
+	.address = net_address,
 	.may_stand_in = net_may_stand_in,
 	.stands_in = net_stands_in,
 	.take_over = net_take_over,
