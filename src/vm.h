@@ -111,6 +111,8 @@ int vm_need_machine(struct gw_vm *vm, struct gw_error *err);
 int vm_check_may_change(struct gw_vm *vm, struct gw_error *err);
 
 /* ---- vm_unplug.c ---- */
+/* Devices that the host wants back (struct device, wanted_back) are asked for. On the loop. */
+void vm_give_back(void *vm);
 /* The device has gone, with `lock` held: nobody waits for it any more. */
 void vm_unplug_done(struct gw_vm *vm, const char *id);
 void vm_unplugs_free(struct gw_vm *vm);

@@ -214,6 +214,13 @@ void vm_forget_device(struct gw_vm *vm, const char *id)
 	vm_emit(vm, "DEVICE_DELETED", data);
 }
 
+static void on_give_back(void *opaque)
+{
+	struct gw_vm *vm = opaque;
+
+	loop_post(vm->loop, vm_give_back, vm);
+}
+
 static void on_event(void *opaque, const char *name, const char *data)
 {
 	vm_emit(opaque, name, data);
@@ -263,6 +270,7 @@ int vm_build(struct gw_vm *vm, const struct config *config, bool incoming, struc
 		.eject = on_eject,
 		.device_gone = on_device_gone,
 		.stands_in = on_stands_in,
+		.give_back = on_give_back,
 		.event = on_event,
 		.fd = vm_take_fd,
 	};

@@ -194,6 +194,48 @@ static int request(struct gw_vm *vm, const char *id, struct gw_error *err)
 	return r;
 }
 
+static struct device *next_wanted(struct gw_vm *vm)
+{
+	for (struct device *d = vm->machine ? vm->machine->devices : NULL; d; d = d->next)
+		if (__atomic_exchange_n(&d->wanted_back, false, __ATOMIC_ACQ_REL))
+			return d;
+	return NULL;
+}
+
+static bool is_due_by_force(const struct gw_vm *vm, const char *id)
+{
+	for (const struct vm_unplug *u = vm->unplugs; u; u = u->next)
+		if (u->force && !strcmp(u->id, id))
+			return true;
+	return false;
+}
+
+/* While the guest cannot be asked (a migration is under way, say), time runs all the same. */
+static void ask_back(struct gw_vm *vm, const struct device *d)
+{
+	const unsigned ms = d->give_back_ms;
+	struct gw_error err;
+	char id[sizeof(d->id)];
+
+	strcpy(id, d->id);
+	if (request(vm, id, &err) < 0)
+		log_warn(&vm->log, "device %s: the guest is not asked for it: %s", id, err.text);
+	if (machine_find_device(vm->machine, id) && !is_due_by_force(vm, id) &&
+	    note(vm, id, ms, true, &err) < 0)
+		log_error(&vm->log, "device %s: %s", id, err.text);
+}
+
+void vm_give_back(void *opaque)
+{
+	struct gw_vm *vm = opaque;
+	struct device *d;
+
+	pthread_mutex_lock(&vm->lock);
+	while ((d = next_wanted(vm)))
+		ask_back(vm, d);
+	pthread_mutex_unlock(&vm->lock);
+}
+
 int gw_vm_device_del(struct gw_vm *vm, const char *id, struct gw_error *err)
 {
 	int r;

@@ -3,6 +3,7 @@
  * BARs: what the device allows is mapped into the guest; the MSI-X table, its
  * pending bits and holes are trapped.
  */
+#include "vfio/quirks.h"
 #include "vfio/vfio_pci.h"
 
 #include "base/error.h"
@@ -52,14 +53,37 @@ static void map_areas(struct vfio_pci *d, unsigned bar)
 	}
 }
 
-int vfio_bars_init(struct vfio_pci *d, struct gw_error *err)
+static bool inside(uint64_t offset, uint64_t size, uint64_t from, uint64_t len)
+{
+	return offset >= from && offset - from < len && size <= len - (offset - from);
+}
+
+/* The table and the pending bits are kept here. Pending bits outside of their BAR are out of the
+ * guest's reach, which it can live with; not so the table. */
+static int cut_msix(struct vfio_pci *d, struct gw_error *err)
 {
 	const struct msix_layout *x = &d->msix_layout;
+	uint64_t size = d->dev.regions[x->table_bar].size;
 
-	if (d->msix_cap) {
-		vfio_region_cut(&d->dev.regions[x->table_bar], x->table_offset, x->table_size);
-		vfio_region_cut(&d->dev.regions[x->pba_bar], x->pba_offset, x->pba_size);
-	}
+	if (!inside(x->table_offset, x->table_size, 0, size))
+		return error_set(err, -EINVAL,
+		                 "%s: its MSI-X table (0x%llx bytes at 0x%llx) is not in BAR %u, "
+		                 "which has 0x%llx bytes",
+		                 d->dev.name, (unsigned long long)x->table_size,
+		                 (unsigned long long)x->table_offset, x->table_bar,
+		                 (unsigned long long)size);
+	vfio_region_cut(&d->dev.regions[x->table_bar], x->table_offset, x->table_size);
+	vfio_region_cut(&d->dev.regions[x->pba_bar], x->pba_offset, x->pba_size);
+	return 0;
+}
+
+int vfio_bars_init(struct vfio_pci *d, struct gw_error *err)
+{
+	int ret = d->msix_cap ? cut_msix(d, err) : 0;
+
+	if (ret < 0)
+		return ret;
+	vfio_quirk_cut_mirrors(d);
 	for (unsigned bar = 0; bar < PCI_BARS; bar++) {
 		struct pci_bar *b = &d->function.bars[bar];
 		int r;
@@ -89,8 +113,10 @@ static void show(struct vfio_pci *d, struct vfio_window *w, uint64_t gpa)
 	const struct vfio_region *r = &d->dev.regions[w->bar];
 	struct gw_error err;
 
-	if (gpa % PAGE_SIZE)
-		return; /* smaller than a page: trapped */
+	/* One smaller than a page is mapped only where the guest has put it at a page's beginning,
+	 * and nothing else into that page; else it is trapped. */
+	if (gpa % PAGE_SIZE || !d->function.bars[w->bar].alone)
+		return;
 	if (memory_map_device(m->memory, gpa, w->hva, w->area.size, !r->writable, &w->slot, &err) <
 	    0) {
 		log_warn(m->log, "device %s: BAR %u is trapped: %s", d->device.id, w->bar,
@@ -130,17 +156,12 @@ void vfio_bar_changed(struct pci_function *f, unsigned bar)
 		if (f->bars[bar].mapped && !d->concealed)
 			show(d, w, f->bars[bar].address + w->area.offset);
 	}
-	if (d->kind->bar_changed)
+	if (d->kind && d->kind->bar_changed && bar < PCI_BARS)
 		d->kind->bar_changed(d, bar);
 }
 
 /* ---- trapped accesses -------------------------------------------------------------------------
  */
-
-static bool inside(uint64_t offset, unsigned size, uint64_t from, uint64_t len)
-{
-	return offset >= from && offset - from < len && size <= len - (offset - from);
-}
 
 static bool in_table(const struct vfio_pci *d, unsigned bar, uint64_t offset, unsigned size)
 {
@@ -157,15 +178,37 @@ static bool in_pba(const struct vfio_pci *d, unsigned bar, uint64_t offset, unsi
 	return d->msix && bar == x->pba_bar && inside(offset, size, x->pba_offset, x->pba_size);
 }
 
+/* Configuration space is read in doublewords at most. */
+static uint64_t mirror_read(struct pci_function *f, unsigned config, unsigned size)
+{
+	if (size <= 4)
+		return pci_config_read(f, config, size);
+	return pci_config_read(f, config, 4) | (uint64_t)pci_config_read(f, config + 4, 4) << 32;
+}
+
+static void mirror_write(struct pci_function *f, unsigned config, unsigned size, uint64_t value)
+{
+	pci_config_write(f, config, MIN(size, 4u), (uint32_t)value);
+	if (size > 4)
+		pci_config_write(f, config + 4, 4, (uint32_t)(value >> 32));
+}
+
 uint64_t vfio_bar_read(struct pci_function *f, unsigned bar, uint64_t offset, unsigned size)
 {
 	struct vfio_pci *d = vfio_pci_of(f);
 	uint64_t value = UINT64_MAX;
+	unsigned config;
 
+	if (bar == PCI_ROM)
+		return vfio_rom_read(d, offset, size);
 	if (in_table(d, bar, offset, size))
 		return msix_table_read(d->msix, offset - d->msix_layout.table_offset, size);
 	if (in_pba(d, bar, offset, size))
 		return msix_pba_read(d->msix, offset - d->msix_layout.pba_offset, size);
+	if (vfio_quirk_in_mirror(d, bar, offset, size, &config))
+		return mirror_read(f, config, size);
+	if (!vfio_pci_reachable(d))
+		return UINT64_MAX;
 	vfio_intx_before_access(d);
 	if (vfio_region_read(&d->dev, bar, offset, &value, size) < 0)
 		value = UINT64_MAX;
@@ -177,13 +220,20 @@ void vfio_bar_write(struct pci_function *f, unsigned bar, uint64_t offset, unsig
                     uint64_t value)
 {
 	struct vfio_pci *d = vfio_pci_of(f);
+	unsigned config;
 	int r;
 
 	if (in_table(d, bar, offset, size)) {
 		msix_table_write(d->msix, offset - d->msix_layout.table_offset, size, value);
 		return;
 	}
-	if (in_pba(d, bar, offset, size))
+	if (bar == PCI_ROM || in_pba(d, bar, offset, size))
+		return;
+	if (vfio_quirk_in_mirror(d, bar, offset, size, &config)) {
+		mirror_write(f, config, size, value);
+		return;
+	}
+	if (!vfio_pci_reachable(d))
 		return;
 	vfio_intx_before_access(d);
 	r = vfio_region_write(&d->dev, bar, offset, &value, size);

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Configuration space, virtualised by tables: which registers the guest may
- * write, which capabilities it sees and what is done about each. Everything
- * is answered from a copy but vendor-specific capabilities, which are the
- * device's own.
- * Sources: PCI Local Bus 3.0, 6.1 and 6.7; PCI Express Base 5.0, 7.5 and 7.9.
+ * Configuration space as the guest sees it: a copy, made from the device's at
+ * the beginning, from which the guest is answered. Registers of the device's
+ * own (vendor-specific ones, and those outside of all capabilities) are read
+ * from it and written to it.
+ * Sources: PCI Local Bus 3.0, 6.1, 6.2 and 6.7; PCI Express Base 5.0, 7.5 and 7.9.
  */
+#include "vfio/caps.h"
 #include "vfio/vfio_pci.h"
 
 #include "base/error.h"
@@ -14,8 +15,6 @@
 #include <linux/pci_regs.h>
 #include <string.h>
 
-#define CAP_HOPS_MAX 48
-#define EXP_TYPE_RC_END (PCI_EXP_TYPE_RC_END << 4)
 #define HEADER_END 0x40
 
 /* Registers of the header that the guest may write, beside those that the PCI core handles. */
@@ -29,140 +28,23 @@ static const struct {
 	{ PCI_INTERRUPT_LINE, 1, 0xff },
 };
 
-/* ---- capabilities ------------------------------------------------------------------------ */
+/* ---- made --------------------------------------------------------------------------------- */
 
-/* The device stays in D0 whatever the guest writes, and so loses nothing on the way back. */
-static bool show_pm(struct pci_function *f, struct vfio_pci *d, unsigned at)
+void vfio_config_pass(struct vfio_pci *d, unsigned offset, unsigned len)
 {
-	(void)d;
-	pci_set(f->config, at + PCI_PM_PMC, 2,
-	        pci_get(f->config, at + PCI_PM_PMC, 2) & ~(uint32_t)PCI_PM_CAP_PME_MASK);
-	pci_set(f->config, at + PCI_PM_CTRL, 2, PCI_PM_CTRL_NO_SOFT_RESET);
-	pci_set(f->wmask, at + PCI_PM_CTRL, 2, PCI_PM_CTRL_STATE_MASK);
-	return true;
+	for (unsigned i = offset; i < offset + len; i++)
+		d->passed[i / 8] |= (uint8_t)(1u << i % 8);
 }
 
-static bool show_msi(struct pci_function *f, struct vfio_pci *d, unsigned at)
+static bool passes(const struct vfio_pci *d, unsigned offset)
 {
-	if (msi_parse(f->config + at, &d->msi_layout, NULL) < 0 ||
-	    at + d->msi_layout.size > PCI_CFG_SPACE_SIZE)
-		return false;
-	d->msi_cap = at;
-	pci_set(f->config, at + PCI_MSI_FLAGS, 2,
-	        pci_get(f->config, at + PCI_MSI_FLAGS, 2) &
-	                ~(uint32_t)(PCI_MSI_FLAGS_ENABLE | PCI_MSI_FLAGS_QSIZE));
-	msi_wmask(&d->msi_layout, f->wmask + at);
-	return true;
+	return d->passed[offset / 8] >> offset % 8 & 1;
 }
 
-static bool show_msix(struct pci_function *f, struct vfio_pci *d, unsigned at)
+void vfio_config_virtualise(struct vfio_pci *d, size_t size)
 {
-	if (at + MSIX_CAP_SIZE > PCI_CFG_SPACE_SIZE ||
-	    msix_parse(f->config + at, &d->msix_layout, NULL) < 0)
-		return false;
-	d->msix_cap = at;
-	pci_set(f->config, at + PCI_MSIX_FLAGS, 2,
-	        pci_get(f->config, at + PCI_MSIX_FLAGS, 2) & PCI_MSIX_FLAGS_QSIZE);
-	msix_wmask(f->wmask + at);
-	return true;
-}
+	struct pci_function *f = &d->function;
 
-/* The function sits on the root bus, where only integrated endpoints may be. */
-static bool show_pcie(struct pci_function *f, struct vfio_pci *d, unsigned at)
-{
-	uint32_t flags = pci_get(f->config, at + PCI_EXP_FLAGS, 2);
-
-	d->pcie_cap = at;
-	pci_set(f->config, at + PCI_EXP_FLAGS, 2,
-	        (flags & ~(uint32_t)PCI_EXP_FLAGS_TYPE) | EXP_TYPE_RC_END);
-	pci_set(f->wmask, at + PCI_EXP_DEVCTL, 2, 0xffff & ~(uint32_t)PCI_EXP_DEVCTL_BCR_FLR);
-	pci_set(f->config, at + PCI_EXP_DEVSTA, 2, 0);
-	return true;
-}
-
-static bool show_vendor(struct pci_function *f, struct vfio_pci *d, unsigned at)
-{
-	unsigned size = f->config[at + 2];
-
-	if (size < 3 || at + size > PCI_CFG_SPACE_SIZE || d->vendor_cap)
-		return false;
-	d->vendor_cap = at;
-	d->vendor_size = size;
-	return true;
-}
-
-/* What is not here is hidden: vital product data, slot numbers and the like have no meaning, or
- * a side effect, in a guest. */
-static const struct {
-	uint8_t id;
-	bool (*show)(struct pci_function *f, struct vfio_pci *d, unsigned at);
-} shown_caps[] = {
-	{ PCI_CAP_ID_PM, show_pm },       { PCI_CAP_ID_MSI, show_msi },
-	{ PCI_CAP_ID_MSIX, show_msix },   { PCI_CAP_ID_EXP, show_pcie },
-	{ PCI_CAP_ID_VNDR, show_vendor },
-};
-
-static bool show_cap(struct pci_function *f, struct vfio_pci *d, unsigned at)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(shown_caps); i++)
-		if (shown_caps[i].id == f->config[at])
-			return shown_caps[i].show(f, d, at);
-	return false;
-}
-
-/* Walks the chain and links past what is hidden. */
-static void virtualise_caps(struct pci_function *f, struct vfio_pci *d)
-{
-	unsigned at = f->config[PCI_CAPABILITY_LIST] & ~3u, link = PCI_CAPABILITY_LIST;
-
-	if (!(pci_get(f->config, PCI_STATUS, 2) & PCI_STATUS_CAP_LIST))
-		at = 0;
-	for (int hops = 0; at >= HEADER_END && hops < CAP_HOPS_MAX; hops++) {
-		unsigned next = f->config[at + 1] & ~3u;
-
-		if (show_cap(f, d, at)) {
-			f->config[link] = (uint8_t)at;
-			link = at + 1;
-		}
-		at = next;
-	}
-	f->config[link] = 0;
-	if (link == PCI_CAPABILITY_LIST)
-		pci_set(f->config, PCI_STATUS, 2,
-		        pci_get(f->config, PCI_STATUS, 2) & ~(uint32_t)PCI_STATUS_CAP_LIST);
-}
-
-/* Of the extended capabilities only the serial number is shown. Hidden among others: SR-IOV,
- * resizable BARs, ATS, PRI, PASID (which would need an IOMMU in the guest) and AER. */
-static void virtualise_extended(struct pci_function *f)
-{
-	uint8_t kept[PCI_EXT_CAP_DSN_SIZEOF];
-	unsigned at = PCI_CFG_SPACE_SIZE, found = 0;
-
-	for (int hops = 0;
-	     at >= PCI_CFG_SPACE_SIZE && at <= PCI_CONFIG_SIZE - sizeof(kept) && hops < 1024;
-	     hops++) {
-		uint32_t header = pci_get(f->config, at, 4);
-
-		if (PCI_EXT_CAP_ID(header) == PCI_EXT_CAP_ID_DSN) {
-			memcpy(kept, f->config + at, sizeof(kept));
-			found = at;
-			break;
-		}
-		at = PCI_EXT_CAP_NEXT(header);
-	}
-	memset(f->config + PCI_CFG_SPACE_SIZE, 0, PCI_CONFIG_SIZE - PCI_CFG_SPACE_SIZE);
-	if (!found)
-		return;
-	/* The first capability has to be at 0x100: an empty one that leads to ours. */
-	if (found != PCI_CFG_SPACE_SIZE)
-		pci_set(f->config, PCI_CFG_SPACE_SIZE, 4, found << 20);
-	memcpy(f->config + found, kept, sizeof(kept));
-	pci_set(f->config, found, 4, PCI_EXT_CAP_ID_DSN | 1u << 16);
-}
-
-void vfio_config_virtualise(struct pci_function *f, struct vfio_pci *d, size_t size)
-{
 	if (size < PCI_CONFIG_SIZE)
 		memset(f->config + size, 0, PCI_CONFIG_SIZE - size);
 	for (size_t i = 0; i < ARRAY_SIZE(header_masks); i++)
@@ -173,81 +55,162 @@ void vfio_config_virtualise(struct pci_function *f, struct vfio_pci *d, size_t s
 	        pci_get(f->config, PCI_STATUS, 2) &
 	                (PCI_STATUS_CAP_LIST | PCI_STATUS_66MHZ | PCI_STATUS_FAST_BACK |
 	                 PCI_STATUS_DEVSEL_MASK));
-	f->config[PCI_HEADER_TYPE] &= 0x7f; /* one function */
+	f->config[PCI_HEADER_TYPE] = PCI_HEADER_TYPE_NORMAL;
+	f->config[PCI_BIST] = 0; /* a self-test would take the device from under the guest */
 	f->config[PCI_INTERRUPT_LINE] = 0;
+	pci_set(f->config, PCI_CARDBUS_CIS, 4, 0); /* a pointer into BARs or ROM; nobody reads it */
 	pci_set(f->config, PCI_ROM_ADDRESS, 4, 0);
 	memset(f->config + PCI_BASE_ADDRESS_0, 0, 4 * PCI_BARS);
-	virtualise_caps(f, d);
-	virtualise_extended(f);
+	vfio_caps_virtualise(d, size);
+	vfio_ecaps_virtualise(d);
+}
+
+static void log_caps(const struct vfio_pci *d)
+{
+	for (unsigned i = 0; i < d->cap_count; i++) {
+		const struct vfio_cap *c = &d->caps[i];
+
+		log_debug(d->device.machine->log,
+		          "device %s: capability 0x%02x at 0x%x (%s): %s; %s", d->device.id, c->id,
+		          c->at, c->name, c->shown ? "shown" : "hidden", c->why);
+	}
 }
 
 int vfio_config_init(struct vfio_pci *d, struct gw_error *err)
 {
 	const struct vfio_region *r = &d->dev.regions[VFIO_PCI_CONFIG_REGION_INDEX];
 	size_t size = MIN(r->size, PCI_CONFIG_SIZE);
+	uint8_t *config = d->function.config;
 	int ret;
 
 	if (size < HEADER_END)
 		return error_set(err, -ENOTSUP, "%s: configuration space of %zu bytes", d->dev.name,
 		                 size);
-	ret = vfio_region_read(&d->dev, VFIO_PCI_CONFIG_REGION_INDEX, 0, d->function.config, size);
+	ret = vfio_region_read(&d->dev, VFIO_PCI_CONFIG_REGION_INDEX, 0, config, size);
 	if (ret < 0)
 		return error_set_sys(err, ret, "%s: reading configuration space", d->dev.name);
-	vfio_config_virtualise(&d->function, d, size);
+	if ((config[PCI_HEADER_TYPE] & PCI_HEADER_TYPE_MASK) != PCI_HEADER_TYPE_NORMAL)
+		return error_set(err, -ENOTSUP, "%s: a bridge; only endpoints are passed through",
+		                 d->dev.name);
+	vfio_config_virtualise(d, size);
+	log_caps(d);
 	return 0;
 }
 
-/* ---- accesses ------------------------------------------------------------------------------- */
+/* ---- reads ---------------------------------------------------------------------------------- */
 
-static bool in_vendor_cap(const struct vfio_pci *d, unsigned offset, unsigned size)
+static bool touches(unsigned offset, unsigned size, unsigned reg, unsigned reg_size)
 {
-	/* The first two bytes, number and link, are ours. */
-	return d->vendor_cap && offset >= d->vendor_cap + 2 &&
-	       offset + size <= d->vendor_cap + d->vendor_size;
+	return reg_size && offset < reg + reg_size && reg < offset + size;
+}
+
+static int read_device(struct vfio_pci *d, unsigned offset, void *bytes, unsigned size)
+{
+	return vfio_region_read(&d->dev, VFIO_PCI_CONFIG_REGION_INDEX, offset, bytes, size);
+}
+
+/* What is the device's is read anew. The copy stays at the last that was known. */
+static void refresh(struct vfio_pci *d, unsigned offset, unsigned size)
+{
+	uint8_t *config = d->function.config;
+	uint8_t bytes[4];
+	bool any = false;
+
+	for (unsigned i = 0; i < size; i++)
+		any |= passes(d, offset + i);
+	if (!any || !vfio_pci_reachable(d) || read_device(d, offset, bytes, size) < 0)
+		return;
+	for (unsigned i = 0; i < size; i++)
+		if (passes(d, offset + i))
+			config[offset + i] = bytes[i];
+}
+
+/* Whether it asserts INTx at this moment (PCI 3.0, 6.2.3). */
+static void refresh_status(struct vfio_pci *d)
+{
+	uint8_t *config = d->function.config;
+	uint8_t bytes[2];
+	uint32_t bit;
+
+	if (!d->intx.count || !vfio_pci_reachable(d) || read_device(d, PCI_STATUS, bytes, 2) < 0)
+		return;
+	bit = pci_get(bytes, 0, 2) & PCI_STATUS_INTERRUPT;
+	pci_set(config, PCI_STATUS, 2,
+	        (pci_get(config, PCI_STATUS, 2) & ~(uint32_t)PCI_STATUS_INTERRUPT) | bit);
 }
 
 bool vfio_config_read(struct pci_function *f, unsigned offset, unsigned size, uint32_t *value)
 {
 	struct vfio_pci *d = vfio_pci_of(f);
-	uint8_t bytes[4] = { 0xff, 0xff, 0xff, 0xff };
 
 	if (d->msi_cap && d->msi_layout.pending_offset &&
 	    offset == d->msi_cap + d->msi_layout.pending_offset && size == 4) {
 		*value = msi_pending(d->msi);
 		return true;
 	}
-	if (!in_vendor_cap(d, offset, size))
+	if (touches(offset, size, PCI_STATUS, 2))
+		refresh_status(d);
+	refresh(d, offset, size);
+	return false;
+}
+
+/* ---- writes --------------------------------------------------------------------------------- */
+
+/* Has a bit of the byte `reg` been written as 1? */
+static bool byte_has(unsigned reg, uint32_t bit, unsigned offset, unsigned size, uint32_t value)
+{
+	return offset <= reg && reg < offset + size && (value >> (reg - offset) * 8 & bit);
+}
+
+/* The guest's function-level reset, by PCI Express or by Advanced Features. */
+static bool is_flr(const struct vfio_pci *d, unsigned offset, unsigned size, uint32_t value)
+{
+	unsigned exp = d->pcie_cap + PCI_EXP_DEVCTL, af = d->af_cap + PCI_AF_CTRL;
+
+	if (d->pcie_cap &&
+	    (pci_get(d->function.config, d->pcie_cap + PCI_EXP_DEVCAP, 4) & PCI_EXP_DEVCAP_FLR) &&
+	    byte_has(exp + 1, PCI_EXP_DEVCTL_BCR_FLR >> 8, offset, size, value))
+		return true;
+	return d->af_cap && byte_has(af, PCI_AF_CTRL_FLR, offset, size, value);
+}
+
+/* A guest that wrote vital product data would alter the card for good. */
+static bool writes_vpd(const struct vfio_pci *d, unsigned offset, unsigned size, uint32_t value)
+{
+	if (!d->vpd_cap)
 		return false;
-	vfio_region_read(&d->dev, VFIO_PCI_CONFIG_REGION_INDEX, offset, bytes, size);
-	*value = pci_get(bytes, 0, size);
-	return true;
+	return touches(offset, size, d->vpd_cap + PCI_VPD_DATA, 4) ||
+	       byte_has(d->vpd_cap + PCI_VPD_ADDR + 1, PCI_VPD_ADDR_F >> 8, offset, size, value);
+}
+
+static void write_device(struct vfio_pci *d, unsigned offset, const uint8_t *bytes, unsigned size)
+{
+	vfio_region_write(&d->dev, VFIO_PCI_CONFIG_REGION_INDEX, offset, bytes, size);
 }
 
 bool vfio_config_write(struct pci_function *f, unsigned offset, unsigned size, uint32_t value)
 {
 	struct vfio_pci *d = vfio_pci_of(f);
+	unsigned passed = 0;
 	uint8_t bytes[4];
 
-	/* The guest's function-level reset: the device's, and of all that the guest has set. */
-	if (d->pcie_cap && offset <= d->pcie_cap + PCI_EXP_DEVCTL + 1 &&
-	    offset + size > d->pcie_cap + PCI_EXP_DEVCTL + 1) {
-		uint32_t shift = (d->pcie_cap + PCI_EXP_DEVCTL + 1 - offset) * 8;
-
-		if (value >> shift & (PCI_EXP_DEVCTL_BCR_FLR >> 8)) {
-			f->ops->reset(f);
-			return true;
-		}
+	if (is_flr(d, offset, size, value)) {
+		vfio_pci_flr(d);
+		return true;
 	}
-	if (!in_vendor_cap(d, offset, size))
+	for (unsigned i = 0; i < size; i++)
+		passed += passes(d, offset + i);
+	if (!passed || !vfio_pci_reachable(d) || writes_vpd(d, offset, size, value))
 		return false;
-	pci_set(bytes, 0, size, value);
-	vfio_region_write(&d->dev, VFIO_PCI_CONFIG_REGION_INDEX, offset, bytes, size);
-	return true;
-}
-
-static bool touches(unsigned offset, unsigned size, unsigned reg, unsigned reg_size)
-{
-	return reg_size && offset < reg + reg_size && reg < offset + size;
+	pci_set(bytes, 0, 4, value);
+	if (passed == size) {
+		write_device(d, offset, bytes, size);
+		return false;
+	}
+	for (unsigned i = 0; i < size; i++)
+		if (passes(d, offset + i))
+			write_device(d, offset + i, bytes + i, 1);
+	return false;
 }
 
 void vfio_config_push_command(struct vfio_pci *d)
@@ -256,7 +219,7 @@ void vfio_config_push_command(struct vfio_pci *d)
 
 	pci_set(bytes, 0, 2,
 	        pci_get(d->function.config, PCI_COMMAND, 2) | PCI_COMMAND_MEMORY | PCI_COMMAND_IO);
-	vfio_region_write(&d->dev, VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND, bytes, 2);
+	write_device(d, PCI_COMMAND, bytes, 2);
 }
 
 void vfio_config_written(struct pci_function *f, unsigned offset, unsigned size)

@@ -84,6 +84,11 @@ void vfio_parse_region(const void *info, size_t len, struct vfio_region *out)
 	}
 	if (out->mappable && !sparse)
 		add_area(out, 0, out->size);
+	/* One smaller than a page may be mapped only where nothing else is in its page. */
+	if (out->mappable && !sparse && out->size && out->size < PAGE_SIZE) {
+		out->areas[0] = (struct vfio_area){ 0, PAGE_SIZE };
+		out->area_count = 1;
+	}
 }
 
 void vfio_region_cut(struct vfio_region *r, uint64_t hole, uint64_t hole_size)
@@ -96,7 +101,7 @@ void vfio_region_cut(struct vfio_region *r, uint64_t hole, uint64_t hole_size)
 		uint64_t start = old.areas[i].offset, end = start + old.areas[i].size;
 
 		if (to <= start || from >= end) {
-			add_area(r, start, end - start);
+			r->areas[r->area_count++] = old.areas[i];
 			continue;
 		}
 		if (start < from)
@@ -226,7 +231,7 @@ unsigned vfio_irq_count(struct vfio_dev *d, unsigned index, uint32_t *flags)
 	return info.count;
 }
 
-int vfio_irq_set(struct vfio_dev *d, unsigned index, const int *fds, unsigned count,
+int vfio_irq_set(struct vfio_dev *d, unsigned index, unsigned start, const int *fds, unsigned count,
                  struct gw_error *err)
 {
 	size_t size = sizeof(struct vfio_irq_set) + count * sizeof(int32_t);
@@ -238,12 +243,17 @@ int vfio_irq_set(struct vfio_dev *d, unsigned index, const int *fds, unsigned co
 	set->argsz = (uint32_t)size;
 	set->flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER;
 	set->index = index;
+	set->start = start;
 	set->count = count;
 	memcpy(set->data, fds, count * sizeof(int32_t));
 	r = d->ops->set_irqs(d, set);
-	return r < 0 ? error_set_sys(err, r, "%s: VFIO_DEVICE_SET_IRQS (index %u, %u vectors)",
-	                             d->name, index, count)
-	             : 0;
+	if (r < 0)
+		return error_set_sys(err, r, "%s: VFIO_DEVICE_SET_IRQS (index %u, %u from %u on)",
+		                     d->name, index, count, start);
+	if (r > 0)
+		error_set(err, -ENOSPC, "%s: the host has %d interrupts for it, not %u", d->name, r,
+		          count);
+	return r;
 }
 
 static int set_plain(struct vfio_dev *d, unsigned index, uint32_t flags, unsigned count)

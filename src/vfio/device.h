@@ -65,8 +65,9 @@ int vfio_dev_reset(struct vfio_dev *d, struct gw_error *err);
 /* How many interrupts of an index (VFIO_PCI_INTX_IRQ_INDEX, ...) the device has; flags may be
  * NULL. 0 where it has none. */
 unsigned vfio_irq_count(struct vfio_dev *d, unsigned index, uint32_t *flags);
-/* Each of `count` interrupts from 0 on is to signal fds[i] (-1: none). */
-int vfio_irq_set(struct vfio_dev *d, unsigned index, const int *fds, unsigned count,
+/* Each of `count` interrupts from `start` on is to signal fds[i] (-1: none). More than 0: nothing
+ * was done, since the host has only so many to give (which the error says as well). */
+int vfio_irq_set(struct vfio_dev *d, unsigned index, unsigned start, const int *fds, unsigned count,
                  struct gw_error *err);
 /* Interrupts of an index off. */
 void vfio_irq_disable(struct vfio_dev *d, unsigned index);

@@ -113,10 +113,10 @@ static int watch_by_hand(struct vfio_pci *d, struct gw_error *err)
 static int arm(struct vfio_pci *d, struct gw_error *err)
 {
 	struct vfio_intx *x = &d->intx;
-	int r = vfio_irq_set(&d->dev, VFIO_PCI_INTX_IRQ_INDEX, &x->fd, 1, err);
+	int r = vfio_irq_set(&d->dev, VFIO_PCI_INTX_IRQ_INDEX, 0, &x->fd, 1, err);
 
-	if (r < 0)
-		return r;
+	if (r)
+		return MIN(r, -1);
 	x->by_hand = vfio_intx_unmask_by_fd(&d->dev, x->resample_fd) < 0;
 	x->asserted = x->again = false;
 	r = irq_attach_fd(d->device.machine->irqs, gsi_of(d), x->by_hand ? x->line_fd : x->fd,
@@ -176,7 +176,7 @@ int vfio_intx_init(struct vfio_pci *d, struct gw_error *err)
 	struct vfio_intx *x = &d->intx;
 
 	if (*pin >= 1 && *pin <= 4)
-		x->count = vfio_irq_count(&d->dev, VFIO_PCI_INTX_IRQ_INDEX, NULL);
+		x->count = d->irqs[VFIO_PCI_INTX_IRQ_INDEX].count;
 	if (!x->count) {
 		*pin = 0;
 		return 0;

@@ -7,6 +7,16 @@
 
 #include "base/error.h"
 
+#include <string.h>
+
+static int check_rom(const char *text, struct gw_error *err)
+{
+	if (!strcmp(text, "device") || !strcmp(text, "none") || text[0] == '/')
+		return 0;
+	return error_set(err, -EINVAL,
+	                 "\"%s\" is neither \"device\" nor \"none\" nor a path from /", text);
+}
+
 const char *const vfio_dirty_words[] = {
 	[VFIO_DIRTY_REQUIRED] = "required",
 	[VFIO_DIRTY_NONE_OK] = "none-ok",
@@ -18,6 +28,15 @@ const struct config_key vfio_keys[] = {
 	                "the host's device: a PCI address (0000:03:00.0) or a folder in sysfs "
 	                "(/sys/bus/mdev/devices/UUID); godwit devices lists them"),
 	VFIO_ROW_DIRTY_TRACKING(struct vfio_options, dirty_tracking),
+	{ NULL, "rom", CONFIG_TEXT, CONFIG_OF_HOST, offsetof(struct vfio_options, rom), 0,
+	  sizeof(((struct vfio_options *)0)->rom), "\"device\"", NULL,
+	  "its expansion ROM: \"device\" the device's own, if it has one, \"none\", or a file",
+	  check_rom },
+	CONFIG_ROW_NUMBER(
+	        NULL, "request-timeout", CONFIG_UINT, 0, struct vfio_options, request_timeout, 0,
+	        3600, "10",
+	        "seconds that the guest has to let go when the host wants the device back "
+	        "or has found it in error; then it is taken away"),
 	CONFIG_ROW_END,
 };
 

@@ -10,6 +10,8 @@ enum vfio_dirty_tracking { VFIO_DIRTY_REQUIRED, VFIO_DIRTY_NONE_OK };
 struct vfio_options {
 	char host[CONFIG_PATH_MAX];
 	uint32_t dirty_tracking; /* enum vfio_dirty_tracking */
+	char rom[CONFIG_PATH_MAX];
+	uint32_t request_timeout; /* seconds */
 };
 
 extern const struct config_key vfio_keys[];

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The driver: a VFIO device becomes a PCI function of the machine, and goes back to the host. */
 #include "vfio/options.h"
+#include "vfio/reset.h"
 #include "vfio/vfio.h"
 #include "vfio/vfio_pci.h"
 
@@ -10,48 +11,16 @@
 #include <stdio.h>
 #include <string.h>
 
-static void forget_migration(struct vfio_pci *d)
-{
-	/* A reset takes the device to RUNNING and ends its session (Linux uAPI, RESET). */
-	if (d->mig.flags && mig_v2_refresh(&d->mig, NULL) < 0)
-		log_warn(d->device.machine->log, "device %s: its migration state cannot be read",
-		         d->device.id);
-}
-
-int vfio_pci_reset_keeping(void *opaque, struct gw_error *err)
-{
-	struct vfio_pci *d = opaque;
-	int r = vfio_dev_reset(&d->dev, err);
-
-	if (r < 0)
-		return r;
-	machine_lock(d->device.machine);
-	vfio_config_push_command(d);
-	vfio_intr_rearm(d);
-	machine_unlock(d->device.machine);
-	return 0;
-}
-
-/* Machine reset, and the guest's function-level reset. */
-static void on_reset(struct pci_function *f)
-{
-	struct vfio_pci *d = vfio_pci_of(f);
-	struct gw_error err;
-
-	vfio_intr_reset(d);
-	if (d->dev.can_reset && vfio_dev_reset(&d->dev, &err) < 0)
-		log_warn(d->device.machine->log, "device %s: %s", d->device.id, err.text);
-	forget_migration(d);
-	vfio_config_push_command(d);
-	vfio_intx_update(d);
-}
+#define GIVE_BACK_MS 10000
 
 /* Everything back to the host, in the reverse order of create(). */
 static void release(struct vfio_pci *d)
 {
+	vfio_wanted_fini(d);
 	vfio_participant_fini(d);
 	vfio_dirty_fini(&d->dirty);
 	vfio_intr_fini(d);
+	vfio_rom_fini(d);
 	vfio_bars_fini(d);
 	mig_v2_fini(&d->mig);
 	vfio_dev_fini(&d->dev);
@@ -66,13 +35,11 @@ static void on_ejected(struct pci_function *f)
 	struct machine *m = d->device.machine;
 	bool quiet = d->quiet;
 	char id[sizeof(d->device.id)];
-	struct gw_error err;
 
 	strcpy(id, d->device.id);
 	vfio_intr_reset(d);
 	/* The next user gets no traces of this one. */
-	if (d->dev.can_reset && vfio_dev_reset(&d->dev, &err) < 0)
-		log_warn(m->log, "device %s: %s", id, err.text);
+	vfio_pci_reset_any(d, false);
 	machine_forget_device(m, &d->device);
 	release(d);
 	if (!quiet && m->notify.device_gone)
@@ -86,7 +53,7 @@ static const struct pci_function_ops function_ops = {
 	.bar_read = vfio_bar_read,
 	.bar_write = vfio_bar_write,
 	.bar_changed = vfio_bar_changed,
-	.reset = on_reset,
+	.reset = vfio_pci_reset_with_machine,
 	.ejected = on_ejected,
 };
 
@@ -99,6 +66,8 @@ static int open_device(struct vfio_pci *d, const void *opaque, struct gw_error *
 
 	memcpy(d->host, options->host, sizeof(d->host));
 	d->dirty_none_ok = options->dirty_tracking == VFIO_DIRTY_NONE_OK;
+	memcpy(d->rom, options->rom, sizeof(d->rom));
+	d->device.give_back_ms = options->request_timeout * 1000;
 	r = sysfs_find(SYSFS_ROOT, d->host, &d->sysfs, err);
 
 	if (r < 0)
@@ -121,24 +90,18 @@ static void close_device(struct vfio_pci *d)
 
 static int init_parts(struct vfio_pci *d, struct gw_error *err)
 {
-	struct machine *m = d->device.machine;
-	int r;
+	int (*const parts[])(struct vfio_pci * d, struct gw_error * err) = {
+		vfio_config_init, vfio_bars_init, vfio_rom_init, vfio_intr_init, vfio_wanted_init,
+	};
+	int r = vfio_pci_reset_first(d, err);
 
-	/* What the last user left must not reach this guest. */
-	if (!d->dev.can_reset)
-		log_warn(m->log, "device %s: %s cannot be reset; it starts as it was left",
-		         d->device.id, d->dev.name);
-	else if ((r = vfio_dev_reset(&d->dev, err)) < 0)
-		return r;
-	r = mig_v2_init(&d->mig, &d->dev, err);
+	if (!r)
+		r = mig_v2_init(&d->mig, &d->dev, err);
 	if (!r)
 		r = vfio_dirty_init(&d->dirty, &d->dev, d->space, d->dirty_none_ok, err);
-	if (!r)
-		r = vfio_config_init(d, err);
-	if (!r)
-		r = vfio_bars_init(d, err);
-	if (!r)
-		r = vfio_intr_init(d, err);
+	vfio_intr_probe(d);
+	for (size_t i = 0; i < ARRAY_SIZE(parts) && !r; i++)
+		r = parts[i](d, err);
 	return r;
 }
 
@@ -180,6 +143,8 @@ int vfio_pci_create(const struct vfio_pci_kind *kind, struct machine *m,
 	d->function.ops = &function_ops;
 	pthread_mutex_init(&d->intx.lock, NULL);
 	d->dev.fd = d->mig.session = d->intx.fd = d->intx.resample_fd = d->intx.line_fd = -1;
+	d->wanted.fd = d->in_error.fd = -1;
+	d->device.give_back_ms = GIVE_BACK_MS;
 	r = kind->open(d, config->options, err);
 	if (!r)
 		r = init_parts(d, err);
@@ -211,10 +176,16 @@ void vfio_pci_destroy(struct device *device)
 	pci_take_off(&d->function);
 }
 
+static int group_fd(struct vfio_pci *d, unsigned number)
+{
+	return vfio_group_fd(d->device.machine, number);
+}
+
 static const struct vfio_pci_kind kernel_kind = {
 	.driver = &vfio_pci_driver,
 	.open = open_device,
 	.close = close_device,
+	.group_fd = group_fd,
 };
 
 static int create(struct machine *m, const struct config_device *config, bool hot,
@@ -232,4 +203,5 @@ const struct device_driver vfio_pci_driver = {
 	.create = create,
 	.request_unplug = vfio_pci_request_unplug,
 	.destroy = vfio_pci_destroy,
+	.describe = vfio_pci_describe,
 };

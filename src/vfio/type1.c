@@ -414,6 +414,18 @@ static struct vfio_group *find_group(const struct vfio_container *c, unsigned nu
 	return NULL;
 }
 
+int vfio_group_fd(const struct machine *m, unsigned number)
+{
+	for (struct vfio_space *s = m->vfio; s; s = s->next) {
+		const struct vfio_group *group =
+		        s->ops == &space_ops ? find_group(of(s), number) : NULL;
+
+		if (group)
+			return group->fd;
+	}
+	return -1;
+}
+
 int vfio_group_get(struct machine *m, const struct sysfs_device *device, struct vfio_group **out,
                    struct gw_error *err)
 {

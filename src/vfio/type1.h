@@ -21,6 +21,9 @@ void vfio_group_put(struct vfio_group *group);
 int vfio_group_open_device(struct vfio_group *group, const char *name, int *fd,
                            struct gw_error *err);
 
+/* Its descriptor, if this machine has it open; -1. */
+int vfio_group_fd(const struct machine *m, unsigned number);
+
 struct vfio_space *vfio_group_space(struct vfio_group *group);
 
 #endif

@@ -27,6 +27,20 @@ struct vfio_window {
 };
 #define VFIO_WINDOWS (PCI_BARS * VFIO_AREAS_MAX)
 
+/* How many interrupts of an index there are. */
+struct vfio_irqs {
+	unsigned count;
+	uint32_t flags; /* VFIO_IRQ_INFO_* */
+};
+
+/* A capability that the device has, and whether the guest is shown it. */
+struct vfio_cap {
+	uint16_t id, at;
+	bool extended, shown;
+	const char *name, *why; /* of static life */
+};
+#define VFIO_CAPS_MAX 112
+
 struct vfio_intx {
 	unsigned count;  /* 0: the device has none */
 	int fd;          /* the device raises it */
@@ -41,6 +55,12 @@ struct vfio_intx {
 	bool again;           /* the device raised it once more meanwhile */
 };
 
+/* Something that the host has to say. */
+struct vfio_notice {
+	int fd; /* -1 */
+	struct loop_watch *watch;
+};
+
 struct vfio_pci;
 
 /* What tells one type of passed-through device from another: how it is reached. */
@@ -52,6 +72,9 @@ struct vfio_pci_kind {
 	void (*close)(struct vfio_pci *d);
 	/* A BAR is at another place, or has none any more (vfio_bar_changed). NULL. */
 	void (*bar_changed)(struct vfio_pci *d, unsigned bar);
+	/* The descriptor of an IOMMU group that this machine holds, by its number; -1: it does
+	 * not. NULL: there are no groups. */
+	int (*group_fd)(struct vfio_pci *d, unsigned number);
 };
 
 struct vfio_pci {
@@ -70,14 +93,23 @@ struct vfio_pci {
 	struct mig_v2 mig;
 
 	/* capabilities: where they are in configuration space, 0: there is none */
-	unsigned pcie_cap, msi_cap, msix_cap, vendor_cap, vendor_size;
+	unsigned pcie_cap, af_cap, vpd_cap, msi_cap, msix_cap;
+	struct vfio_cap caps[VFIO_CAPS_MAX]; /* what was decided about each */
+	unsigned cap_count;
+	uint8_t passed[PCI_CONFIG_SIZE / 8]; /* a bit for each byte that the guest reaches there */
+	struct vfio_irqs irqs[VFIO_PCI_NUM_IRQS];
 	struct msi_layout msi_layout;
 	struct msix_layout msix_layout;
 	struct msi *msi;
 	struct msix *msix;
 	struct msi_irqfds *msi_irqfds, *msix_irqfds;
-	unsigned msi_armed; /* vectors that the device was told of */
+	unsigned armed; /* vectors that the device was told of */
+	int *armed_fds; /* what it was told */
 	struct vfio_intx intx;
+
+	char rom[CONFIG_PATH_MAX]; /* where its expansion ROM comes from (rom.c) */
+	uint8_t *rom_image;        /* NULL: not read yet */
+	struct vfio_notice wanted, in_error;
 
 	struct vfio_window windows[VFIO_WINDOWS];
 	unsigned window_count;
@@ -105,8 +137,9 @@ void vfio_config_written(struct pci_function *f, unsigned offset, unsigned size)
  * since decoding for the guest is ours to do. */
 void vfio_config_push_command(struct vfio_pci *d);
 
-/* The table behind it: fills config, masks and capability offsets from a device's bytes. */
-void vfio_config_virtualise(struct pci_function *f, struct vfio_pci *d, size_t size);
+/* What stands behind it: fills config, masks and capability offsets from a device's bytes in
+ * config, of which `size` are there. */
+void vfio_config_virtualise(struct vfio_pci *d, size_t size);
 
 /* ---- bar.c ---- */
 int vfio_bars_init(struct vfio_pci *d, struct gw_error *err);
@@ -117,6 +150,8 @@ void vfio_bar_write(struct pci_function *f, unsigned bar, uint64_t offset, unsig
 void vfio_bar_changed(struct pci_function *f, unsigned bar);
 
 /* ---- intr.c ---- */
+/* Asks the device what interrupts it has; before vfio_config_init(). */
+void vfio_intr_probe(struct vfio_pci *d);
 int vfio_intr_init(struct vfio_pci *d, struct gw_error *err);
 void vfio_intr_fini(struct vfio_pci *d);
 /* Everything off and forgotten, as after power-on. */
@@ -140,6 +175,24 @@ void vfio_intx_kick(struct vfio_pci *d);
 int vfio_participant_init(struct vfio_pci *d, struct gw_error *err);
 void vfio_participant_fini(struct vfio_pci *d);
 
+/* ---- reset.c ---- */
+/* The device as after power-on: before a guest gets it, when its machine is reset, and when it goes
+ * back to the host. A device without a reset of its own is reset with its bus, if all that is on
+ * it is this machine's and at rest (`all_reset`: they are all being reset, anyway). A failure is
+ * logged: the device then stays as it was left. */
+void vfio_pci_reset_any(struct vfio_pci *d, bool all_reset);
+/* The guest's function-level reset: the device, and all that the guest has set. */
+void vfio_pci_flr(struct vfio_pci *d);
+
+/* ---- rom.c ---- */
+int vfio_rom_init(struct vfio_pci *d, struct gw_error *err);
+void vfio_rom_fini(struct vfio_pci *d);
+uint64_t vfio_rom_read(struct vfio_pci *d, uint64_t offset, unsigned size);
+
+/* ---- wanted.c: the host wants its device back, or has found it in error ---- */
+int vfio_wanted_init(struct vfio_pci *d, struct gw_error *err);
+void vfio_wanted_fini(struct vfio_pci *d);
+
 /* ---- pci.c ---- */
 /* VFIO_DEVICE_RESET, and all pushed to the device again that the guest has set. */
 int vfio_pci_reset_keeping(void *opaque, struct gw_error *err);
@@ -149,6 +202,16 @@ int vfio_pci_create(const struct vfio_pci_kind *kind, struct machine *m,
                     struct gw_error *err);
 int vfio_pci_request_unplug(struct device *device, struct gw_error *err);
 void vfio_pci_destroy(struct device *device);
+
+/* ---- describe.c: struct device_driver.describe ---- */
+bool vfio_pci_describe(struct device *device, cJSON *info);
+
+/* While it stands still for a migration nobody goes near its regions: that could spoil its state.
+ * What the guest sees then is what was known before; its interrupts' registers are our own. */
+static inline bool vfio_pci_reachable(const struct vfio_pci *d)
+{
+	return !d->mig.flags || d->mig.state == MIG_RUNNING || d->mig.state == MIG_PRE_COPY;
+}
 
 static inline struct vfio_pci *vfio_pci_of(struct pci_function *f)
 {

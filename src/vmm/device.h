@@ -72,7 +72,9 @@ struct device {
 	const struct device_driver *driver;
 	struct machine *machine;
 	char id[32];
-	unsigned slot; /* the PCI slot that it got */
+	unsigned slot;         /* the PCI slot that it got */
+	bool wanted_back;      /* by the host: machine_notify.give_back() (atomic) */
+	unsigned give_back_ms; /* how long the guest has to let go of it then */
 	struct device *next;
 };
 

@@ -48,6 +48,9 @@ struct machine_notify {
 	/* device_driver.stands_in() has become true of a device; also each time that the guest
 	 * goes on. */
 	void (*stands_in)(void *opaque);
+	/* The host wants devices back (those that are wanted_back): the guest is to be asked, and
+	 * they are taken away when their time is over. */
+	void (*give_back)(void *opaque);
 	/* A device has something for the event stream (JSON object as text). */
 	void (*event)(void *opaque, const char *name, const char *data);
 	/* A duplicate of the descriptor that the owner was given under this name; -ENOENT. */

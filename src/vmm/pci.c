@@ -233,6 +233,11 @@ void pci_reset(struct pci_bus *bus)
 			f->ops->reset(f);
 }
 
+void pci_refresh(struct pci_function *f)
+{
+	pci_bar_update(f->bus, f);
+}
+
 unsigned pci_add_capability(struct pci_function *f, uint8_t id, const void *body, unsigned len)
 {
 	const unsigned at = f->capabilities_end ? f->capabilities_end : PCI_FIRST_CAPABILITY;

@@ -142,6 +142,9 @@ void pci_function_save(const struct pci_function *f, uint8_t state[PCI_FUNCTION_
 int pci_function_load(struct pci_function *f, const uint8_t state[PCI_FUNCTION_STATE_SIZE],
                       struct gw_error *err);
 
+/* The function itself has changed its config[]: BARs are mapped where that says. */
+void pci_refresh(struct pci_function *f);
+
 /* QMP's query-pci as JSON; released with free(). */
 char *pci_describe(const struct pci_bus *bus);
 

@@ -295,6 +295,7 @@ static void map(struct pci_bus *bus, struct pci_function *f, unsigned bar, bool 
 		return;
 	}
 	b->mapped = true;
+	b->alone = !b->is_io && b->size >= PAGE_SIZE;
 	if (f->ops->bar_changed)
 		f->ops->bar_changed(f, bar);
 }

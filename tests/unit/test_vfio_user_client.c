@@ -143,7 +143,7 @@ Test(vfio_user, interrupts_in_runs)
 		fds[i] = io_eventfd();
 	all = fds[1];
 	fds[1] = -1;
-	cr_assert_eq(vfio_irq_set(&w.pci->dev, VFIO_PCI_MSIX_IRQ_INDEX, fds, 4, &err), 0, "%s",
+	cr_assert_eq(vfio_irq_set(&w.pci->dev, VFIO_PCI_MSIX_IRQ_INDEX, 0, fds, 4, &err), 0, "%s",
 	             err.text);
 	cr_assert_eq(w.s.seen[WIRE_DEVICE_SET_IRQS], 3);
 	cr_assert_eq(w.s.vectors[1], -1);
@@ -151,7 +151,7 @@ Test(vfio_user, interrupts_in_runs)
 	cr_assert_eq(read(fds[3], &(uint64_t){ 0 }, 8), 8);
 	cr_assert_eq(read(fds[0], &(uint64_t){ 0 }, 8), -1);
 	fds[1] = all;
-	cr_assert_eq(vfio_irq_set(&w.pci->dev, VFIO_PCI_MSIX_IRQ_INDEX, fds, 4, &err), 0);
+	cr_assert_eq(vfio_irq_set(&w.pci->dev, VFIO_PCI_MSIX_IRQ_INDEX, 0, fds, 4, &err), 0);
 	cr_assert_eq(w.s.seen[WIRE_DEVICE_SET_IRQS], 5, "four vectors, two at a time");
 	cr_assert_geq(w.s.vectors[1], 0);
 	vfio_irq_disable(&w.pci->dev, VFIO_PCI_MSIX_IRQ_INDEX);

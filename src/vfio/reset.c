@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Resets. A function that has no reset of its own (no FLR, and shares its bus)
+ * is reset with all that is on the bus, which has to be this machine's.
+ * Source: Linux uAPI, VFIO_DEVICE_RESET, VFIO_DEVICE_PCI_HOT_RESET.
+ */
+#include "vfio/reset.h"
+
+#include "base/error.h"
+#include "base/util.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define DEPENDENTS_MAX 256u
+
+/* ---- what a bus reset takes along --------------------------------------------------------- */
+
+/* Owned by the caller; NULL and *err: not to be had. */
+static struct vfio_pci_hot_reset_info *read_info(struct vfio_pci *d, struct gw_error *err)
+{
+	struct vfio_pci_hot_reset_info probe = { .argsz = sizeof(probe) }, *info;
+	size_t size;
+	int r = -ENOTTY;
+
+	if (d->dev.ops->hot_reset_info)
+		r = d->dev.ops->hot_reset_info(&d->dev, &probe);
+	if (r < 0 && r != -ENOSPC) {
+		error_set_sys(err, r, "%s: VFIO_DEVICE_GET_PCI_HOT_RESET_INFO", d->dev.name);
+		return NULL;
+	}
+	if (probe.count > DEPENDENTS_MAX) {
+		error_set(err, -E2BIG, "%s: a reset of %u devices", d->dev.name, probe.count);
+		return NULL;
+	}
+	size = sizeof(*info) + probe.count * sizeof(info->devices[0]);
+	info = calloc(1, size);
+	if (!info) {
+		error_set(err, -ENOMEM, "out of memory");
+		return NULL;
+	}
+	info->argsz = (uint32_t)size;
+	r = d->dev.ops->hot_reset_info(&d->dev, info);
+	if (r < 0 || info->count > probe.count) {
+		error_set_sys(err, r < 0 ? r : -EAGAIN, "%s: VFIO_DEVICE_GET_PCI_HOT_RESET_INFO",
+		              d->dev.name);
+		free(info);
+		return NULL;
+	}
+	return info;
+}
+
+static void address_of(const struct vfio_pci_dependent_device *dep, char name[16])
+{
+	snprintf(name, 16, "%04x:%02x:%02x.%x", dep->segment, dep->bus, dep->devfn >> 3,
+	         dep->devfn & 7u);
+}
+
+/* The machine's device at this address of the host; `self` may not be in the list yet. */
+static struct vfio_pci *find_ours(struct vfio_pci *self, const char *name)
+{
+	if (!strcmp(self->dev.name, name))
+		return self;
+	for (struct device *o = self->device.machine->devices; o; o = o->next) {
+		struct vfio_pci *d = container_of(o, struct vfio_pci, device);
+
+		if (o->driver == self->device.driver && !strcmp(d->dev.name, name))
+			return d;
+	}
+	return NULL;
+}
+
+/* The group's or, by its descriptor, the device's leave for the reset: -1, another's. */
+static int leave_of(struct vfio_pci *d, const struct vfio_pci_dependent_device *dep)
+{
+	return d->kind->group_fd ? d->kind->group_fd(d, dep->group_id) : -1;
+}
+
+/* All of them ours, and none in use but those that are reset anyway. Fills in whose leave is
+ * needed, each once. */
+static int check_owners(struct vfio_pci *d, const struct vfio_pci_hot_reset_info *info,
+                        bool all_reset, struct vfio_pci_hot_reset *reset, struct gw_error *err)
+{
+	for (uint32_t i = 0; i < info->count; i++) {
+		int fd = leave_of(d, &info->devices[i]);
+		struct vfio_pci *other;
+		bool known = false;
+		char name[16];
+
+		address_of(&info->devices[i], name);
+		if (fd < 0)
+			return error_set(err, -EPERM,
+			                 "%s: a reset of its bus takes %s along, which is not this "
+			                 "machine's",
+			                 d->dev.name, name);
+		other = find_ours(d, name);
+		if (other && other != d && !all_reset)
+			return error_set(
+			        err, -EBUSY,
+			        "%s: a reset of its bus takes %s along, which the guest has "
+			        "(device %s)",
+			        d->dev.name, name, other->device.id);
+		for (uint32_t k = 0; k < reset->count; k++)
+			known |= reset->group_fds[k] == fd;
+		if (!known)
+			reset->group_fds[reset->count++] = fd;
+	}
+	return 0;
+}
+
+/* The others have lost what the guest had set as well. */
+static void restore_others(struct vfio_pci *d, const struct vfio_pci_hot_reset_info *info)
+{
+	for (uint32_t i = 0; i < info->count; i++) {
+		struct vfio_pci *other;
+		char name[16];
+
+		address_of(&info->devices[i], name);
+		other = find_ours(d, name);
+		if (!other || other == d)
+			continue;
+		vfio_config_push_command(other);
+		vfio_intr_rearm(other);
+	}
+}
+
+int vfio_bus_reset(struct vfio_pci *d, bool all_reset, struct gw_error *err)
+{
+	autofree struct vfio_pci_hot_reset_info *info = read_info(d, err);
+	autofree struct vfio_pci_hot_reset *reset = NULL;
+	size_t size;
+	int r;
+
+	if (!info)
+		return -ENOTTY;
+	if (info->flags)
+		return error_set(err, -ENOTSUP, "%s: a bus reset by flags 0x%x", d->dev.name,
+		                 info->flags);
+	size = sizeof(*reset) + info->count * sizeof(reset->group_fds[0]);
+	reset = calloc(1, size);
+	if (!reset)
+		return error_set(err, -ENOMEM, "out of memory");
+	reset->argsz = (uint32_t)size;
+	r = check_owners(d, info, all_reset, reset, err);
+	if (r < 0)
+		return r;
+	r = d->dev.ops->hot_reset(&d->dev, reset);
+	if (r < 0)
+		return error_set_sys(err, r, "%s: VFIO_DEVICE_PCI_HOT_RESET", d->dev.name);
+	restore_others(d, info);
+	return 0;
+}
+
+/* ---- who resets when ------------------------------------------------------------------------ */
+
+int vfio_pci_reset_first(struct vfio_pci *d, struct gw_error *err)
+{
+	struct machine *m = d->device.machine;
+	int r;
+
+	/* What the last user left must not reach this guest. */
+	if (d->dev.can_reset)
+		return vfio_dev_reset(&d->dev, err);
+	machine_lock(m);
+	r = vfio_bus_reset(d, !m->started, err);
+	machine_unlock(m);
+	if (r < 0)
+		log_warn(m->log, "device %s: it cannot be reset and starts as it was left: %s",
+		         d->device.id, err->text);
+	return 0;
+}
+
+void vfio_pci_reset_any(struct vfio_pci *d, bool all_reset)
+{
+	struct gw_error err;
+	int r = d->dev.can_reset ? vfio_dev_reset(&d->dev, &err)
+	                         : vfio_bus_reset(d, all_reset, &err);
+
+	if (r < 0)
+		log_warn(d->device.machine->log, "device %s: %s", d->device.id, err.text);
+}
+
+static void forget_migration(struct vfio_pci *d)
+{
+	/* A reset takes the device to RUNNING and ends its session (Linux uAPI, RESET). */
+	if (d->mig.flags && mig_v2_refresh(&d->mig, NULL) < 0)
+		log_warn(d->device.machine->log, "device %s: its migration state cannot be read",
+		         d->device.id);
+}
+
+int vfio_pci_reset_keeping(void *opaque, struct gw_error *err)
+{
+	struct vfio_pci *d = opaque;
+	int r = vfio_dev_reset(&d->dev, err);
+
+	if (r < 0)
+		return r;
+	machine_lock(d->device.machine);
+	vfio_config_push_command(d);
+	vfio_intr_rearm(d);
+	machine_unlock(d->device.machine);
+	return 0;
+}
+
+void vfio_pci_reset_with_machine(struct pci_function *f)
+{
+	struct vfio_pci *d = vfio_pci_of(f);
+
+	vfio_intr_reset(d);
+	vfio_pci_reset_any(d, true);
+	forget_migration(d);
+	vfio_config_push_command(d);
+	vfio_intx_update(d);
+}
+
+/* All registers but those that identify it go back to what they were (PCI Express Base 5.0,
+ * 6.6.2); the guest's driver has kept what it needs. */
+void vfio_pci_flr(struct vfio_pci *d)
+{
+	struct pci_function *f = &d->function;
+
+	vfio_intr_reset(d);
+	memcpy(f->config, f->initial, sizeof(f->config));
+	if (f->bus)
+		pci_refresh(f);
+	vfio_pci_reset_any(d, false);
+	forget_migration(d);
+	vfio_config_push_command(d);
+	vfio_intx_update(d);
+}

@@ -1,0 +1,473 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a guest reads and writes of a passed-through function, and what of that reaches the device.
+ */
+#include "fake_pci.h"
+
+#include <linux/pci_regs.h>
+#include <stdio.h>
+
+#define MSG 0xfee00000u
+
+/* ---- configuration space -------------------------------------------------------------- */
+
+Test(vfio_access, registers_of_the_devices_own_go_there)
+{
+	struct fake_pci *f = fake_new();
+
+	fake_plug(f);
+	pci_set(f->config, FAKE_OWN, 4, 0xcafe0001);
+	cr_assert_eq(fake_read(f, FAKE_OWN, 4), 0xcafe0001, "outside of all capabilities");
+	fake_write(f, FAKE_OWN, 2, 0x7777);
+	cr_assert_eq(pci_get(f->config, FAKE_OWN, 4), 0xcafe7777);
+	/* The first doubleword of a capability: number and link are ours, the rest is not. */
+	f->config[FAKE_VENDOR] = f->config[FAKE_VENDOR + 1] = 0xee;
+	f->config[FAKE_VENDOR + 3] = 0x44;
+	cr_assert_eq(fake_read(f, FAKE_VENDOR, 4), 0x44100000u | FAKE_VPD << 8 | PCI_CAP_ID_VNDR);
+	fake_write(f, FAKE_VENDOR, 4, 0x55660102);
+	cr_assert_eq(pci_get(f->config, FAKE_VENDOR, 4), 0x5566eeee);
+	cr_assert_eq(fake_read(f, FAKE_VENDOR, 2), FAKE_VPD << 8 | PCI_CAP_ID_VNDR);
+	fake_free(f);
+}
+
+Test(vfio_access, vital_product_data_are_read_and_never_written)
+{
+	struct fake_pci *f = fake_new();
+	unsigned writes;
+
+	fake_plug(f);
+	fake_write(f, FAKE_VPD + PCI_VPD_ADDR, 2, 0x0010);
+	cr_assert_eq(pci_get(f->config, FAKE_VPD + PCI_VPD_ADDR, 2), 0x0010);
+	pci_set(f->config, FAKE_VPD + PCI_VPD_ADDR, 2, 0x8010);
+	pci_set(f->config, FAKE_VPD + PCI_VPD_DATA, 4, 0x11223344);
+	cr_assert_eq(fake_read(f, FAKE_VPD + PCI_VPD_ADDR, 2), 0x8010);
+	cr_assert_eq(fake_read(f, FAKE_VPD + PCI_VPD_DATA, 4), 0x11223344);
+	writes = f->config_writes;
+	fake_write(f, FAKE_VPD + PCI_VPD_DATA, 4, 0xdeadbeef);
+	fake_write(f, FAKE_VPD + PCI_VPD_ADDR, 2, 0x8020);
+	fake_write(f, FAKE_VPD + PCI_VPD_ADDR + 1, 1, 0x80);
+	fake_write(f, FAKE_VPD, 4, 0x80200000);
+	cr_assert_eq(f->config_writes, writes);
+	fake_free(f);
+}
+
+Test(vfio_access, status_tells_whether_intx_is_asserted)
+{
+	struct fake_pci *f = fake_new();
+
+	f->config[PCI_INTERRUPT_PIN] = 1;
+	f->irqs[VFIO_PCI_INTX_IRQ_INDEX].count = 1;
+	fake_plug(f);
+	cr_assert_not(fake_read(f, PCI_STATUS, 2) & PCI_STATUS_INTERRUPT);
+	f->config[PCI_STATUS] |= PCI_STATUS_INTERRUPT;
+	cr_assert(fake_read(f, PCI_COMMAND, 4) >> 16 & PCI_STATUS_INTERRUPT);
+	cr_assert(fake_read(f, PCI_STATUS, 2) & PCI_STATUS_CAP_LIST, "the rest is ours");
+	f->config[PCI_STATUS] &= (uint8_t)~PCI_STATUS_INTERRUPT;
+	cr_assert_not(fake_read(f, PCI_STATUS, 2) & PCI_STATUS_INTERRUPT);
+	fake_free(f);
+}
+
+Test(vfio_access, the_command_register_is_pushed)
+{
+	struct fake_pci *f = fake_new();
+
+	fake_plug(f);
+	fake_write(f, PCI_COMMAND, 2, PCI_COMMAND_MASTER | PCI_COMMAND_INTX_DISABLE);
+	cr_assert_eq(pci_get(f->config, PCI_COMMAND, 2),
+	             PCI_COMMAND_MASTER | PCI_COMMAND_INTX_DISABLE | PCI_COMMAND_MEMORY |
+	                     PCI_COMMAND_IO);
+	fake_free(f);
+}
+
+/* ---- resets ----------------------------------------------------------------------------- */
+
+Test(vfio_access, the_guest_resets_the_function)
+{
+	struct fake_pci *f = fake_new();
+	unsigned before;
+	uint32_t home;
+
+	fake_plug(f);
+	before = f->resets;
+	home = fake_read(f, PCI_BASE_ADDRESS_0, 4);
+	fake_write(f, PCI_BASE_ADDRESS_0, 4, home + 0x100000);
+	fake_write(f, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+	fake_write(f, FAKE_MSIX + 2, 2, PCI_MSIX_FLAGS_ENABLE);
+	cr_assert(msix_enabled(f->d->msix));
+	fake_write(f, FAKE_EXP + PCI_EXP_DEVCTL, 2, PCI_EXP_DEVCTL_BCR_FLR);
+	cr_assert_eq(f->resets, before + 1);
+	cr_assert_eq(fake_read(f, PCI_COMMAND, 2), 0);
+	cr_assert_eq(fake_read(f, PCI_BASE_ADDRESS_0, 4), home);
+	cr_assert_not(msix_enabled(f->d->msix));
+	cr_assert_eq(fake_read(f, FAKE_MSIX + 2, 2), 7, "and its register says so");
+	cr_assert_not(f->d->function.bars[0].mapped);
+	fake_write(f, FAKE_EXP + PCI_EXP_DEVCTL, 2, 0x0010);
+	cr_assert_eq(f->resets, before + 1, "other bits reset nothing");
+	fake_free(f);
+}
+
+Test(vfio_access, a_reset_that_the_host_cannot_do_is_not_offered)
+{
+	struct fake_pci *f = fake_new();
+
+	f->no_reset = true;
+	fake_plug(f);
+	cr_assert_not(fake_read(f, FAKE_EXP + PCI_EXP_DEVCAP, 4) & PCI_EXP_DEVCAP_FLR);
+	fake_write(f, FAKE_EXP + PCI_EXP_DEVCTL, 2, PCI_EXP_DEVCTL_BCR_FLR);
+	cr_assert_eq(f->resets, 0);
+	fake_free(f);
+}
+
+Test(vfio_access, sleep_and_back_keeps_everything)
+{
+	struct fake_pci *f = fake_new();
+	uint32_t bar;
+
+	fake_plug(f);
+	fake_write(f, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+	bar = fake_read(f, PCI_BASE_ADDRESS_0, 4);
+	cr_assert(f->d->function.bars[0].mapped);
+	fake_write(f, FAKE_PM + PCI_PM_CTRL, 2, 3);
+	cr_assert_eq(fake_read(f, FAKE_PM + PCI_PM_CTRL, 2) & PCI_PM_CTRL_STATE_MASK, 3);
+	cr_assert_not(f->d->function.bars[0].mapped);
+	cr_assert_eq(pci_get(f->config, FAKE_PM + PCI_PM_CTRL, 2), 0, "the device stays awake");
+	fake_write(f, FAKE_PM + PCI_PM_CTRL, 2, 0);
+	cr_assert(f->d->function.bars[0].mapped);
+	cr_assert_eq(fake_read(f, PCI_BASE_ADDRESS_0, 4), bar);
+	cr_assert_eq(f->resets, 1, "the one at the beginning");
+	fake_free(f);
+}
+
+/* Two functions of group 7, and what is in `group` at 0000:03:00.1. */
+static struct fake_pci *new_on_bus(uint32_t group)
+{
+	struct fake_pci *f = fake_new();
+
+	f->no_reset = true;
+	f->dep_count = 2;
+	f->deps[0] = (struct vfio_pci_dependent_device){ .group_id = 7, .bus = 3 };
+	f->deps[1] = (struct vfio_pci_dependent_device){ .group_id = group, .bus = 3, .devfn = 1 };
+	return f;
+}
+
+Test(vfio_reset, of_the_bus_where_the_function_has_none)
+{
+	struct fake_pci *f = new_on_bus(7);
+
+	fake_plug(f);
+	cr_assert_eq(f->hot_resets, 1);
+	cr_assert_eq(f->hot_groups, 1, "each group once");
+	cr_assert_eq(f->resets, 0);
+	pci_reset(f->p->m.pci);
+	cr_assert_eq(f->hot_resets, 2);
+	fake_free(f);
+}
+
+Test(vfio_reset, never_of_what_is_anothers)
+{
+	struct fake_pci *f = new_on_bus(8);
+
+	f->foreign_group = 8;
+	fake_plug(f);
+	cr_assert_eq(f->hot_resets, 0);
+	pci_reset(f->p->m.pci);
+	cr_assert_eq(f->hot_resets, 0);
+	fake_free(f);
+}
+
+/* Another function on the bus is the guest's too. */
+Test(vfio_reset, waits_until_all_are_reset)
+{
+	struct fake_pci *f = new_on_bus(7);
+	struct vfio_pci other = { .device = { .id = "dev1" } };
+	uint8_t command[2];
+
+	fake_plug(f);
+	other.device.driver = &f->driver;
+	other.device.machine = &f->p->m;
+	other.dev = f->d->dev;
+	other.dev.name = "0000:03:00.1";
+	f->p->m.devices = &other.device;
+	f->hot_resets = 0;
+	vfio_pci_reset_any(f->d, false);
+	cr_assert_eq(f->hot_resets, 0, "it is in use");
+	pci_set(other.function.config, PCI_COMMAND, 2, PCI_COMMAND_MASTER);
+	vfio_pci_reset_any(f->d, true);
+	cr_assert_eq(f->hot_resets, 1);
+	memcpy(command, f->config + PCI_COMMAND, 2);
+	cr_assert(pci_get(command, 0, 2) & PCI_COMMAND_MASTER, "it has its command again");
+	f->p->m.devices = NULL;
+	fake_free(f);
+}
+
+/* ---- standing still --------------------------------------------------------------------- */
+
+static struct fake_pci *new_stopped(void)
+{
+	struct fake_pci *f = fake_new();
+
+	f->mig_flags = VFIO_MIGRATION_STOP_COPY;
+	fake_plug(f);
+	fake_write(f, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+	fake_read(f, FAKE_OWN, 4);
+	f->d->mig.state = MIG_STOP_COPY;
+	f->config_reads = f->config_writes = f->bar_reads = f->bar_writes = 0;
+	return f;
+}
+
+Test(vfio_access, configuration_space_is_answered_from_the_copy_Q3)
+{
+	struct fake_pci *f = new_stopped();
+
+	pci_set(f->config, FAKE_OWN, 4, 0xffffffff);
+	cr_assert_eq(fake_read(f, FAKE_OWN, 4), 0x01020304, "the last that was known");
+	cr_assert_eq(fake_read(f, FAKE_VENDOR + 4, 4), 0xa5a5a5a5);
+	cr_assert_eq(fake_read(f, PCI_VENDOR_ID, 4), 0x12345678);
+	fake_read(f, PCI_STATUS, 2);
+	fake_read(f, FAKE_VPD, 4);
+	fake_write(f, FAKE_VENDOR + 4, 4, 1);
+	fake_write(f, FAKE_VPD + PCI_VPD_ADDR, 2, 4);
+	cr_assert_eq(f->config_reads + f->config_writes, 0, "nothing reaches the device");
+	f->d->mig.state = MIG_RUNNING;
+	cr_assert_eq(fake_read(f, FAKE_OWN, 4), 0xffffffff);
+	fake_free(f);
+}
+
+Test(vfio_access, regions_are_kept_from_the_guest_Q3)
+{
+	static const enum mig_state states[] = { MIG_STOP,        MIG_STOP_COPY,    MIG_RESUMING,
+		                                 MIG_RUNNING_P2P, MIG_PRE_COPY_P2P, MIG_ERROR };
+	struct fake_pci *f = new_stopped();
+	struct pci_function *fn = &f->d->function;
+
+	memset(f->bar, 0x11, sizeof(f->bar));
+	for (size_t i = 0; i < ARRAY_SIZE(states); i++) {
+		f->d->mig.state = states[i];
+		cr_assert_eq(vfio_bar_read(fn, 0, 8, 4), UINT64_MAX);
+		vfio_bar_write(fn, 0, 8, 4, 0x22222222);
+	}
+	cr_assert_eq(f->bar_reads + f->bar_writes, 0);
+	cr_assert_eq(f->bar[8], 0x11);
+	f->d->mig.state = MIG_PRE_COPY;
+	cr_assert_eq((uint32_t)vfio_bar_read(fn, 0, 8, 4), 0x11111111, "it runs");
+	fake_free(f);
+}
+
+Test(vfio_access, the_msix_table_still_answers_Q3)
+{
+	struct fake_pci *f = new_stopped();
+	struct pci_function *fn = &f->d->function;
+
+	vfio_bar_write(fn, 0, FAKE_TABLE + 8, 4, 0x1234);
+	cr_assert_eq((uint32_t)vfio_bar_read(fn, 0, FAKE_TABLE + 8, 4), 0x1234);
+	cr_assert_eq((uint32_t)vfio_bar_read(fn, 0, FAKE_TABLE + 0x800, 4), 0, "pending bits");
+	cr_assert_eq(f->bar_reads + f->bar_writes, 0);
+	fake_free(f);
+}
+
+/* ---- interrupts --------------------------------------------------------------------------- */
+
+static void unmask(struct fake_pci *f, unsigned vector)
+{
+	struct pci_function *fn = &f->d->function;
+	uint64_t entry = FAKE_TABLE + vector * 16;
+
+	vfio_bar_write(fn, 0, entry, 4, MSG);
+	vfio_bar_write(fn, 0, entry + 8, 4, 0x40 + vector);
+	vfio_bar_write(fn, 0, entry + 12, 4, 0);
+}
+
+static const struct fake_irq_call *last_call(const struct fake_pci *f)
+{
+	cr_assert(f->call_count);
+	return &f->calls[f->call_count - 1];
+}
+
+Test(vfio_intr, late_vectors_come_one_by_one_where_the_host_can_add_them)
+{
+	struct fake_pci *f = fake_new();
+
+	fake_plug(f);
+	fake_write(f, FAKE_MSIX + 2, 2, PCI_MSIX_FLAGS_ENABLE);
+	unmask(f, 0);
+	cr_assert_eq(last_call(f)->count, 1, "no more than is in use");
+	unmask(f, 5);
+	cr_assert_eq(last_call(f)->start, 5);
+	cr_assert_eq(last_call(f)->count, 1, "the first is left alone");
+	unmask(f, 2);
+	cr_assert_eq(last_call(f)->start, 2);
+	cr_assert_eq(last_call(f)->count, 1);
+	for (unsigned i = 0; i < f->call_count; i++)
+		cr_assert_not(f->calls[i].disables);
+	cr_assert_eq(f->d->armed, 6);
+	fake_write(f, FAKE_MSIX + 2, 2, 0);
+	cr_assert(last_call(f)->disables);
+	cr_assert_eq(f->d->armed, 0);
+	fake_free(f);
+}
+
+Test(vfio_intr, all_vectors_are_reserved_where_it_cannot)
+{
+	struct fake_pci *f = fake_new();
+
+	f->irqs[VFIO_PCI_MSIX_IRQ_INDEX].flags = VFIO_IRQ_INFO_NORESIZE;
+	fake_plug(f);
+	fake_write(f, FAKE_MSIX + 2, 2, PCI_MSIX_FLAGS_ENABLE);
+	unmask(f, 1);
+	cr_assert_eq(last_call(f)->start, 0);
+	cr_assert_eq(last_call(f)->count, 8);
+	unmask(f, 6);
+	cr_assert_eq(last_call(f)->start, 6);
+	cr_assert_eq(last_call(f)->count, 1);
+	cr_assert_eq(f->call_count, 2);
+	/* Masking a vector is between us and KVM. */
+	vfio_bar_write(&f->d->function, 0, FAKE_TABLE + 6 * 16 + 12, 4, 1);
+	cr_assert_eq(f->call_count, 2);
+	fake_free(f);
+}
+
+static void enable_msi(struct fake_pci *f, unsigned log2)
+{
+	fake_write(f, FAKE_MSI + PCI_MSI_ADDRESS_LO, 4, MSG);
+	fake_write(f, FAKE_MSI + PCI_MSI_DATA_64, 2, 0x40);
+	fake_write(f, FAKE_MSI + PCI_MSI_FLAGS, 2, PCI_MSI_FLAGS_ENABLE | log2 << 4);
+}
+
+Test(vfio_intr, msi_with_as_many_vectors_as_were_granted)
+{
+	struct fake_pci *f = fake_new();
+
+	fake_plug(f);
+	cr_assert_eq((fake_read(f, FAKE_MSI + PCI_MSI_FLAGS, 2) & PCI_MSI_FLAGS_QMASK) >> 1, 2);
+	/* One is masked from the beginning: it is granted all the same. */
+	fake_write(f, FAKE_MSI + PCI_MSI_MASK_64, 4, 0x8);
+	enable_msi(f, 2);
+	cr_assert_eq(last_call(f)->index, VFIO_PCI_MSI_IRQ_INDEX);
+	cr_assert_eq(last_call(f)->count, 4);
+	fake_free(f);
+}
+
+Test(vfio_intr, a_host_short_of_vectors_gives_what_it_has)
+{
+	struct fake_pci *f = fake_new();
+
+	f->msi_limit = 2;
+	fake_plug(f);
+	enable_msi(f, 2);
+	cr_assert_eq(last_call(f)->count, 2);
+	cr_assert_eq(f->d->armed, 2);
+	fake_free(f);
+}
+
+Test(vfio_intr, the_guest_is_offered_no_more_than_the_host_has)
+{
+	struct fake_pci *f = fake_new();
+
+	f->irqs[VFIO_PCI_MSI_IRQ_INDEX].count = 3;
+	f->irqs[VFIO_PCI_MSIX_IRQ_INDEX].count = 5;
+	fake_plug(f);
+	cr_assert_eq((fake_read(f, FAKE_MSI + PCI_MSI_FLAGS, 2) & PCI_MSI_FLAGS_QMASK) >> 1, 1);
+	cr_assert_eq(fake_read(f, FAKE_MSIX + 2, 2) & PCI_MSIX_FLAGS_QSIZE, 4);
+	fake_free(f);
+}
+
+Test(vfio_intr, a_table_outside_of_its_bar_is_refused)
+{
+	struct fake_pci *f = fake_new();
+	struct gw_error err = { 0 };
+
+	pci_set(f->config, FAKE_MSIX + 4, 4, FAKE_BAR - 0x40);
+	pci_set(f->config, FAKE_MSIX + 8, 4, 0);
+	cr_assert_eq(fake_try(f, &err), -EINVAL);
+	cr_assert(strstr(err.text, "MSI-X table"), "%s", err.text);
+	fake_free(f);
+}
+
+/* ---- ROM ---------------------------------------------------------------------------------- */
+
+static uint32_t rom_at(struct fake_pci *f, uint64_t offset)
+{
+	fake_write(f, PCI_ROM_ADDRESS, 4, fake_read(f, PCI_ROM_ADDRESS, 4) | 1);
+	fake_write(f, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+	return (uint32_t)bus_read(&f->p->m.mmio, (fake_read(f, PCI_ROM_ADDRESS, 4) & ~1u) + offset,
+	                          4);
+}
+
+Test(vfio_rom, the_devices_own_is_read_when_the_guest_looks)
+{
+	struct fake_pci *f = fake_new();
+
+	pci_set(f->rom, 0, 4, 0x0002aa55);
+	fake_plug(f);
+	cr_assert_eq(f->rom_reads, 0);
+	cr_assert_eq(rom_at(f, 0), 0x0002aa55);
+	cr_assert_eq(f->rom_reads, 1);
+	rom_at(f, 8);
+	cr_assert_eq(f->rom_reads, 1, "once");
+	fake_free(f);
+}
+
+Test(vfio_rom, none)
+{
+	struct fake_pci *f = fake_new();
+
+	f->rom_option = "none";
+	fake_plug(f);
+	fake_write(f, PCI_ROM_ADDRESS, 4, 0xffffffff);
+	cr_assert_eq(fake_read(f, PCI_ROM_ADDRESS, 4), 0);
+	fake_free(f);
+}
+
+Test(vfio_rom, a_file)
+{
+	static const uint8_t bytes[] = { 0x55, 0xaa, 3, 4, 5 };
+	char path[] = "/tmp/godwit-rom-XXXXXX";
+	int fd = mkstemp(path);
+	struct fake_pci *f = fake_new();
+	struct gw_error err = { 0 };
+
+	cr_assert_eq(write(fd, bytes, sizeof(bytes)), sizeof(bytes));
+	f->rom_option = path;
+	fake_plug(f);
+	cr_assert_eq(rom_at(f, 0), 0x0403aa55);
+	cr_assert_eq(rom_at(f, 4), 0xffffff05);
+	cr_assert_eq(f->d->function.bars[PCI_ROM].size, 2048);
+	cr_assert_eq(f->rom_reads, 0);
+	fake_free(f);
+	f = fake_new();
+	f->rom_option = path;
+	cr_assert_eq(pwrite(fd, "no", 2, 0), 2);
+	cr_assert_eq(fake_try(f, &err), -EINVAL);
+	cr_assert(strstr(err.text, "does not begin with 55 aa"), "%s", err.text);
+	fake_free(f);
+	close(fd);
+	unlink(path);
+}
+
+/* ---- the host's wishes ---------------------------------------------------------------------- */
+
+static void signalled(unsigned index, const char *event)
+{
+	struct fake_pci *f = fake_new();
+
+	f->irqs[index].count = 1;
+	fake_plug(f);
+	cr_assert_eq(last_call(f)->index, index);
+	io_eventfd_signal(f->fd_of[index]);
+	for (int i = 0; i < 20 && !f->given_back; i++)
+		loop_once(f->p->m.loop, 100);
+	cr_assert_eq(f->given_back, 1);
+	cr_assert(f->d->device.wanted_back);
+	cr_assert_eq(f->events, 1);
+	cr_assert_str_eq(f->event, event);
+	fake_free(f);
+}
+
+Test(vfio_wanted, the_host_asks_for_its_device)
+{
+	signalled(VFIO_PCI_REQ_IRQ_INDEX, "VFIO_DEVICE_REQUEST");
+}
+
+Test(vfio_wanted, the_host_finds_it_in_error)
+{
+	signalled(VFIO_PCI_ERR_IRQ_INDEX, "VFIO_DEVICE_ERROR");
+}
