@@ -7,8 +7,11 @@
  * bus, the serial port and each VFIO device are participants. A participant
  * leaves out (NULL) what it has no use for. (S) source side, (D) destination.
  *
- * Calls are made by one thread at a time; which phase follows which, and
- * what undoes each, is the sequencer's table (src/migration/sequence.c).
+ * Calls to one participant are made by one thread at a time; which phase
+ * follows which, what undoes each, and which class goes through it side by
+ * side, is the sequencer's table (src/migration/sequence.c). So calls to two
+ * PASSTHROUGH participants may come at once, on two threads; and load() of
+ * one of them beside calls to any other.
  */
 #ifndef VMM_PARTICIPANT_H
 #define VMM_PARTICIPANT_H
@@ -37,14 +40,16 @@ enum participant_class {
 struct participant_pending {
 	uint64_t precopy; /* iterate() could send this much while the guest runs */
 	uint64_t stop;    /* save() will send about this much, on top of precopy */
-	bool not_yet;     /* a switchover now would be too early (initial data left) */
+	bool not_yet;     /* a switchover now would be too early (initial data left). Once it is
+	                   * false, what was sent so far has to be loaded there first. */
 };
 
 /*
  * Where a participant's state goes. One record is what one call of load()
  * gets on the other side: `head` and `body` one after the other (either may
  * be NULL with length 0). `type` is the participant's own numbering.
- * Records of one participant arrive in order. At most RECORD_MAX bytes each.
+ * Records of one participant arrive in order. At most RECORD_MAX bytes each. One that is saved
+ * beside others waits here for its turn, and gets -ECANCELED once another has failed.
  * Errors come with text; -ECANCELED if the migration was cancelled.
  */
 #define RECORD_MAX (1u << 20)
@@ -110,7 +115,8 @@ struct participant_ops {
 
 	/* (D) before the first record: ready to load. */
 	int (*begin_load)(struct participant *p, struct gw_error *err);
-	/* (D) one record, its checksum verified already. */
+	/* (D) one record, its checksum verified already. When it returns the data count as loaded:
+	 * that is what the source waits for where they are initial data (not_yet). */
 	int (*load)(struct participant *p, uint32_t version, uint16_t type, const void *buf,
 	            size_t len, struct gw_error *err);
 	/* (D) RAM only: `count` verified pages; data NULL: they are zero. */
@@ -122,7 +128,9 @@ struct participant_ops {
 	/* (D) everything has been loaded: take the state, or refuse it. */
 	int (*settle)(struct participant *p, struct gw_error *err);
 	/* (D) pass 1 and 2 of starting, over all participants, before vCPUs run: devices answer
-	 * DMA (pass 0), then run (pass 1). */
+	 * DMA (pass 0), then run (pass 1). Where the guest stays paused it comes for PASSTHROUGH
+	 * only when it runs; until then they may be saved again: prepare() with live false, no
+	 * quiesce(), and finish() with goes_on false takes them back to where they lay. */
 	int (*resume)(struct participant *p, int pass, struct gw_error *err);
 	/* (D) any failure; it never ran. */
 	void (*discard)(struct participant *p);
