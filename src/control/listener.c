@@ -80,8 +80,8 @@ int listener_open(const struct gw_control_options *options, struct listener *out
 	if (!r)
 		r = prepare_checks(options, out, err);
 	if (!r && options->path) {
-		r = control_socket_open(options->path, options->group ? &out->rule.group : NULL,
-		                        &out->socket, err);
+		r = unix_socket_open(options->path, options->group ? &out->rule.group : NULL,
+		                     &out->socket, err);
 		out->fd = out->socket.fd;
 	} else if (!r && options->tcp) {
 		r = tcp_listen(options->tcp, &out->fd, err);
@@ -96,7 +96,7 @@ int listener_open(const struct gw_control_options *options, struct listener *out
 void listener_close(struct listener *l)
 {
 	if (l->socket.fd >= 0)
-		control_socket_close(&l->socket);
+		unix_socket_close(&l->socket);
 	else if (l->fd >= 0)
 		close(l->fd);
 	tls_identity_free(l->identity);

@@ -9,13 +9,13 @@
 
 #include "control/channel.h"
 #include "control/peer.h"
-#include "control/socket.h"
+#include "base/unix_socket.h"
 #include "godwit.h"
 
 struct listener {
 	int fd; /* non-blocking; -1: none */
 	bool is_unix;
-	struct control_socket socket;  /* with a path of our own */
+	struct unix_socket socket;     /* with a path of our own */
 	struct peer_rule rule;         /* UNIX */
 	struct tls_identity *identity; /* TCP */
 };

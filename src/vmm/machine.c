@@ -8,6 +8,7 @@
 #include "vmm/boot.h"
 #include "vmm/irq.h"
 #include "vmm/memory.h"
+#include "vmm/outside.h"
 #include "vmm/pci.h"
 #include "vmm/pm.h"
 #include "vmm/serial.h"
@@ -132,25 +133,30 @@ static int (*const create_steps[])(struct machine *m, struct gw_error *err) = {
 	create_irqs, create_pci, create_serial, create_vcpus,  create_deferred,
 };
 
-int machine_create(const struct config *config, struct loop *loop, const struct log *log,
-                   const struct machine_notify *notify, bool incoming, struct machine **out,
-                   struct gw_error *err)
+static struct machine *new_machine(struct loop *loop, const struct log *log,
+                                   const struct machine_notify *notify)
 {
 	struct machine *m = calloc(1, sizeof(*m));
 
 	if (!m)
-		return error_set(err, -ENOMEM, "machine: out of memory");
-	m->config = *config;
+		return NULL;
 	m->loop = loop;
 	m->log = log;
 	m->notify = *notify;
-	m->incoming = m->started = incoming;
 	m->kvm_fd = m->vm_fd = m->deferred_fd = -1;
 	pthread_mutex_init(&m->device_lock, NULL);
 	bus_init(&m->mmio);
 	bus_init(&m->pio);
-	for (size_t i = 0; i < ARRAY_SIZE(create_steps); i++) {
-		int r = create_steps[i](m, err);
+	return m;
+}
+
+typedef int (*create_step)(struct machine *m, struct gw_error *err);
+
+static int run_steps(struct machine *m, const create_step *steps, size_t count,
+                     struct machine **out, struct gw_error *err)
+{
+	for (size_t i = 0; i < count; i++) {
+		int r = steps[i](m, err);
 
 		if (r < 0) {
 			machine_destroy(m);
@@ -159,6 +165,60 @@ int machine_create(const struct config *config, struct loop *loop, const struct 
 	}
 	*out = m;
 	return 0;
+}
+
+int machine_create(const struct config *config, struct loop *loop, const struct log *log,
+                   const struct machine_notify *notify, bool incoming, struct machine **out,
+                   struct gw_error *err)
+{
+	struct machine *m = new_machine(loop, log, notify);
+
+	if (!m)
+		return error_set(err, -ENOMEM, "machine: out of memory");
+	m->config = *config;
+	m->incoming = m->started = incoming;
+	return run_steps(m, create_steps, ARRAY_SIZE(create_steps), out, err);
+}
+
+/* ---- a guest elsewhere (outside.h) ---- */
+
+static int create_no_memory(struct machine *m, struct gw_error *err)
+{
+	return memory_create_outside(m, &m->memory, err);
+}
+
+static const create_step outside_steps[] = {
+	create_no_memory,
+	create_irqs,
+	create_pci,
+	create_deferred,
+};
+
+int machine_create_outside(const struct machine_outside *outside, struct loop *loop,
+                           const struct log *log, const struct machine_notify *notify,
+                           struct machine **out, struct gw_error *err)
+{
+	struct machine *m = new_machine(loop, log, notify);
+
+	if (!m)
+		return error_set(err, -ENOMEM, "machine: out of memory");
+	m->outside = outside;
+	m->incoming = m->started = true;
+	return run_steps(m, outside_steps, ARRAY_SIZE(outside_steps), out, err);
+}
+
+void machine_reset_outside(struct machine *m)
+{
+	machine_lock(m);
+	pci_reset(m->pci);
+	machine_unlock(m);
+}
+
+void machine_rerun_outside(struct machine *m)
+{
+	for (struct device *d = m->devices; d; d = d->next)
+		if (d->driver->run)
+			d->driver->run(d);
 }
 
 void machine_destroy(struct machine *m)
@@ -211,7 +271,7 @@ void machine_pause(struct machine *m)
 		vcpu_request_pause(m->vcpus[i]);
 	for (unsigned i = 0; i < m->vcpu_count; i++)
 		vcpu_wait_paused(m->vcpus[i]);
-	if (ran)
+	if (ran && !m->outside)
 		arch_time_stop(m);
 	m->running = false;
 	for (struct device *d = m->devices; d && ran; d = d->next)
@@ -223,7 +283,8 @@ void machine_run(struct machine *m)
 {
 	if (machine_running(m))
 		return;
-	arch_time_continue(m);
+	if (!m->outside)
+		arch_time_continue(m);
 	m->running = m->started = true;
 	for (struct device *d = m->devices; d; d = d->next)
 		if (d->driver->run)

@@ -29,6 +29,7 @@ struct pm;
 struct boot;
 struct arch;
 struct vfio_space;
+struct machine_outside;
 
 /* What the machine tells its owner. Called on any thread, with no lock of the machine held
  * but perhaps the device lock; must only take note and return. */
@@ -62,6 +63,8 @@ struct machine {
 	struct loop *loop;
 	struct machine_notify notify;
 	struct config config;
+	/* The guest runs elsewhere, and there is no KVM (outside.h); NULL in all others. */
+	const struct machine_outside *outside;
 
 	int kvm_fd, vm_fd;
 	pthread_mutex_t device_lock;

@@ -7,6 +7,7 @@
 #include "base/util.h"
 #include "vmm/arch.h"
 #include "vmm/machine.h"
+#include "vmm/outside.h"
 #include "vmm/ram_backing.h"
 
 #include <linux/kvm.h>
@@ -109,6 +110,21 @@ int memory_create(struct machine *m, uint64_t ram_size, struct memory **out, str
 	return 0;
 }
 
+int memory_create_outside(struct machine *m, struct memory **out, struct gw_error *err)
+{
+	struct memory *mem = calloc(1, sizeof(*mem));
+
+	if (!mem)
+		return error_set(err, -ENOMEM, "guest memory: out of memory");
+	mem->machine = m;
+	mem->set_memslot = kvm_set_memslot;
+	mem->device_slots = MEMORY_REGIONS_MAX;
+	pthread_mutex_init(&mem->lock, NULL);
+	ram_participant_init(mem);
+	*out = mem;
+	return 0;
+}
+
 void memory_destroy(struct memory *mem)
 {
 	if (!mem)
@@ -159,9 +175,13 @@ struct ram_region *region_find(const struct memory *mem, uint64_t gpa, uint64_t 
 /* Where a region is in this process stays the same until the end, so the answer does too. */
 void *memory_hva(const struct memory *mem, uint64_t gpa, uint64_t len)
 {
+	const struct machine_outside *outside = mem->machine->outside;
 	uint64_t offset;
-	const struct ram_region *r = region_find(mem, gpa, len, &offset);
+	const struct ram_region *r;
 
+	if (outside)
+		return outside->hva(outside->opaque, gpa, len);
+	r = region_find(mem, gpa, len, &offset);
 	if (!r || (r->block && !region_all_there(r, offset, len)))
 		return NULL;
 	return r->hva + offset;
@@ -169,8 +189,12 @@ void *memory_hva(const struct memory *mem, uint64_t gpa, uint64_t len)
 
 int memory_read(const struct memory *mem, uint64_t gpa, void *buf, size_t len)
 {
-	const void *from = memory_hva(mem, gpa, len);
+	const struct machine_outside *outside = mem->machine->outside;
+	const void *from;
 
+	if (outside)
+		return outside->access(outside->opaque, gpa, buf, len, false);
+	from = memory_hva(mem, gpa, len);
 	if (!from)
 		return -EFAULT;
 	memcpy(buf, from, len);
@@ -179,8 +203,12 @@ int memory_read(const struct memory *mem, uint64_t gpa, void *buf, size_t len)
 
 int memory_write(struct memory *mem, uint64_t gpa, const void *buf, size_t len)
 {
-	void *to = memory_hva(mem, gpa, len);
+	const struct machine_outside *outside = mem->machine->outside;
+	void *to;
 
+	if (outside)
+		return outside->access(outside->opaque, gpa, (void *)(uintptr_t)buf, len, true);
+	to = memory_hva(mem, gpa, len);
 	if (!to)
 		return -EFAULT;
 	memcpy(to, buf, len);

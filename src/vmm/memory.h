@@ -39,6 +39,9 @@ struct ram_region {
 #define MEMORY_REGIONS_MAX 6
 
 int memory_create(struct machine *m, uint64_t ram_size, struct memory **out, struct gw_error *err);
+/* Of a machine with a guest elsewhere (outside.h): without regions; addresses and dirty pages are
+ * the owner's. */
+int memory_create_outside(struct machine *m, struct memory **out, struct gw_error *err);
 void memory_destroy(struct memory *mem);
 
 size_t memory_region_count(const struct memory *mem);

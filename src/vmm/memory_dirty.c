@@ -14,6 +14,7 @@
 #include "base/io.h"
 #include "base/util.h"
 #include "vmm/machine.h"
+#include "vmm/outside.h"
 
 #include <linux/kvm.h>
 #include <string.h>
@@ -153,6 +154,10 @@ void memory_remove_dirty_source(struct memory *mem, struct dirty_source *s)
 
 void memory_mark_dirty(struct memory *mem, uint64_t gpa, uint64_t len)
 {
+	const struct machine_outside *outside = mem->machine->outside;
+
+	if (outside)
+		outside->dirty(outside->opaque, gpa, len);
 	if (!__atomic_load_n(&mem->tracking, __ATOMIC_ACQUIRE) || !len)
 		return;
 	for (size_t i = 0; i < mem->region_count; i++) {

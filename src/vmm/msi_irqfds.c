@@ -4,7 +4,9 @@
 #include "base/io.h"
 #include "base/util.h"
 #include "vmm/machine.h"
+#include "vmm/outside.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -36,14 +38,29 @@ static void close_vector(struct msi_irqfds *q, struct irqfd_vector *v)
 {
 	if (v->attached)
 		irq_detach_fd(q->machine->irqs, v->gsi, v->fd);
-	if (v->fd >= 0) {
+	if (v->fd >= 0 && !q->machine->outside)
 		irq_free_msi(q->machine->irqs, v->gsi);
+	if (v->fd >= 0)
 		close(v->fd);
-	}
 	*v = (struct irqfd_vector){ .fd = -1 };
 }
 
-static int open_vector(struct msi_irqfds *q, struct irqfd_vector *v, struct gw_error *err)
+static int open_outside(struct msi_irqfds *q, struct irqfd_vector *v, struct gw_error *err)
+{
+	const struct machine_outside *outside = q->machine->outside;
+	const int fd = outside->vector_fd(outside->opaque, (unsigned)(v - q->v));
+
+	/* Without one it stays silent until the owner has one and unmasks it again. */
+	if (fd < 0)
+		return 0;
+	v->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (v->fd < 0)
+		return error_set_sys(err, -errno, "eventfd");
+	q->changed = true;
+	return 0;
+}
+
+static int open_own(struct msi_irqfds *q, struct irqfd_vector *v, struct gw_error *err)
 {
 	autoclose int fd = io_eventfd();
 	int r;
@@ -56,6 +73,13 @@ static int open_vector(struct msi_irqfds *q, struct irqfd_vector *v, struct gw_e
 	v->fd = take_fd(&fd);
 	q->changed = true;
 	return 0;
+}
+
+static int open_vector(struct msi_irqfds *q, struct irqfd_vector *v, struct gw_error *err)
+{
+	if (q->machine->outside)
+		return open_outside(q, v, err);
+	return open_own(q, v, err);
 }
 
 static void vector_use(void *opaque, unsigned vector, const struct msi_message *msg)
@@ -77,6 +101,14 @@ static void vector_use(void *opaque, unsigned vector, const struct msi_message *
 	v->unrouted = true;
 }
 
+static void leave_vector(struct msi_irqfds *q, struct irqfd_vector *v)
+{
+	if (v->fd < 0)
+		return;
+	v->leaving = true;
+	q->changed = true;
+}
+
 static void vector_mask(void *opaque, unsigned vector)
 {
 	struct msi_irqfds *q = opaque;
@@ -86,18 +118,17 @@ static void vector_mask(void *opaque, unsigned vector)
 	if (v->attached)
 		irq_detach_fd(q->machine->irqs, v->gsi, v->fd);
 	v->attached = false;
+	/* Whatever is signalled there is the other side's at once. */
+	if (q->machine->outside)
+		leave_vector(q, v);
 }
 
 static void vector_release(void *opaque, unsigned vector)
 {
 	struct msi_irqfds *q = opaque;
-	struct irqfd_vector *v = &q->v[vector];
 
 	vector_mask(opaque, vector);
-	if (v->fd < 0)
-		return;
-	v->leaving = true;
-	q->changed = true;
+	leave_vector(q, &q->v[vector]);
 }
 
 /* Takes a signal out of the eventfd, if there is one. */
@@ -106,7 +137,7 @@ static bool vector_raised(void *opaque, unsigned vector)
 	struct msi_irqfds *q = opaque;
 	uint64_t count;
 
-	return q->v[vector].fd >= 0 &&
+	return q->v[vector].fd >= 0 && !q->machine->outside &&
 	       read(q->v[vector].fd, &count, sizeof(count)) == (ssize_t)sizeof(count);
 }
 
@@ -185,8 +216,10 @@ static void vectors_commit(void *opaque)
 {
 	struct msi_irqfds *q = opaque;
 
-	route_all(q);
-	attach_all(q);
+	if (!q->machine->outside) {
+		route_all(q);
+		attach_all(q);
+	}
 	if (q->changed)
 		tell_device(q);
 }

@@ -9,6 +9,9 @@
  * masked, it is detached, and a signal stays in it until the guest looks at
  * the pending bit or unmasks.
  *
+ * In a machine with a guest elsewhere (outside.h) a vector that is on signals
+ * the eventfd that the machine's owner has for it, and one that is masked none.
+ *
  * Give msi_irqfds_ops and the struct msi_irqfds to msi_create() or
  * msix_create(); destroy it after those. A function that has both MSI and
  * MSI-X makes one for each.

@@ -45,6 +45,22 @@ struct pci_bar {
 	struct bus_range range;
 };
 
+/* Part of a BAR that is plain memory: there the file behind it may be mapped instead. The file has
+ * it at the same offset as the BAR. */
+struct pci_bar_memory {
+	int fd; /* the function's */
+	uint64_t offset, size;
+};
+
+/* A place in a BAR where a write of `size` bytes, whatever the value, does nothing but signal an
+ * eventfd. */
+struct pci_doorbell {
+	unsigned bar;
+	uint64_t offset;
+	unsigned size;
+	int fd; /* the function's */
+};
+
 struct pci_function_ops {
 	/* A read of config space; true if it filled *value, false to let the core answer from
 	 * config[]. May be NULL. */
@@ -62,6 +78,11 @@ struct pci_function_ops {
 	/* A BAR was mapped at bars[bar].address (mapped true), or unmapped, or one smaller than a
 	 * page got its page to itself (alone), or has to share it. NULL. */
 	void (*bar_changed)(struct pci_function *f, unsigned bar);
+	/* What of the BAR is memory; false: nothing. For a server (src/vfio/user), as is the next.
+	 * NULL. */
+	bool (*bar_memory)(struct pci_function *f, unsigned bar, struct pci_bar_memory *out);
+	/* The function's n-th doorbell; false: it has no more. NULL. */
+	bool (*doorbell)(struct pci_function *f, unsigned n, struct pci_doorbell *out);
 	/* Machine reset. The core has put config[] back to its initial bytes before. NULL. */
 	void (*reset)(struct pci_function *f);
 	/* It has been unplugged: give everything back and free. The core has unmapped the BARs

@@ -3,7 +3,7 @@
 
 #include "base/error.h"
 #include "base/util.h"
-#include "control/socket.h"
+#include "base/unix_socket.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -27,7 +27,7 @@ static void drop_dir(void)
 	cr_expect_eq(rmdir(dir), 0, "something is left in %s", dir);
 }
 
-TestSuite(control_socket, .init = make_dir, .fini = drop_dir);
+TestSuite(unix_socket, .init = make_dir, .fini = drop_dir);
 
 static int connect_to(const char *to)
 {
@@ -41,15 +41,15 @@ static int connect_to(const char *to)
 	return -errno;
 }
 
-Test(control_socket, is_for_its_owner_only_whatever_the_umask)
+Test(unix_socket, is_for_its_owner_only_whatever_the_umask)
 {
-	struct control_socket s;
+	struct unix_socket s;
 	struct gw_error err;
 	struct stat st;
 	mode_t old = umask(0);
 	int fd;
 
-	cr_assert_eq(control_socket_open(path, NULL, &s, &err), 0, "%s", err.text);
+	cr_assert_eq(unix_socket_open(path, NULL, &s, &err), 0, "%s", err.text);
 	umask(old);
 	cr_assert_eq(lstat(path, &st), 0);
 	cr_assert(S_ISSOCK(st.st_mode));
@@ -57,81 +57,81 @@ Test(control_socket, is_for_its_owner_only_whatever_the_umask)
 	fd = connect_to(path);
 	cr_assert_geq(fd, 0);
 	close(fd);
-	control_socket_close(&s);
+	unix_socket_close(&s);
 	cr_assert_eq(lstat(path, &st), -1);
 	cr_assert_eq(errno, ENOENT);
 }
 
-Test(control_socket, one_on_which_somebody_listens_is_left_alone)
+Test(unix_socket, one_on_which_somebody_listens_is_left_alone)
 {
-	struct control_socket first, second;
+	struct unix_socket first, second;
 	struct gw_error err;
 	int fd;
 
-	cr_assert_eq(control_socket_open(path, NULL, &first, &err), 0);
-	cr_assert_eq(control_socket_open(path, NULL, &second, &err), -EADDRINUSE);
+	cr_assert_eq(unix_socket_open(path, NULL, &first, &err), 0);
+	cr_assert_eq(unix_socket_open(path, NULL, &second, &err), -EADDRINUSE);
 	cr_assert(strstr(err.text, path), "%s", err.text);
 	fd = connect_to(path);
 	cr_assert_geq(fd, 0);
 	close(fd);
-	control_socket_close(&second);
-	control_socket_close(&first);
+	unix_socket_close(&second);
+	unix_socket_close(&first);
 }
 
-Test(control_socket, one_that_nobody_listens_on_is_replaced)
+Test(unix_socket, one_that_nobody_listens_on_is_replaced)
 {
-	struct control_socket first, second;
+	struct unix_socket first, second;
 	struct gw_error err;
 	int fd;
 
-	cr_assert_eq(control_socket_open(path, NULL, &first, &err), 0);
+	cr_assert_eq(unix_socket_open(path, NULL, &first, &err), 0);
 	close(first.fd); /* as if its process had been killed */
 	cr_assert_eq(connect_to(path), -ECONNREFUSED);
-	cr_assert_eq(control_socket_open(path, NULL, &second, &err), 0, "%s", err.text);
+	cr_assert_eq(unix_socket_open(path, NULL, &second, &err), 0, "%s", err.text);
 	fd = connect_to(path);
 	cr_assert_geq(fd, 0);
 	close(fd);
-	control_socket_close(&second);
+	unix_socket_close(&second);
 	free(first.path);
 }
 
-Test(control_socket, what_is_no_socket_is_left_alone)
+Test(unix_socket, what_is_no_socket_is_left_alone)
 {
-	struct control_socket s;
+	struct unix_socket s;
 	struct gw_error err;
 	int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
 
 	close(fd);
-	cr_assert_eq(control_socket_open(path, NULL, &s, &err), -EEXIST);
+	cr_assert_eq(unix_socket_open(path, NULL, &s, &err), -EEXIST);
 	cr_assert_eq(access(path, F_OK), 0);
 	unlink(path);
 	cr_assert_eq(symlink("/nonexistent", path), 0);
-	cr_assert_eq(control_socket_open(path, NULL, &s, &err), -EEXIST);
+	cr_assert_eq(unix_socket_open(path, NULL, &s, &err), -EEXIST);
 }
 
-Test(control_socket, a_path_that_another_has_taken_over_is_not_removed)
+Test(unix_socket, a_path_that_another_has_taken_over_is_not_removed)
 {
-	struct control_socket s;
+	struct unix_socket s;
 	struct gw_error err;
 	int fd;
 
-	cr_assert_eq(control_socket_open(path, NULL, &s, &err), 0);
+	cr_assert_eq(unix_socket_open(path, NULL, &s, &err), 0);
 	unlink(path);
 	fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
 	close(fd);
-	control_socket_close(&s);
+	unix_socket_close(&s);
 	cr_assert_eq(access(path, F_OK), 0);
 }
 
-Test(control_socket, places_that_cannot_be_are_errors)
+Test(unix_socket, places_that_cannot_be_are_errors)
 {
-	struct control_socket s;
+	struct unix_socket s;
 	struct gw_error err;
 	char far[200];
 
 	memset(far, 'a', sizeof(far) - 1);
 	far[sizeof(far) - 1] = 0;
-	cr_assert_eq(control_socket_open(far, NULL, &s, &err), -ENAMETOOLONG);
-	cr_assert_eq(control_socket_open("/nonexistent/ctl", NULL, &s, &err), -ENOENT);
+	cr_assert_eq(unix_socket_open(far, NULL, &s, &err), -ENAMETOOLONG);
+	cr_assert_eq(unix_socket_open("/nonexistent/ctl", NULL, &s, &err), -ENOENT);
 	cr_assert(strstr(err.text, "/nonexistent/ctl"), "%s", err.text);
 }

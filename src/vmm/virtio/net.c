@@ -272,6 +272,8 @@ static int open_vhost(struct net *n, struct gw_error *err)
 		return 0;
 	if (!n->pairs[0].tap.name[0])
 		r = error_set(err, -EINVAL, "vhost: the host's end is no tap");
+	else if (n->v.device.machine->outside)
+		r = error_set(err, -EINVAL, "vhost: the guest's memory is not this process's");
 	for (unsigned i = 0; i < n->pair_count && !r; i++)
 		r = vhost_open(&n->v, 2 * i, VHOST_PATH, &vhost_kernel, &n->pairs[i].vhost, err);
 	n->vhost_ready = !r;

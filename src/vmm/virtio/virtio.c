@@ -17,6 +17,16 @@ static struct virtio *of_device(struct device *d)
 
 /* ---- active, or not ------------------------------------------------------------------------ */
 
+/* Memory of a guest elsewhere comes and goes; a device whose rings have gone stands still until
+ * they are back. Not active, so no worker looks at them. */
+static bool rings_there(struct virtio *v)
+{
+	for (unsigned i = 0; v->device.machine->outside && i < v->queue_count; i++)
+		if (v->queues[i].ring.enabled && !virtq_find_again(&v->queues[i].ring))
+			return false;
+	return true;
+}
+
 void virtio_update_active(struct virtio *v)
 {
 	const uint8_t stops = VIRTIO_NEEDS_RESET | VIRTIO_FAILED;
@@ -24,7 +34,7 @@ void virtio_update_active(struct virtio *v)
 	        v->running && (v->status & VIRTIO_DRIVER_OK) && !(v->status & stops) && !v->broken;
 	struct gw_error err;
 
-	if (want == v->active)
+	if (want == v->active || (want && !rings_there(v)))
 		return;
 	if (!want) {
 		virtio_set_active(v, false);

@@ -440,7 +440,8 @@ static void bar_changed(struct pci_function *f, unsigned bar)
 	(void)bar;
 	/* When the BAR goes it still says where it was. */
 	unhook_all(v, v->hooked_at);
-	if (!f->bars[0].mapped)
+	/* Without KVM they come by notify_write() and doorbell(). */
+	if (!f->bars[0].mapped || v->device.machine->outside)
 		return;
 	v->hooked_at = f->bars[0].address;
 	for (unsigned i = 0; i < v->queue_count; i++) {
@@ -452,6 +453,20 @@ static void bar_changed(struct pci_function *f, unsigned bar)
 			         "device %s: queue %u: KVM_IOEVENTFD: %s; kicks are trapped",
 			         v->device.id, i, strerror(-r));
 	}
+}
+
+static bool doorbell(struct pci_function *f, unsigned n, struct pci_doorbell *out)
+{
+	struct virtio *v = of(f);
+
+	if (n >= v->queue_count)
+		return false;
+	*out = (struct pci_doorbell){
+		.offset = AREA_NOTIFY + n * NOTIFY_STRIDE,
+		.size = 2,
+		.fd = v->queues[n].kick_fd,
+	};
+	return true;
 }
 
 /* ---- configuration space ------------------------------------------------------------------------
@@ -525,6 +540,7 @@ static const struct pci_function_ops function_ops = {
 	.bar_read = bar_read,
 	.bar_write = bar_write,
 	.bar_changed = bar_changed,
+	.doorbell = doorbell,
 	.reset = on_reset,
 	.ejected = virtio_ejected,
 };
@@ -548,7 +564,8 @@ int virtio_pci_create(struct virtio *v, struct gw_error *err)
 
 	if (v->queue_count > VIRTIO_QUEUES_MAX)
 		return error_set(err, -EINVAL, "%u queues", v->queue_count);
-	v->kicks_of_any_length = io_ioctl(v->device.machine->vm_fd, KVM_CHECK_EXTENSION,
+	v->kicks_of_any_length = !v->device.machine->outside &&
+	                         io_ioctl(v->device.machine->vm_fd, KVM_CHECK_EXTENSION,
 	                                  (void *)KVM_CAP_IOEVENTFD_ANY_LENGTH) > 0;
 	f->ops = &function_ops;
 	pci_set(f->config, PCI_REG_VENDOR, 2, VIRTIO_VENDOR);

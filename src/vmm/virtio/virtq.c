@@ -161,25 +161,36 @@ static int find_area(struct virtq *q, const char *name, uint64_t gpa, uint64_t l
 	return 0;
 }
 
-int virtq_enable(struct virtq *q, bool packed, bool event_idx, bool indirect, struct gw_error *err)
+static int find_areas(struct virtq *q, struct gw_error *err)
 {
-	const struct virtq_layout *layout;
-	int r;
+	const struct virtq_layout *layout = layout_of(q);
+	int r = find_area(q, "descriptor", q->desc, layout->desc_len(q), layout->desc_align,
+	                  &q->desc_hva, err);
 
-	q->packed = packed;
-	q->event_idx = event_idx;
-	q->indirect = indirect;
-	layout = layout_of(q);
-	if (!q->size || q->size > q->max_size || (!packed && (q->size & (q->size - 1))))
-		return error_set(err, -EINVAL, "size %u is not possible", q->size);
-	r = find_area(q, "descriptor", q->desc, layout->desc_len(q), layout->desc_align,
-	              &q->desc_hva, err);
 	if (!r)
 		r = find_area(q, "driver", q->driver, layout->driver_len(q), layout->driver_align,
 		              &q->driver_hva, err);
 	if (!r)
 		r = find_area(q, "device", q->device, layout->device_len(q), layout->device_align,
 		              &q->device_hva, err);
+	return r;
+}
+
+bool virtq_find_again(struct virtq *q)
+{
+	return find_areas(q, NULL) == 0;
+}
+
+int virtq_enable(struct virtq *q, bool packed, bool event_idx, bool indirect, struct gw_error *err)
+{
+	int r;
+
+	q->packed = packed;
+	q->event_idx = event_idx;
+	q->indirect = indirect;
+	if (!q->size || q->size > q->max_size || (!packed && (q->size & (q->size - 1))))
+		return error_set(err, -EINVAL, "size %u is not possible", q->size);
+	r = find_areas(q, err);
 	if (r < 0)
 		return r;
 	q->next_avail = q->next_used = q->popped = q->filled = 0;

@@ -88,6 +88,10 @@ void virtq_reset(struct virtq *q);
  */
 int virtq_enable(struct virtq *q, bool packed, bool event_idx, bool indirect, struct gw_error *err);
 
+/* Guest memory has moved in this process: where the rings are now. False: not all of them are
+ * anywhere, and the queue must not be used. */
+bool virtq_find_again(struct virtq *q);
+
 /* The next buffer: 1; 0 if there is none; -EPROTO if the queue is (now) broken; -ENOMEM. */
 int virtq_pop(struct virtq *q, struct virtq_chain *c);
 /* Gives back the buffer that was popped last, as if it had not been. */

@@ -4,7 +4,7 @@
  * to its path. So whoever finds a socket at the path that refuses connections
  * knows that its owner is gone, and not that it is about to listen.
  */
-#include "control/socket.h"
+#include "base/unix_socket.h"
 
 #include "base/error.h"
 #include "base/util.h"
@@ -109,15 +109,15 @@ static int bind_and_listen(int fd, const char *bound, const gid_t *group, struct
 	return 0;
 }
 
-int control_socket_open(const char *path, const gid_t *group, struct control_socket *out,
-                        struct gw_error *err)
+int unix_socket_open(const char *path, const gid_t *group, struct unix_socket *out,
+                     struct gw_error *err)
 {
 	char bound[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	autoclose int fd = -1;
 	struct stat st;
 	int r;
 
-	*out = (struct control_socket){ .fd = -1 };
+	*out = (struct unix_socket){ .fd = -1 };
 	if ((size_t)snprintf(bound, sizeof(bound), "%s.%x", path, (unsigned)gettid()) >=
 	    sizeof(bound))
 		return error_set(err, -ENAMETOOLONG, "%s: too long for a socket (at most %zu)",
@@ -142,7 +142,7 @@ int control_socket_open(const char *path, const gid_t *group, struct control_soc
 	return 0;
 }
 
-void control_socket_close(struct control_socket *s)
+void unix_socket_close(struct unix_socket *s)
 {
 	struct stat st;
 
@@ -152,5 +152,5 @@ void control_socket_close(struct control_socket *s)
 		unlink(s->path);
 	close(s->fd);
 	free(s->path);
-	*s = (struct control_socket){ .fd = -1 };
+	*s = (struct unix_socket){ .fd = -1 };
 }

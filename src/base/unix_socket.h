@@ -3,14 +3,14 @@
  * A UNIX socket that appears at its path when it already listens, with mode
  * 0600 from the first instant (0660 for a group), and replaces one that nobody listens on.
  */
-#ifndef CONTROL_SOCKET_H
-#define CONTROL_SOCKET_H
+#ifndef BASE_UNIX_SOCKET_H
+#define BASE_UNIX_SOCKET_H
 
 #include "godwit.h"
 
 #include <sys/stat.h>
 
-struct control_socket {
+struct unix_socket {
 	int fd; /* non-blocking; -1: none */
 	char *path;
 	dev_t dev; /* of what stands at path, so that nothing else is removed */
@@ -19,8 +19,8 @@ struct control_socket {
 
 /* `group` may use it as well; NULL: none. Errors: -EADDRINUSE (somebody listens), -EEXIST
  * (something that is no socket), -ENAMETOOLONG. */
-int control_socket_open(const char *path, const gid_t *group, struct control_socket *out,
-                        struct gw_error *err);
-void control_socket_close(struct control_socket *socket);
+int unix_socket_open(const char *path, const gid_t *group, struct unix_socket *out,
+                     struct gw_error *err);
+void unix_socket_close(struct unix_socket *socket);
 
 #endif
