@@ -575,6 +575,62 @@ GW_API int gw_config_check(const char *json, const char *name, bool host, struct
  */
 GW_API int gw_host_devices(char **json, struct gw_error *err);
 
+/* ---- a device in a process of its own -------------------------------------- */
+
+/*
+ * One of the library's emulated devices, served to another VMM (or another godwit) over a UNIX
+ * socket by the vfio-user protocol: docs/device-server.md. There is no VM behind it, and no KVM is
+ * needed.
+ */
+struct gw_device_server;
+
+enum gw_server_migration { GW_SERVER_V2, GW_SERVER_V1, GW_SERVER_NO_MIGRATION };
+/* With GW_SERVER_V1: how the client reaches the data section of the migration region. */
+enum gw_server_v1_data { GW_SERVER_TRAPPED, GW_SERVER_MAPPED, GW_SERVER_MIXED };
+
+/* Set `size` to sizeof(struct gw_device_server_options) and leave what you don't use zero, but
+ * for `listen_fd`. */
+struct gw_device_server_options {
+	size_t size;
+	const char *path; /* of the socket, made here with mode 0600 as gw_control_new() does it */
+	int listen_fd;    /* instead of path: a UNIX stream socket that listens; taken over. -1 */
+	enum gw_server_migration migration;
+	enum gw_server_v1_data v1_data;
+	/* As with gw_vm_new_with(): by gw_device_server_fd() and gw_device_server_dispatch(). */
+	bool external_loop;
+	void *opaque;
+	void (*log)(void *opaque, enum gw_log_level level, const char *text); /* or NULL */
+};
+
+/*
+ * Makes a device and serves it. `json` is an entry of a configuration's `devices`: `id`, `type`
+ * (virtio-net, virtio-blk, virtio-rng, or ballast, which is for tests) and the type's keys.
+ *
+ * A client that cuts its memory short makes an access here raise SIGBUS, which kills a process that
+ * does not handle it: serve clients that you don't trust from a process of their own, as
+ * `godwit device-server` does. Errors: -EINVAL (key named), -EADDRINUSE, and the host's.
+ */
+GW_API int gw_device_server_new(const char *json, const struct gw_device_server_options *options,
+                                struct gw_device_server **out, struct gw_error *err);
+
+/* With external_loop, as gw_vm_fd() and gw_vm_dispatch(). */
+GW_API int gw_device_server_fd(struct gw_device_server *server);
+GW_API int gw_device_server_dispatch(struct gw_device_server *server, int timeout_ms,
+                                     struct gw_error *err);
+
+/* Makes gw_device_server_wait() return. Any thread. */
+GW_API void gw_device_server_stop(struct gw_device_server *server);
+
+/*
+ * Waits until it was told to stop (0), or serves no more since it was made to fail (-ESHUTDOWN);
+ * at most `timeout_ms` (-1: no limit). Errors, further: -ETIMEDOUT, -EINVAL (external_loop).
+ */
+GW_API int gw_device_server_wait(struct gw_device_server *server, int timeout_ms,
+                                 struct gw_error *err);
+
+/* Lets go of the client and the socket, and destroys the device. NULL is fine. */
+GW_API void gw_device_server_free(struct gw_device_server *server);
+
 /* ---- looking into what was saved --------------------------------------- */
 
 /*

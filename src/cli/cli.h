@@ -19,6 +19,7 @@ int cli_ctl(int argc, char **argv);
 int cli_inspect(int argc, char **argv);
 int cli_config(int argc, char **argv);
 int cli_devices(int argc, char **argv);
+int cli_device_server(int argc, char **argv);
 
 /* The longest configuration that is read. */
 #define CLI_CONFIG_MAX (1u << 20)

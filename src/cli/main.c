@@ -78,6 +78,24 @@ static const struct subcommand {
 	{ "devices", cli_devices, "devices [--json]",
 	  "Lists the host's PCI devices and mediated devices: which can be passed\n"
 	  "through and moved, why the others cannot, and the command that mends it.\n" },
+	{ "device-server", cli_device_server,
+	  "device-server TYPE --socket PATH [OPTION]... [--set KEY=VALUE]... [-v|-q]",
+	  "Serves one emulated device to another VMM by the vfio-user protocol, until\n"
+	  "SIGTERM. TYPE is virtio-net, virtio-blk, virtio-rng, or ballast, a device with\n"
+	  "nothing but state, for tests of migration.\n"
+	  "\n"
+	  "  --socket PATH     make a UNIX socket there (also --socket-path); --fd N: use\n"
+	  "                    one that listens already\n"
+	  "  --tap NAME, --mac ADDRESS         of a virtio-net\n"
+	  "  --disk FILE[,ro]                  of a virtio-blk\n"
+	  "  --size SIZE, --pre-copy, --rate SIZE, --dirty-rate SIZE,\n"
+	  "  --interrupt msix|intx             of a ballast\n"
+	  "  --fail FROM-TO:ERRNO[:error],..., --die-at N|COMMAND[:N]\n"
+	  "                    a ballast that fails on purpose\n"
+	  "  --migration v2|v1|none            how its state can be had\n"
+	  "  --v1-data trapped|mapped|mixed    with v1: how data are reached\n"
+	  "  --set KEY=VALUE   any other key of the device (godwit config --help)\n"
+	  "  -v, -q            say more, or less; may be repeated\n" },
 	{ "version", cli_version, "version", "Prints the version.\n" },
 	{ "help", cli_help, "help [SUBCOMMAND]", "Says how a subcommand is used.\n" },
 };
