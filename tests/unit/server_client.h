@@ -13,6 +13,7 @@
 #include "vfio/uapi.h"
 #include "vfio/user/wire.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>

@@ -186,8 +186,12 @@ static int take_arc(struct server *s, const struct arc *arc, struct gw_error *er
 
 int server_mig_set(struct server *s, enum mig_state to, struct gw_error *err)
 {
+	const uint64_t flags = server_mig_flags(s);
+
+	if (!mig_v2_may(flags, s->state, to))
+		return error_set(err, -EINVAL, "there is no way");
 	while (s->state != to) {
-		const enum mig_state next = mig_v2_next(server_mig_flags(s), s->state, to);
+		const enum mig_state next = mig_v2_next(flags, s->state, to);
 		const struct arc *arc = next == MIG_ERROR ? NULL : find_arc(s->state, next);
 		int r;
 
