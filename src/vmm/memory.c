@@ -117,6 +117,7 @@ int memory_create_outside(struct machine *m, struct memory **out, struct gw_erro
 	if (!mem)
 		return error_set(err, -ENOMEM, "guest memory: out of memory");
 	mem->machine = m;
+	mem->outside = m->outside;
 	mem->set_memslot = kvm_set_memslot;
 	mem->device_slots = MEMORY_REGIONS_MAX;
 	pthread_mutex_init(&mem->lock, NULL);
@@ -175,7 +176,7 @@ struct ram_region *region_find(const struct memory *mem, uint64_t gpa, uint64_t 
 /* Where a region is in this process stays the same until the end, so the answer does too. */
 void *memory_hva(const struct memory *mem, uint64_t gpa, uint64_t len)
 {
-	const struct machine_outside *outside = mem->machine->outside;
+	const struct machine_outside *outside = mem->outside;
 	uint64_t offset;
 	const struct ram_region *r;
 
@@ -189,7 +190,7 @@ void *memory_hva(const struct memory *mem, uint64_t gpa, uint64_t len)
 
 int memory_read(const struct memory *mem, uint64_t gpa, void *buf, size_t len)
 {
-	const struct machine_outside *outside = mem->machine->outside;
+	const struct machine_outside *outside = mem->outside;
 	const void *from;
 
 	if (outside)
@@ -203,7 +204,7 @@ int memory_read(const struct memory *mem, uint64_t gpa, void *buf, size_t len)
 
 int memory_write(struct memory *mem, uint64_t gpa, const void *buf, size_t len)
 {
-	const struct machine_outside *outside = mem->machine->outside;
+	const struct machine_outside *outside = mem->outside;
 	void *to;
 
 	if (outside)

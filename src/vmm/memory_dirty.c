@@ -154,7 +154,7 @@ void memory_remove_dirty_source(struct memory *mem, struct dirty_source *s)
 
 void memory_mark_dirty(struct memory *mem, uint64_t gpa, uint64_t len)
 {
-	const struct machine_outside *outside = mem->machine->outside;
+	const struct machine_outside *outside = mem->outside;
 
 	if (outside)
 		outside->dirty(outside->opaque, gpa, len);

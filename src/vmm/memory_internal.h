@@ -16,6 +16,7 @@ _Static_assert(MEMORY_REGIONS_MAX > ARCH_RAM_RANGES, "room for RAM, and more");
 
 struct memory {
 	struct machine *machine;
+	const struct machine_outside *outside; /* the machine's: memory is elsewhere */
 	uint64_t size;
 	struct ram_region regions[MEMORY_REGIONS_MAX];
 	size_t region_count; /* grows only, so that other threads need no lock to look */

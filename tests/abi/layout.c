@@ -53,6 +53,15 @@ static void options(void)
 	AT(gw_control_options, listen_fd);
 	AT(gw_control_options, tcp);
 	AT(gw_control_options, tls_dir);
+	SIZE(gw_device_server_options);
+	AT(gw_device_server_options, size);
+	AT(gw_device_server_options, path);
+	AT(gw_device_server_options, listen_fd);
+	AT(gw_device_server_options, migration);
+	AT(gw_device_server_options, v1_data);
+	AT(gw_device_server_options, external_loop);
+	AT(gw_device_server_options, opaque);
+	AT(gw_device_server_options, log);
 }
 
 static void devices(void)
