@@ -225,7 +225,7 @@ static int log_report(struct vfu_server *s, const uint8_t *in, struct reply *r)
 {
 	struct wire_logging_report ask;
 	uint8_t *bits;
-	bool whole = s->logs_subrange;
+	bool whole = false;
 
 	memcpy(&ask, in + 8, sizeof(ask));
 	for (unsigned i = 0; i < s->map_count; i++)

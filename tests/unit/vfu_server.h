@@ -44,7 +44,6 @@ struct vfu_server {
 	const char *caps;   /* the version's JSON; NULL: twin socket, 16 descriptors */
 	uint16_t minor;     /* of its version */
 	bool plain_file;    /* BAR 2's file is not sealed */
-	bool logs_subrange; /* reports any range, not just whole mappings */
 	uint32_t bar0_size; /* 0: 4096 */
 	/* When a command comes for the nth time from now on. */
 	enum vfu_lie lie;
