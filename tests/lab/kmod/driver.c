@@ -161,13 +161,17 @@ static struct file *set_state(struct vfio_device *device, enum vfio_device_mig_s
 	int ret;
 
 	mutex_lock(&nic->state_mutex);
-	while (nic->state != to) {
+	/* Out of which only a reset leads; the kernel's table takes being asked for a bug of ours.
+	 */
+	if (nic->state == VFIO_DEVICE_STATE_ERROR)
+		file = ERR_PTR(-EINVAL);
+	while (!file && nic->state != to) {
 		ret = vfio_mig_get_next_state(device, nic->state, to, &next);
 		file = ret ? ERR_PTR(ret) : step(nic, next);
 		if (IS_ERR(file))
 			break;
 		nic->state = next;
-		/* A session begins with the last step only. */
+		/* A session begins with the last step. */
 		if (WARN_ON(file && next != to)) {
 			fput(file);
 			file = ERR_PTR(-EINVAL);
