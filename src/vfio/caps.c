@@ -111,8 +111,10 @@ static unsigned show_pcie(struct vfio_pci *d, unsigned at, unsigned room)
 	pci_set(f->config, at + PCI_EXP_FLAGS, 2,
 	        (flags & PCI_EXP_FLAGS_VERS) | (uint32_t)EXP_TYPE_RC_END);
 	devcap = pci_get(f->config, at + PCI_EXP_DEVCAP, 4);
-	if (!d->dev.can_reset)
-		devcap &= ~(uint32_t)PCI_EXP_DEVCAP_FLR;
+	/* The host resets the function alone, be it in another way than by FLR. */
+	devcap &= ~(uint32_t)PCI_EXP_DEVCAP_FLR;
+	if (d->dev.can_reset)
+		devcap |= PCI_EXP_DEVCAP_FLR;
 	pci_set(f->config, at + PCI_EXP_DEVCAP, 4, devcap);
 	pci_set(f->wmask, at + PCI_EXP_DEVCTL, 2, 0xffff & ~PCI_EXP_DEVCTL_BCR_FLR);
 	pci_set(f->config, at + PCI_EXP_DEVSTA, 2, 0);
@@ -181,7 +183,8 @@ static const struct vfio_cap_rule rules[] = {
 	{ PCI_CAP_ID_MSIX, "MSI-X", show_msix,
 	  "delivered by the kernel, as many vectors as the host has" },
 	{ PCI_CAP_ID_EXP, "PCI Express", show_pcie,
-	  "as an integrated endpoint, which is what may be on a root bus; its link is the host's" },
+	  "as an integrated endpoint, which is what may be on a root bus; its link is the host's; "
+	  "function-level reset wherever the host can reset the function alone" },
 	{ PCI_CAP_ID_VNDR, "vendor-specific", show_vendor, "the device's own registers" },
 	{ PCI_CAP_ID_VPD, "vital product data", show_vpd,
 	  "read from the device; not written, since it would outlast the guest" },

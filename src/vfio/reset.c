@@ -77,12 +77,19 @@ static int leave_of(struct vfio_pci *d, const struct vfio_pci_dependent_device *
 }
 
 /* All of them ours, and none in use but those that are reset anyway. Fills in whose leave is
- * needed, each once. */
+ * needed, each once: of groups; an iommufd has it for all that are bound to it. */
 static int check_owners(struct vfio_pci *d, const struct vfio_pci_hot_reset_info *info,
                         bool all_reset, struct vfio_pci_hot_reset *reset, struct gw_error *err)
 {
+	const bool by_id = info->flags & VFIO_PCI_HOT_RESET_FLAG_DEV_ID;
+
+	if (by_id && !(info->flags & VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED))
+		return error_set(err, -EPERM,
+		                 "%s: a reset of its bus takes devices along that are not this "
+		                 "machine's",
+		                 d->dev.name);
 	for (uint32_t i = 0; i < info->count; i++) {
-		int fd = leave_of(d, &info->devices[i]);
+		int fd = by_id ? 0 : leave_of(d, &info->devices[i]);
 		struct vfio_pci *other;
 		bool known = false;
 		char name[16];
@@ -102,6 +109,7 @@ static int check_owners(struct vfio_pci *d, const struct vfio_pci_hot_reset_info
 			        d->dev.name, name, other->device.id);
 		for (uint32_t k = 0; k < reset->count; k++)
 			known |= reset->group_fds[k] == fd;
+		known |= by_id;
 		if (!known)
 			reset->group_fds[reset->count++] = fd;
 	}
@@ -133,9 +141,6 @@ int vfio_bus_reset(struct vfio_pci *d, bool all_reset, struct gw_error *err)
 
 	if (!info)
 		return -ENOTTY;
-	if (info->flags)
-		return error_set(err, -ENOTSUP, "%s: a bus reset by flags 0x%x", d->dev.name,
-		                 info->flags);
 	size = sizeof(*reset) + info->count * sizeof(reset->group_fds[0]);
 	reset = calloc(1, size);
 	if (!reset)

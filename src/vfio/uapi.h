@@ -26,6 +26,11 @@ struct vfio_device_feature_mig_data_size {
 };
 #endif
 
+#ifndef VFIO_PCI_HOT_RESET_FLAG_DEV_ID
+#define VFIO_PCI_HOT_RESET_FLAG_DEV_ID (1 << 0)       /* devices[] has ids, not groups */
+#define VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED (1 << 1) /* all are the asking iommufd's */
+#endif
+
 /* A feature request with room for its payload. */
 #define VFIO_FEATURE_PAYLOAD 64
 struct vfio_feature_request {

@@ -108,6 +108,7 @@ static int hot_reset_info(struct vfio_dev *d, struct vfio_pci_hot_reset_info *in
 	size_t room = (info->argsz - sizeof(*info)) / sizeof(info->devices[0]);
 
 	info->count = f->dep_count;
+	info->flags = f->dep_flags;
 	if (room < f->dep_count)
 		return -ENOSPC;
 	memcpy(info->devices, f->deps, f->dep_count * sizeof(f->deps[0]));

@@ -46,6 +46,7 @@ struct fake_pci {
 	/* What a reset of its bus takes along. */
 	struct vfio_pci_dependent_device deps[4];
 	unsigned dep_count;
+	uint32_t dep_flags;
 	unsigned foreign_group;
 
 	unsigned given_back, events;

@@ -105,6 +105,18 @@ Test(vfio_access, the_guest_resets_the_function)
 	fake_free(f);
 }
 
+Test(vfio_access, a_function_without_flr_has_one_that_the_host_does)
+{
+	struct fake_pci *f = fake_new();
+
+	pci_set(f->config, FAKE_EXP + PCI_EXP_DEVCAP, 4, 0);
+	fake_plug(f);
+	cr_assert(fake_read(f, FAKE_EXP + PCI_EXP_DEVCAP, 4) & PCI_EXP_DEVCAP_FLR);
+	fake_write(f, FAKE_EXP + PCI_EXP_DEVCTL, 2, PCI_EXP_DEVCTL_BCR_FLR);
+	cr_assert_eq(f->resets, 2);
+	fake_free(f);
+}
+
 Test(vfio_access, a_reset_that_the_host_cannot_do_is_not_offered)
 {
 	struct fake_pci *f = fake_new();
@@ -171,6 +183,22 @@ Test(vfio_reset, never_of_what_is_anothers)
 	cr_assert_eq(f->hot_resets, 0);
 	pci_reset(f->p->m.pci);
 	cr_assert_eq(f->hot_resets, 0);
+	fake_free(f);
+}
+
+/* With an iommufd the kernel itself knows whose they are. */
+Test(vfio_reset, of_devices_of_an_iommufd)
+{
+	struct fake_pci *f = new_on_bus(UINT32_MAX);
+
+	f->foreign_group = 7;
+	f->dep_flags = VFIO_PCI_HOT_RESET_FLAG_DEV_ID;
+	fake_plug(f);
+	cr_assert_eq(f->hot_resets, 0, "one is another's");
+	f->dep_flags |= VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED;
+	pci_reset(f->p->m.pci);
+	cr_assert_eq(f->hot_resets, 1);
+	cr_assert_eq(f->hot_groups, 0);
 	fake_free(f);
 }
 

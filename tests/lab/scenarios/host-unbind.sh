@@ -1,0 +1,62 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# hosts: 1
+# seconds: 240
+#
+# The host's administrator takes the card from a running guest: by the guest's leave, and without it.
+set -eu
+. "$ROOT/tests/lab/vm.sh"
+
+pass() { echo "PASS host-unbind $*"; }
+
+_nic() { con a 10 nic "$1/24" >/dev/null; }
+traffic() {
+	nettest serve "$PEER_ADDR" 5001 1 >/tmp/served 2>&1 &
+	_peer=$!
+	wait_for 30 _nic "$1" || die "the guest has no card"
+	wait_for 30 ping -c1 -W1 -q "$1" >/dev/null || die "the guest does not answer"
+	con a 60 nettest "$PEER_ADDR" 5001 2
+	wait "$_peer"
+}
+# expect EVENT: the next of its kind; expected waits for it.
+expect() {
+	ctl a wait "$1" --timeout 60 >"/tmp/$1" &
+	eval "_waits_$1=$!"
+}
+expected() {
+	eval "wait \$_waits_$1" || die "no $1"
+	grep -q nic0 "/tmp/$1" || die "$1 of another device: $(cat "/tmp/$1")"
+}
+unbind() {
+	expect VFIO_DEVICE_REQUEST
+	expect DEVICE_DELETED
+	sleep 1
+	timeout 90 sh -c "echo $NIC >/sys/bus/pci/drivers/vfio-pci/unbind" || die "unbind does not return"
+	expected VFIO_DEVICE_REQUEST
+	expected DEVICE_DELETED
+	[ ! -e "/sys/bus/pci/devices/$NIC/driver" ] || die "$NIC still has its driver"
+}
+_gone() { ! con a 10 lspci | grep -q 8086:10d3; }
+
+vm_config a "{\"id\":\"nic0\",\"type\":\"vfio-pci\",\"host\":\"$NIC\",\"slot\":16,\"request-timeout\":60}"
+vm_start a
+vm_up a
+traffic 10.78.0.101
+unbind
+wait_for 20 _gone || die "the guest still has the card"
+con a 10 true || die "the guest does not go on"
+pass "unbinding on the host makes the guest let go of its card, and returns"
+
+bind_vfio "$NIC"
+ctl a device_add id=nic0 type=vfio-pci "host=$NIC" slot=16 request-timeout=2 >/dev/null
+traffic 10.78.0.102
+ctl a stop >/dev/null
+unbind
+ctl a cont >/dev/null
+wait_for 30 con a 10 true || die "the guest does not go on"
+pass "a guest that cannot let go loses the card after its time, and goes on"
+
+bind_vfio "$NIC"
+wait_for 30 _gone || die "the guest still shows the card"
+ctl a system_powerdown >/dev/null
+vm_gone a
