@@ -96,8 +96,9 @@ in_order() {
 send() {
 	lab_await "ready-$1" 90
 	listen "events-$1"
+	ctl g migrate-set-parameters unplug-timeout=120000 >/dev/null
 	ctl g migrate "uri=tcp:$OTHER_MGMT_ADDR:$PORT" >/dev/null
-	ctl g wait-migration --timeout 120 >/tmp/migration || die "$(cat /tmp/migration)"
+	ctl g wait-migration --timeout 180 >/tmp/migration || die "$(cat /tmp/migration)"
 	came "events-$1" completed 20
 	in_order "events-$1" MIGRATION:setup UNPLUG_PRIMARY:nic0 MIGRATION:wait-unplug \
 		MIGRATION:active MIGRATION:device STOP MIGRATION:completed
@@ -111,7 +112,7 @@ receive() {
 	vm_incoming g "tcp:0.0.0.0:$PORT" "--map" "devices.nic0.host=$NIC"
 	listen "events-$1"
 	lab_mark "ready-$1"
-	came "events-$1" PLUG_PRIMARY 180
+	came "events-$1" PLUG_PRIMARY 240
 	in_order "events-$1" MIGRATION:active MIGRATION:device FAILOVER_NEGOTIATED:net0 \
 		PLUG_PRIMARY:nic0
 	lab_await "sent-$1" 60
