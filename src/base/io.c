@@ -169,12 +169,16 @@ void io_eventfd_signal(int fd)
 		return;
 }
 
-void io_eventfd_drain(int fd)
+bool io_eventfd_drain(int fd)
 {
 	uint64_t count;
+	struct iovec iov = { &count, sizeof(count) };
 
-	if (read(fd, &count, sizeof(count)) < 0)
-		return;
+	ssize_t n = preadv2(fd, &iov, 1, -1, RWF_NOWAIT);
+
+	if (n < 0 && errno == EOPNOTSUPP) /* a timerfd, which nobody else has */
+		n = read(fd, &count, sizeof(count));
+	return n == (ssize_t)sizeof(count);
 }
 
 int io_set_nonblock(int fd, int on)

@@ -5,6 +5,7 @@
 
 #include "godwit.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -28,10 +29,12 @@ int io_read_line(const char *path, char *buf, size_t size, struct gw_error *err)
 /* ioctl that is repeated on EINTR; returns its result, or a negative errno. */
 int io_ioctl(int fd, unsigned long request, void *arg);
 
-/* An eventfd (non-blocking, cloexec); a wake-up of it; a drain of it. */
+/* An eventfd (non-blocking, cloexec); a wake-up of it; a drain of it (or of a timerfd), true if it
+ * was signalled. The drain never waits, even if another process that has the eventfd has made it
+ * blocking. */
 int io_eventfd(void);
 void io_eventfd_signal(int fd);
-void io_eventfd_drain(int fd);
+bool io_eventfd_drain(int fd);
 
 int io_set_nonblock(int fd, int on);
 

@@ -43,9 +43,7 @@ static void raise_line(struct vfio_intx *x)
 /* Has the device raised it? */
 static void look(struct vfio_intx *x)
 {
-	uint64_t count;
-
-	if (read(x->fd, &count, sizeof(count)) == sizeof(count))
+	if (io_eventfd_drain(x->fd))
 		raise_line(x);
 }
 

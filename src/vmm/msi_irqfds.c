@@ -135,18 +135,20 @@ static void vector_release(void *opaque, unsigned vector)
 static bool vector_raised(void *opaque, unsigned vector)
 {
 	struct msi_irqfds *q = opaque;
-	uint64_t count;
 
 	return q->v[vector].fd >= 0 && !q->machine->outside &&
-	       read(q->v[vector].fd, &count, sizeof(count)) == (ssize_t)sizeof(count);
+	       io_eventfd_drain(q->v[vector].fd);
 }
 
 static void vector_fire(void *opaque, unsigned vector, const struct msi_message *msg)
 {
 	struct msi_irqfds *q = opaque;
 
-	(void)msg; /* it is in KVM's routing table */
-	if (q->v[vector].fd >= 0)
+	/* By the eventfd only where it is the one way: a device in another process could have made
+	 * it block. */
+	if (!q->machine->outside)
+		irq_send_msi(q->machine->irqs, msg);
+	else if (q->v[vector].fd >= 0)
 		io_eventfd_signal(q->v[vector].fd);
 }
 

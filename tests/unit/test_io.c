@@ -195,3 +195,16 @@ Test(io, nonblocking_goes_on_and_off)
 	close(p.in);
 	close(p.out);
 }
+
+/* Whoever else has the descriptor can change how it waits. */
+Test(io, draining_an_eventfd_never_waits)
+{
+	int fd = io_eventfd();
+
+	cr_assert_eq(io_set_nonblock(fd, 0), 0);
+	cr_assert_not(io_eventfd_drain(fd));
+	io_eventfd_signal(fd);
+	cr_assert(io_eventfd_drain(fd));
+	cr_assert_not(io_eventfd_drain(fd));
+	close(fd);
+}
