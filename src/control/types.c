@@ -114,7 +114,7 @@ const struct type control_types[] = {
 	       MAY_HAVE("vfio", "VfioStats"), MAY_HAVE("total-time", "int"),
 	       MAY_HAVE("downtime", "int"), MAY_HAVE("expected-downtime", "int"),
 	       MAY_HAVE("setup-time", "int"), MAY_HAVE("error-desc", "str"),
-	       MAY_HAVE("blocked-reasons", "[str]")),
+	       MAY_HAVE("blocked-reasons", "[str]"), MAY_HAVE("degraded-devices", "[str]")),
 	  NULL },
 	{ NULL, NULL, NULL },
 };

@@ -169,6 +169,25 @@ static void add_reasons(void *opaque, const struct participant_list *list)
 		cJSON_Delete(reasons);
 }
 
+static void add_degraded(void *opaque, const struct participant_list *list)
+{
+	cJSON *degraded = NULL;
+	char why[640];
+
+	for (struct participant *p = list->first; p; p = p->next) {
+		if (!p->ops->trouble || !p->ops->trouble(p, why, sizeof(why)))
+			continue;
+		degraded = degraded ? degraded : cJSON_AddArrayToObject(opaque, "degraded-devices");
+		add_reason(degraded, why);
+	}
+}
+
+static void add_participants(void *opaque, const struct participant_list *list)
+{
+	add_reasons(opaque, list);
+	add_degraded(opaque, list);
+}
+
 int migration_query(struct migration *mig, char **json, struct gw_error *err)
 {
 	cJSON *root = cJSON_CreateObject();
@@ -190,7 +209,7 @@ int migration_query(struct migration *mig, char **json, struct gw_error *err)
 	if (ok && error.code)
 		ok = cJSON_AddStringToObject(root, "error-desc", error.text);
 	if (ok)
-		mig->host.with_participants(mig->host.opaque, add_reasons, root);
+		mig->host.with_participants(mig->host.opaque, add_participants, root);
 	*json = ok ? cJSON_PrintUnformatted(root) : NULL;
 	cJSON_Delete(root);
 	return *json ? 0 : error_set(err, -ENOMEM, "query-migrate: out of memory");

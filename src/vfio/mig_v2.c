@@ -4,10 +4,6 @@
 #include "base/util.h"
 
 #include <string.h>
-#include <time.h>
-
-#define RETRIES 10
-#define RETRY_NS 10000000l
 
 #define STOP_COPY VFIO_MIGRATION_STOP_COPY
 #define P2P VFIO_MIGRATION_P2P
@@ -115,6 +111,11 @@ bool mig_v2_may(uint64_t flags, enum mig_state from, enum mig_state to)
 
 /* ---- asking the device ---------------------------------------------------------------- */
 
+static struct mig_v2 *v2_of(struct vfio_state *s)
+{
+	return container_of(s, struct mig_v2, state);
+}
+
 static int feature(struct mig_v2 *m, uint32_t what, void *payload, size_t len)
 {
 	struct vfio_feature_request req = {
@@ -123,42 +124,19 @@ static int feature(struct mig_v2 *m, uint32_t what, void *payload, size_t len)
 	};
 	int r;
 
-	memcpy(req.payload, payload, len);
-	r = m->dev->ops->feature(m->dev, &req.head);
-	memcpy(payload, req.payload, len);
+	if (len)
+		memcpy(req.payload, payload, len);
+	r = m->state.dev->ops->feature(m->state.dev, &req.head);
+	if (len)
+		memcpy(payload, req.payload, len);
 	return MIN(r, 0);
-}
-
-int mig_v2_init(struct mig_v2 *m, struct vfio_dev *dev, struct gw_error *err)
-{
-	struct vfio_device_feature_migration migration = { 0 };
-	int r;
-
-	m->dev = dev;
-	m->flags = 0;
-	m->state = MIG_RUNNING;
-	m->session = -1;
-	r = feature(m, VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_MIGRATION, &migration,
-	            sizeof(migration));
-	if (r == -ENOTTY)
-		return 0;
-	if (r < 0)
-		return error_set_sys(err, r, "VFIO_DEVICE_FEATURE_MIGRATION");
-	if (migration.flags & STOP_COPY)
-		m->flags = migration.flags & (STOP_COPY | P2P | PRE_COPY);
-	return m->flags ? mig_v2_refresh(m, err) : 0;
 }
 
 static void end_session(struct mig_v2 *m)
 {
 	if (m->session >= 0)
-		m->dev->ops->session_close(m->dev, m->session);
+		m->state.dev->ops->session_close(m->state.dev, m->session);
 	m->session = -1;
-}
-
-void mig_v2_fini(struct mig_v2 *m)
-{
-	end_session(m);
 }
 
 static void now_in(struct mig_v2 *m, enum mig_state state)
@@ -167,16 +145,13 @@ static void now_in(struct mig_v2 *m, enum mig_state state)
 	if (state == MIG_STOP || state == MIG_RUNNING || state == MIG_RUNNING_P2P ||
 	    state == MIG_ERROR)
 		end_session(m);
-	if (m->state == state)
-		return;
-	m->state = state;
-	if (m->changed)
-		m->changed(m->opaque, state);
+	vfio_state_now_in(&m->state, state);
 }
 
-int mig_v2_refresh(struct mig_v2 *m, struct gw_error *err)
+static int refresh(struct vfio_state *s, struct gw_error *err)
 {
 	struct vfio_device_feature_mig_state state = { .data_fd = -1 };
+	struct mig_v2 *m = v2_of(s);
 	int r = feature(m, VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE, &state,
 	                sizeof(state));
 
@@ -198,10 +173,11 @@ static bool opens_session(enum mig_state from, enum mig_state to)
 
 /* One request. The state changes before the descriptor is made (in 6.12), so that -EMFILE may
  * mean a session without one: the state is read back and the session left. */
-static int request(struct mig_v2 *m, enum mig_state to)
+static int request(struct vfio_state *s, unsigned to)
 {
 	struct vfio_device_feature_mig_state state = { .device_state = to, .data_fd = -1 };
-	enum mig_state from = m->state;
+	struct mig_v2 *m = v2_of(s);
+	const enum mig_state from = s->now;
 	int r = feature(m, VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE, &state,
 	                sizeof(state));
 
@@ -210,97 +186,80 @@ static int request(struct mig_v2 *m, enum mig_state to)
 	if (opens_session(from, to)) {
 		end_session(m);
 		m->session = state.data_fd;
+		m->drained = false;
+		m->read = 0;
+		s->sessions += states[to].saving;
 	}
 	now_in(m, to);
 	return opens_session(from, to) && state.data_fd < 0 ? -EBADF : 0;
 }
 
-static int request_patiently(struct mig_v2 *m, enum mig_state to)
+/* ---- steps ------------------------------------------------------------------------------ */
+
+/*
+ * A row is for devices that have its flags, and the first that fits counts; a step without one
+ * is done already. To stop in mid pre-copy the device goes to STOP_COPY and nowhere else: the way
+ * from PRE_COPY to STOP leads over RUNNING. Where the guest runs on, a failure leads back to
+ * RUNNING; among devices that have stopped, to STOP, since what runs may write to what has
+ * stopped.
+ */
+#define ANY MIG_STATES
+static const struct {
+	enum vfio_step step;
+	uint64_t needs;
+	enum mig_state from, to, recover;
+} steps[] = {
+	{ VFIO_BEGIN_PRE_COPY, PRE_COPY, ANY, MIG_PRE_COPY, MIG_RUNNING },
+	{ VFIO_QUIESCE, P2P, MIG_PRE_COPY, MIG_PRE_COPY_P2P, MIG_RUNNING },
+	{ VFIO_QUIESCE, P2P, ANY, MIG_RUNNING_P2P, MIG_RUNNING },
+	{ VFIO_STOP, 0, ANY, MIG_STOP_COPY, MIG_STOP },
+	{ VFIO_END_SAVE, 0, ANY, MIG_STOP, MIG_STOP },
+	{ VFIO_BEGIN_LOAD, 0, ANY, MIG_RESUMING, MIG_RUNNING },
+	{ VFIO_FINISH_LOAD, 0, ANY, MIG_STOP, MIG_STOP },
+	{ VFIO_ANSWER_DMA, P2P, ANY, MIG_RUNNING_P2P, MIG_RUNNING },
+	{ VFIO_RUN, 0, ANY, MIG_RUNNING, MIG_RUNNING },
+};
+
+static int take_step(struct vfio_state *s, enum vfio_step step, struct gw_error *err)
 {
-	const struct timespec pause = { 0, RETRY_NS };
-	int r = request(m, to);
-
-	for (int i = 0; i < RETRIES && (r == -EAGAIN || r == -EBUSY); i++) {
-		nanosleep(&pause, NULL);
-		r = request(m, to);
-	}
-	return r;
-}
-
-static void recover_by_reset(struct mig_v2 *m, struct gw_error *err)
-{
-	struct gw_error why;
-
-	end_session(m);
-	if (m->reset(m->opaque, &why) < 0 || mig_v2_refresh(m, &why) < 0) {
-		error_append(err, "reset: %s: the device has failed", why.text);
-		return;
-	}
-	error_append(err, "the device was reset and is %s", mig_state_name(m->state));
-}
-
-static void recover(struct mig_v2 *m, enum mig_state to, struct gw_error *err)
-{
-	struct gw_error why;
-	int r;
-
-	if (mig_v2_refresh(m, &why) < 0) {
-		error_append(err, "reading the state back: %s", why.text);
-		recover_by_reset(m, err);
-		return;
-	}
-	if (m->state == MIG_ERROR || m->state == MIG_RESUMING) {
-		error_append(err, "the device is in state \"%s\"", mig_state_name(m->state));
-		recover_by_reset(m, err);
-		return;
-	}
-	if (m->state == to) {
-		error_append(err, "the device is still %s", mig_state_name(to));
-		return;
-	}
-	r = mig_v2_may(m->flags, m->state, to) ? request_patiently(m, to) : -EINVAL;
-	if (!r) {
-		error_append(err, "the device was taken back to %s", mig_state_name(to));
-		return;
-	}
-	error_append(err, "it does not go from %s to %s: %s", mig_state_name(m->state),
-	             mig_state_name(to), strerror(-r));
-	recover_by_reset(m, err);
-}
-
-int mig_v2_set(struct mig_v2 *m, enum mig_state to, enum mig_state recover_to, struct gw_error *err)
-{
-	enum mig_state from = m->state;
-	struct gw_error own;
-	int r;
-
-	if (!mig_v2_may(m->flags, from, to))
-		return error_set(err, -EINVAL, "there is no way from state %s to %s",
-		                 mig_state_name(from), mig_state_name(to));
-	if (from == to)
-		return 0;
-	r = request_patiently(m, to);
-	if (!r)
-		return 0;
-	error_set_sys(&own, r, "VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE: from %s to %s",
-	              mig_state_name(from), mig_state_name(to));
-	recover(m, recover_to, &own);
-	if (err)
-		*err = own;
-	return r;
+	for (size_t i = 0; i < ARRAY_SIZE(steps); i++)
+		if (steps[i].step == step && !(steps[i].needs & ~v2_of(s)->flags) &&
+		    (steps[i].from == ANY || steps[i].from == s->now))
+			return vfio_state_go(s, steps[i].to, steps[i].recover, err);
+	return 0;
 }
 
 /* ---- the session ------------------------------------------------------------------------ */
 
-int mig_v2_precopy_info(struct mig_v2 *m, uint64_t *initial, uint64_t *dirty, struct gw_error *err)
+/* Without the info, what came since the last call is what will come until the next. */
+static void guess_pending(struct mig_v2 *m, struct vfio_state_pending *out)
+{
+	out->unknown = !m->drained;
+	out->dirty = m->read;
+	m->read = 0;
+}
+
+/* Some drivers make new increments inside the ioctl only. */
+static int pending(struct vfio_state *s, struct vfio_state_pending *out, struct gw_error *err)
 {
 	struct vfio_precopy_info info = { .argsz = sizeof(info) };
-	int r = m->session < 0 ? -EBADF : m->dev->ops->precopy_info(m->dev, m->session, &info);
+	struct mig_v2 *m = v2_of(s);
+	int r;
 
+	if (!states[s->now].saving || s->now == MIG_STOP_COPY)
+		return 0;
+	r = m->session < 0 ? -EBADF
+	    : m->no_info   ? -ENOTTY
+	                   : s->dev->ops->precopy_info(s->dev, m->session, &info);
+	if (r == -ENOTTY || r == -EOPNOTSUPP || r == -ENOSYS) {
+		m->no_info = true;
+		guess_pending(m, out);
+		return 0;
+	}
 	if (r < 0)
 		return error_set_sys(err, r, "VFIO_MIG_GET_PRECOPY_INFO");
-	*initial = info.initial_bytes;
-	*dirty = info.dirty_bytes;
+	out->initial = info.initial_bytes;
+	out->dirty = info.dirty_bytes;
 	return 0;
 }
 
@@ -313,33 +272,140 @@ uint64_t mig_v2_stop_copy_size(struct mig_v2 *m)
 	return r < 0 ? 0 : size.stop_copy_length;
 }
 
-ssize_t mig_v2_read(struct mig_v2 *m, void *buf, size_t len, struct gw_error *err)
+static uint64_t stop_size(struct vfio_state *s)
 {
-	ssize_t n =
-	        m->session < 0 ? -EBADF : m->dev->ops->session_read(m->dev, m->session, buf, len);
-
-	if (n == -ENOMSG) /* PRE_COPY: nothing at the moment */
-		return 0;
-	return n < 0 ? error_set_sys(err, (int)n, "reading device data in state %s",
-	                             mig_state_name(m->state))
-	             : n;
+	return mig_v2_stop_copy_size(v2_of(s));
 }
 
-int mig_v2_write(struct mig_v2 *m, const void *buf, size_t len, struct gw_error *err)
+static ssize_t read_data(struct vfio_state *s, void *buf, size_t len, struct gw_error *err)
 {
+	struct mig_v2 *m = v2_of(s);
+	ssize_t n =
+	        m->session < 0 ? -EBADF : s->dev->ops->session_read(s->dev, m->session, buf, len);
+
+	if (n == -ENOMSG) /* PRE_COPY: nothing at the moment; most drivers say it by 0 */
+		n = 0;
+	if (n < 0 || (size_t)n > len)
+		return error_set_sys(err, n < 0 ? (int)n : -EPROTO,
+		                     "reading device data in state %s", vfio_state_name(s));
+	m->drained |= n == 0;
+	m->read += (uint64_t)n;
+	return n;
+}
+
+static int write_data(struct vfio_state *s, const void *buf, size_t len, struct gw_error *err)
+{
+	struct mig_v2 *m = v2_of(s);
 	size_t done = 0;
 
 	while (done < len) {
 		ssize_t n = m->session < 0 ? -EBADF
-		                           : m->dev->ops->session_write(m->dev, m->session,
+		                           : s->dev->ops->session_write(s->dev, m->session,
 		                                                        (const char *)buf + done,
 		                                                        len - done);
 
-		if (n <= 0)
-			return error_set_sys(err, n ? (int)n : -EIO,
+		if (n <= 0 || (size_t)n > len - done)
+			return error_set_sys(err, n < 0 ? (int)n : -EIO,
 			                     "writing %zu bytes of device data in state %s",
-			                     len - done, mig_state_name(m->state));
+			                     len - done, vfio_state_name(s));
 		done += (size_t)n;
 	}
 	return 0;
+}
+
+/* ---- life --------------------------------------------------------------------------------- */
+
+static const char *name(unsigned state)
+{
+	return mig_state_name((enum mig_state)state);
+}
+
+static bool may(const struct vfio_state *s, unsigned from, unsigned to)
+{
+	const struct mig_v2 *m = container_of(s, const struct mig_v2, state);
+
+	return from < MIG_STATES && to < MIG_STATES &&
+	       mig_v2_may(m->flags, (enum mig_state)from, (enum mig_state)to);
+}
+
+static bool copies(unsigned state)
+{
+	return state == MIG_PRE_COPY;
+}
+
+static bool resumes(unsigned state)
+{
+	return state == MIG_RESUMING;
+}
+
+static void destroy(struct vfio_state *s)
+{
+	mig_v2_fini(v2_of(s));
+	free(v2_of(s));
+}
+
+static const struct vfio_state_ops ops = {
+	.protocol = "v2",
+	.how = "VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE",
+	.running = MIG_RUNNING,
+	.error = MIG_ERROR,
+	.name = name,
+	.may = may,
+	.copies = copies,
+	.resumes = resumes,
+	.refresh = refresh,
+	.request = request,
+	.step = take_step,
+	.pending = pending,
+	.stop_size = stop_size,
+	.read = read_data,
+	.write = write_data,
+	.destroy = destroy,
+};
+
+int mig_v2_init(struct mig_v2 *m, struct vfio_dev *dev, struct gw_error *err)
+{
+	struct vfio_device_feature_migration migration = { 0 };
+	int r;
+
+	*m = (struct mig_v2){
+		.state = { .ops = &ops, .dev = dev, .now = MIG_RUNNING },
+		.session = -1,
+	};
+	r = feature(m, VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_MIGRATION, &migration,
+	            sizeof(migration));
+	/* The kernel's way to say so, and a server's. */
+	if (r == -ENOTTY || r == -EOPNOTSUPP || r == -ENOSYS)
+		return 0;
+	if (r < 0)
+		return error_set_sys(err, r, "VFIO_DEVICE_FEATURE_MIGRATION");
+	if (migration.flags & STOP_COPY)
+		m->flags = migration.flags & (STOP_COPY | P2P | PRE_COPY);
+	if (!m->flags)
+		return 0;
+	m->state.features = (m->flags & PRE_COPY ? VFIO_STATE_PRE_COPY : 0) |
+	                    (m->flags & P2P ? VFIO_STATE_QUIESCE : 0);
+	/* From then on initial_bytes may start over (VFIO_PRECOPY_INFO_REINIT), and old kernels do
+	 * not know it: either way it is read anew each time. */
+	if (m->flags & PRE_COPY)
+		feature(m, VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2, NULL,
+		        0);
+	return refresh(&m->state, err);
+}
+
+void mig_v2_fini(struct mig_v2 *m)
+{
+	end_session(m);
+}
+
+int mig_v2_create(struct vfio_dev *dev, struct vfio_state **out, struct gw_error *err)
+{
+	struct mig_v2 *m = malloc(sizeof(*m));
+	int r = m ? mig_v2_init(m, dev, err) : error_set(err, -ENOMEM, "out of memory");
+
+	if (r < 0 || !m->flags)
+		free(m);
+	else
+		*out = &m->state;
+	return r;
 }

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A device's migration state by protocol v2 (Linux 5.18 and later): states,
- * arcs, the data session, and what to do when a transition fails.
+ * A device's state by protocol v2 (Linux 5.18 and later): states, arcs, the
+ * data session.
  * Source: Linux uAPI <linux/vfio.h>, VFIO_DEVICE_FEATURE_MIGRATION and
  * VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE.
  */
 #ifndef VFIO_MIG_V2_H
 #define VFIO_MIG_V2_H
 
-#include "base/error.h"
-#include "vfio/device.h"
+#include "vfio/state.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -27,15 +26,12 @@ enum mig_state {
 };
 
 struct mig_v2 {
-	struct vfio_dev *dev; /* stays the owner's */
-	uint64_t flags;       /* VFIO_MIGRATION_*; 0: the device offers none */
-	enum mig_state state;
-	int session; /* the data_fd of saving or resuming, or -1 */
-	/* The owner's part. changed: the device is in `state` now. reset: VFIO_DEVICE_RESET and
-	 * all that has to be pushed to the device again after it; the device is RUNNING then. */
-	void *opaque;
-	void (*changed)(void *opaque, enum mig_state state);
-	int (*reset)(void *opaque, struct gw_error *err);
+	struct vfio_state state;
+	uint64_t flags; /* VFIO_MIGRATION_*; 0: the device offers none */
+	int session;    /* the data_fd of saving or resuming, or -1 */
+	bool no_info;   /* it has no PRE_COPY info: then these two tell how far it is */
+	bool drained;   /* there was no more once, in this session */
+	uint64_t read;  /* bytes since pending() was called last */
 };
 
 const char *mig_state_name(enum mig_state state);
@@ -44,11 +40,8 @@ const char *mig_state_name(enum mig_state state);
 int mig_v2_init(struct mig_v2 *m, struct vfio_dev *dev, struct gw_error *err);
 /* Closes the session, if there is one. */
 void mig_v2_fini(struct mig_v2 *m);
-
-static inline bool mig_v2_has(const struct mig_v2 *m, uint64_t flags)
-{
-	return (m->flags & flags) == flags;
-}
+/* The same as an object of its own (vfio_state_create); NULL where flags would be 0. */
+int mig_v2_create(struct vfio_dev *dev, struct vfio_state **out, struct gw_error *err);
 
 /* May a device with these flags be asked to go from one state to the other? */
 bool mig_v2_may(uint64_t flags, enum mig_state from, enum mig_state to);
@@ -56,25 +49,7 @@ bool mig_v2_may(uint64_t flags, enum mig_state from, enum mig_state to);
  * there is no way. */
 enum mig_state mig_v2_next(uint64_t flags, enum mig_state from, enum mig_state to);
 
-/* Reads the state back. */
-int mig_v2_refresh(struct mig_v2 *m, struct gw_error *err);
-
-/*
- * Takes the device to `to`. What fails is answered in steps: the state is read back; from ERROR a
- * reset is tried; from anywhere else `recover` is asked for, and if that fails too, a reset.
- * The error is the first one, with what was done about it behind it. EAGAIN and EBUSY are tried
- * again for a moment.
- */
-int mig_v2_set(struct mig_v2 *m, enum mig_state to, enum mig_state recover, struct gw_error *err);
-
-/* In PRE_COPY[_P2P]: what is left of the initial data, and what has changed since. */
-int mig_v2_precopy_info(struct mig_v2 *m, uint64_t *initial, uint64_t *dirty, struct gw_error *err);
 /* The size of the STOP_COPY data, as far as the device can tell; 0 where it cannot. */
 uint64_t mig_v2_stop_copy_size(struct mig_v2 *m);
-
-/* Up to len bytes of the session. 0: no more now (PRE_COPY), or for good (STOP_COPY). */
-ssize_t mig_v2_read(struct mig_v2 *m, void *buf, size_t len, struct gw_error *err);
-/* All of buf into the session. */
-int mig_v2_write(struct mig_v2 *m, const void *buf, size_t len, struct gw_error *err);
 
 #endif

@@ -37,6 +37,7 @@ const struct config_key vfio_keys[] = {
 	        3600, "10",
 	        "seconds that the guest has to let go when the host wants the device back "
 	        "or has found it in error; then it is taken away"),
+	VFIO_ROW_COMPAT(struct vfio_options, compat_ignore),
 	CONFIG_ROW_END,
 };
 

@@ -3,7 +3,10 @@
 #ifndef VFIO_OPTIONS_H
 #define VFIO_OPTIONS_H
 
+#include "vfio/compat.h"
 #include "vmm/config.h"
+
+#define VFIO_COMPAT_MAX 64
 
 enum vfio_dirty_tracking { VFIO_DIRTY_REQUIRED, VFIO_DIRTY_NONE_OK };
 
@@ -12,6 +15,7 @@ struct vfio_options {
 	uint32_t dirty_tracking; /* enum vfio_dirty_tracking */
 	char rom[CONFIG_PATH_MAX];
 	uint32_t request_timeout; /* seconds */
+	char compat_ignore[VFIO_COMPAT_MAX];
 };
 
 extern const struct config_key vfio_keys[];
@@ -23,6 +27,17 @@ extern const char *const vfio_dirty_words[];
 	                "whether somebody has to tell which memory it writes to, for a migration " \
 	                "of the running guest: required, or none-ok: where nobody does, all "      \
 	                "memory is sent again while the guest stands")
+
+/* The row "compat.ignore" likewise; `member` is a char[VFIO_COMPAT_MAX]. */
+#define VFIO_ROW_COMPAT(type, member)                                                              \
+	{                                                                                          \
+		"compat", "ignore", CONFIG_TEXT, CONFIG_OF_HOST, offsetof(type, member), 0,        \
+		        VFIO_COMPAT_MAX, NULL, NULL,                                               \
+		        "where a device arrives, properties in which it may differ from the one "  \
+		        "that it was, with commas between them: device, subsystem, class, "        \
+		        "revision, features",                                                      \
+		        vfio_compat_check                                                          \
+	}
 
 /* device_driver.check_host: the device is there, and it and its IOMMU group can be handed over;
  * otherwise the error says what is to be done. */

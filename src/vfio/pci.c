@@ -22,10 +22,8 @@ static void release(struct vfio_pci *d)
 	vfio_intr_fini(d);
 	vfio_rom_fini(d);
 	vfio_bars_fini(d);
-	mig_v2_fini(&d->mig);
 	vfio_dev_fini(&d->dev);
 	d->kind->close(d);
-	free(d->loaded_state);
 	free(d);
 }
 
@@ -73,6 +71,8 @@ static int open_device(struct vfio_pci *d, const void *opaque, struct gw_error *
 	if (r < 0)
 		error_context(err, "host");
 	if (!r)
+		r = vfio_compat_parse(options->compat_ignore, &d->compat_ignored, err);
+	if (!r)
 		r = vfio_group_get(d->device.machine, &d->sysfs, &d->group, err);
 	if (!r)
 		d->space = vfio_group_space(d->group);
@@ -96,7 +96,7 @@ static int init_parts(struct vfio_pci *d, struct gw_error *err)
 	int r = vfio_pci_reset_first(d, err);
 
 	if (!r)
-		r = mig_v2_init(&d->mig, &d->dev, err);
+		r = vfio_participant_probe(d, err);
 	if (!r)
 		r = vfio_dirty_init(&d->dirty, &d->dev, d->space, d->dirty_none_ok, err);
 	vfio_intr_probe(d);
@@ -142,7 +142,7 @@ int vfio_pci_create(const struct vfio_pci_kind *kind, struct machine *m,
 	snprintf(d->function.name, sizeof(d->function.name), "%s", config->id);
 	d->function.ops = &function_ops;
 	pthread_mutex_init(&d->intx.lock, NULL);
-	d->dev.fd = d->mig.session = d->intx.fd = d->intx.resample_fd = d->intx.line_fd = -1;
+	d->dev.fd = d->intx.fd = d->intx.resample_fd = d->intx.line_fd = -1;
 	d->wanted.fd = d->in_error.fd = -1;
 	d->device.give_back_ms = GIVE_BACK_MS;
 	r = kind->open(d, config->options, err);

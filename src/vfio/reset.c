@@ -127,6 +127,7 @@ static void restore_others(struct vfio_pci *d, const struct vfio_pci_hot_reset_i
 		other = find_ours(d, name);
 		if (!other || other == d)
 			continue;
+		vfio_participant_was_reset(other);
 		vfio_config_push_command(other);
 		vfio_intr_rearm(other);
 	}
@@ -185,14 +186,6 @@ void vfio_pci_reset_any(struct vfio_pci *d, bool all_reset)
 		log_warn(d->device.machine->log, "device %s: %s", d->device.id, err.text);
 }
 
-static void forget_migration(struct vfio_pci *d)
-{
-	/* A reset takes the device to RUNNING and ends its session (Linux uAPI, RESET). */
-	if (d->mig.flags && mig_v2_refresh(&d->mig, NULL) < 0)
-		log_warn(d->device.machine->log, "device %s: its migration state cannot be read",
-		         d->device.id);
-}
-
 int vfio_pci_reset_keeping(void *opaque, struct gw_error *err)
 {
 	struct vfio_pci *d = opaque;
@@ -213,7 +206,7 @@ void vfio_pci_reset_with_machine(struct pci_function *f)
 
 	vfio_intr_reset(d);
 	vfio_pci_reset_any(d, true);
-	forget_migration(d);
+	vfio_participant_was_reset(d);
 	vfio_config_push_command(d);
 	vfio_intx_update(d);
 }
@@ -229,7 +222,7 @@ void vfio_pci_flr(struct vfio_pci *d)
 	if (f->bus)
 		pci_refresh(f);
 	vfio_pci_reset_any(d, false);
-	forget_migration(d);
+	vfio_participant_was_reset(d);
 	vfio_config_push_command(d);
 	vfio_intx_update(d);
 }

@@ -31,6 +31,15 @@ struct vfio_device_feature_mig_data_size {
 #define VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED (1 << 1) /* all are the asking iommufd's */
 #endif
 
+/* Opt-in, without a payload: VFIO_MIG_GET_PRECOPY_INFO has flags that count. */
+#ifndef VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2
+#define VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2 12
+#endif
+/* initial_bytes have started over. */
+#ifndef VFIO_PRECOPY_INFO_REINIT
+#define VFIO_PRECOPY_INFO_REINIT (1 << 0)
+#endif
+
 /* A feature request with room for its payload. */
 #define VFIO_FEATURE_PAYLOAD 64
 struct vfio_feature_request {

@@ -5,8 +5,8 @@
 
 #include "vfio/device.h"
 #include "vfio/dirty.h"
-#include "vfio/mig_v2.h"
 #include "vfio/space.h"
+#include "vfio/state.h"
 #include "vfio/sysfs.h"
 #include "vfio/type1.h"
 #include "vmm/device.h"
@@ -77,6 +77,23 @@ struct vfio_pci_kind {
 	int (*group_fd)(struct vfio_pci *d, unsigned number);
 };
 
+/* As a participant: what was sent, */
+struct vfio_saving {
+	bool live, identity_sent, in_pass;
+	unsigned session;   /* of the data sent (vfio_state.sessions) */
+	uint64_t sent;      /* bytes of it */
+	uint64_t estimate;  /* what there was to send when last asked */
+	uint64_t pass_left; /* what this pass may still send */
+};
+
+/* and what came. */
+struct vfio_loading {
+	bool under_way, identity_checked, ended;
+	uint64_t loaded; /* bytes of device data */
+	uint8_t *pci;    /* PCI state */
+	size_t pci_len;
+};
+
 struct vfio_pci {
 	struct device device; /* first: the machine's view */
 	const struct vfio_pci_kind *kind;
@@ -90,7 +107,8 @@ struct vfio_pci {
 	struct vfio_dev dev;
 	bool dirty_none_ok; /* open() sets it: nobody has to tell what it writes to memory */
 	struct vfio_dirty dirty;
-	struct mig_v2 mig;
+	struct vfio_state *state;    /* NULL: it offers no migration */
+	uint32_t compat_ignored;     /* compat.h */
 
 	/* capabilities: where they are in configuration space, 0: there is none */
 	unsigned pcie_cap, af_cap, vpd_cap, msi_cap, msix_cap;
@@ -118,14 +136,11 @@ struct vfio_pci {
 	bool plugged;
 	bool quiet; /* its going is not announced */
 	char blocker[512];
-	/* saving */
-	bool identity_sent;
-	uint64_t data_sent;
-	/* loading */
-	bool identity_checked, data_ended, state_loaded;
-	uint64_t data_loaded;
-	uint8_t *loaded_state;
-	size_t loaded_len;
+	/* What a failure has left of it, under the machine's lock. */
+	enum vfio_trouble trouble;
+	char trouble_text[512];
+	struct vfio_saving saving;
+	struct vfio_loading loading;
 };
 
 /* ---- config.c: configuration space as the guest sees it ---- */
@@ -172,8 +187,12 @@ void vfio_intx_after_access(struct vfio_pci *d);
 void vfio_intx_kick(struct vfio_pci *d);
 
 /* ---- participant.c ---- */
+/* Asks the device by which protocol it can be moved. */
+int vfio_participant_probe(struct vfio_pci *d, struct gw_error *err);
 int vfio_participant_init(struct vfio_pci *d, struct gw_error *err);
 void vfio_participant_fini(struct vfio_pci *d);
+/* The guest has reset the device: it runs, and is as new. With the machine's lock. */
+void vfio_participant_was_reset(struct vfio_pci *d);
 
 /* ---- reset.c ---- */
 /* The device as after power-on: before a guest gets it, when its machine is reset, and when it goes
@@ -210,7 +229,7 @@ bool vfio_pci_describe(struct device *device, cJSON *info);
  * What the guest sees then is what was known before; its interrupts' registers are our own. */
 static inline bool vfio_pci_reachable(const struct vfio_pci *d)
 {
-	return !d->mig.flags || d->mig.state == MIG_RUNNING || d->mig.state == MIG_PRE_COPY;
+	return !d->state || vfio_state_runs(d->state) || vfio_state_copies(d->state);
 }
 
 static inline struct vfio_pci *vfio_pci_of(struct pci_function *f)

@@ -91,6 +91,9 @@ struct participant_ops {
 	/* (S) The same for what hinders a move while the guest runs, but not a save, for which all
 	 * of it stands. */
 	const char *(*live_blocker)(struct participant *p);
+	/* True: a failed migration has left it in a state that the guest notices, and `why` says
+	 * which. Until the guest has mended it. Any thread. */
+	bool (*trouble)(struct participant *p, char *why, size_t size);
 	/* (S) setup; the guest runs: tracking on. `live` is false for a save to disk, where the
 	 * guest is stopped already and iterate() will not be called. */
 	int (*prepare)(struct participant *p, bool live, struct gw_error *err);

@@ -31,8 +31,9 @@ struct device {
 	enum where fail_where;
 	bool fail_all_sets; /* until a reset */
 	bool fail_get, fail_reset, lose_fd;
-	enum mig_state seen[64];
+	const char *seen[64];
 	unsigned seen_count;
+	enum vfio_trouble trouble;
 	const char *data;
 	size_t data_len, data_at, chunk;
 	char written[64];
@@ -218,12 +219,20 @@ static const struct vfio_host_ops stand_in_ops = {
 	.session_close = stand_in_close,
 };
 
-static void on_changed(void *opaque, enum mig_state state)
+static void on_changed(void *opaque, const char *state)
 {
 	struct device *d = opaque;
 
 	if (d->seen_count < ARRAY_SIZE(d->seen))
 		d->seen[d->seen_count++] = state;
+}
+
+static void on_trouble(void *opaque, enum vfio_trouble trouble, const char *why)
+{
+	struct device *d = opaque;
+
+	cr_assert(strstr(why, "reset"), "%s", why);
+	d->trouble = trouble;
 }
 
 static int on_reset(void *opaque, struct gw_error *err)
@@ -247,10 +256,8 @@ static void start(struct device *d, uint64_t flags)
 		              .state = MIG_RUNNING,
 		              .next_fd = 100,
 		              .chunk = 7 };
-	d->mig.opaque = d;
-	d->mig.changed = on_changed;
-	d->mig.reset = on_reset;
 	cr_assert(mig_v2_init(&d->mig, &d->dev, &err) == 0, "%s", err.text);
+	d->mig.state.owner = (struct vfio_state_owner){ d, on_changed, on_reset, on_trouble };
 }
 
 /* From RUNNING into a state, without a failure. */
@@ -258,7 +265,7 @@ static void go(struct device *d, enum mig_state state)
 {
 	struct gw_error err;
 
-	cr_assert(mig_v2_set(&d->mig, state, MIG_RUNNING, &err) == 0, "%s: %s",
+	cr_assert(vfio_state_go(&d->mig.state, state, MIG_RUNNING, &err) == 0, "%s: %s",
 	          mig_state_name(state), err.text);
 	d->requests = 0;
 }
@@ -279,7 +286,7 @@ Test(mig_v2, default_state_is_running_S1)
 	struct device d;
 
 	start(&d, ALL_FLAGS);
-	cr_assert_eq(d.mig.state, MIG_RUNNING);
+	cr_assert_eq(d.mig.state.now, MIG_RUNNING);
 	cr_assert_eq(d.requests, 0);
 }
 
@@ -316,8 +323,8 @@ Test(mig_v2, refused_before_the_device_is_touched_S3)
 
 	start(&d, ALL_FLAGS);
 	go(&d, MIG_STOP_COPY);
-	cr_assert_eq(mig_v2_set(&d.mig, MIG_PRE_COPY, MIG_STOP, &err), -EINVAL);
-	cr_assert_eq(mig_v2_set(&d.mig, MIG_ERROR, MIG_STOP, &err), -EINVAL);
+	cr_assert_eq(vfio_state_go(&d.mig.state, MIG_PRE_COPY, MIG_STOP, &err), -EINVAL);
+	cr_assert_eq(vfio_state_go(&d.mig.state, MIG_ERROR, MIG_STOP, &err), -EINVAL);
 	cr_assert_eq(d.requests, 0);
 	cr_assert_eq(d.state, MIG_STOP_COPY);
 	mig_v2_fini(&d.mig);
@@ -356,14 +363,15 @@ Test(mig_v2, each_way_with_each_failure_F1_F4_F6, .timeout = 60)
 				d.fail_times = 1;
 				d.fail_errno = errnos[e];
 				d.fail_where = where;
-				r = mig_v2_set(&d.mig, to, MIG_RUNNING, &err);
+				r = vfio_state_go(&d.mig.state, to, MIG_RUNNING, &err);
 				cr_assert_eq(r, -errnos[e], "the first error is reported: %d", r);
 				cr_assert(strstr(err.text, mig_state_name(from)) &&
 				                  strstr(err.text, mig_state_name(to)) &&
 				                  strstr(err.text, strerror(errnos[e])),
 				          "%s", err.text);
-				cr_assert_eq(d.mig.state, d.state, "%s; device %s, we %s", err.text,
-				             mig_state_name(d.state), mig_state_name(d.mig.state));
+				cr_assert_eq(d.mig.state.now, d.state, "%s; device %s, we %s",
+				             err.text, mig_state_name(d.state),
+				             mig_state_name(d.mig.state.now));
 				cr_assert_eq(d.state, MIG_RUNNING, "%s to %s: %s",
 				             mig_state_name(from), mig_state_name(to), err.text);
 				/* A reset leads out of the error state, and out of RESUMING. */
@@ -387,9 +395,9 @@ Test(mig_v2, recovery_fails_too_then_reset_F4)
 	go(&d, MIG_PRE_COPY);
 	d.fail_all_sets = true;
 	d.fail_errno = EIO;
-	cr_assert_eq(mig_v2_set(&d.mig, MIG_STOP_COPY, MIG_STOP, &err), -EIO);
+	cr_assert_eq(vfio_state_go(&d.mig.state, MIG_STOP_COPY, MIG_STOP, &err), -EIO);
 	cr_assert_eq(d.resets, 1);
-	cr_assert_eq(d.mig.state, MIG_RUNNING);
+	cr_assert_eq(d.mig.state.now, MIG_RUNNING);
 	cr_assert(strstr(err.text, "reset"), "%s", err.text);
 	cr_assert_eq(d.open_fds, 0);
 }
@@ -404,9 +412,9 @@ Test(mig_v2, even_the_reset_fails_F2)
 	d.fail_errno = EIO;
 	d.fail_where = FAIL_ERROR;
 	d.fail_reset = true;
-	cr_assert_eq(mig_v2_set(&d.mig, MIG_STOP, MIG_RUNNING, &err), -EIO);
+	cr_assert_eq(vfio_state_go(&d.mig.state, MIG_STOP, MIG_RUNNING, &err), -EIO);
 	cr_assert(strstr(err.text, "the device has failed"), "%s", err.text);
-	cr_assert_eq(d.mig.state, MIG_ERROR);
+	cr_assert_eq(d.mig.state.now, MIG_ERROR);
 }
 
 Test(mig_v2, state_that_cannot_be_read_back)
@@ -418,7 +426,7 @@ Test(mig_v2, state_that_cannot_be_read_back)
 	d.fail_request = d.fail_times = 1;
 	d.fail_errno = EIO;
 	d.fail_get = true;
-	cr_assert_eq(mig_v2_set(&d.mig, MIG_STOP, MIG_RUNNING, &err), -EIO);
+	cr_assert_eq(vfio_state_go(&d.mig.state, MIG_STOP, MIG_RUNNING, &err), -EIO);
 	cr_assert_eq(d.resets, 1);
 }
 
@@ -434,7 +442,8 @@ Test(mig_v2, busy_passes_F5)
 		d.fail_request = 1;
 		d.fail_times = 3;
 		d.fail_errno = errnos[i];
-		cr_assert_eq(mig_v2_set(&d.mig, MIG_STOP, MIG_RUNNING, &err), 0, "%s", err.text);
+		cr_assert_eq(vfio_state_go(&d.mig.state, MIG_STOP, MIG_RUNNING, &err), 0, "%s",
+		             err.text);
 		cr_assert_eq(d.state, MIG_STOP);
 		cr_assert_eq(d.requests, 4);
 		cr_assert_eq(d.resets, 0);
@@ -449,9 +458,9 @@ Test(mig_v2, no_descriptor_leaves_the_session)
 
 	start(&d, ALL_FLAGS);
 	d.lose_fd = true;
-	cr_assert_eq(mig_v2_set(&d.mig, MIG_PRE_COPY, MIG_RUNNING, &err), -EMFILE);
+	cr_assert_eq(vfio_state_go(&d.mig.state, MIG_PRE_COPY, MIG_RUNNING, &err), -EMFILE);
 	cr_assert_eq(d.state, MIG_RUNNING, "%s", mig_state_name(d.state));
-	cr_assert_eq(d.mig.state, MIG_RUNNING);
+	cr_assert_eq(d.mig.state.now, MIG_RUNNING);
 	cr_assert_eq(d.mig.session, -1);
 }
 
@@ -463,35 +472,37 @@ Test(mig_v2, data_in_pieces_D1_D3)
 	struct device d;
 	size_t len = 0;
 	ssize_t n;
-	uint64_t initial, dirty;
+	struct vfio_state_pending pending;
 
 	start(&d, ALL_FLAGS);
 	d.data = data;
 	go(&d, MIG_PRE_COPY);
-	cr_assert_eq(mig_v2_read(&d.mig, got, sizeof(got), &err), 0, "nothing is pending yet");
-	cr_assert_eq(mig_v2_precopy_info(&d.mig, &initial, &dirty, &err), 0);
-	cr_assert_eq(initial, 11);
-	cr_assert_eq(dirty, 22);
+	cr_assert_eq(vfio_state_read(&d.mig.state, got, sizeof(got), &err), 0,
+	             "nothing is pending yet");
+	cr_assert_eq(vfio_state_pending(&d.mig.state, &pending, &err), 0);
+	cr_assert_eq(pending.initial, 11);
+	cr_assert_eq(pending.dirty, 22);
 	cr_assert_eq(mig_v2_stop_copy_size(&d.mig), 4711);
 	d.data_len = sizeof(data);
 	go(&d, MIG_STOP_COPY);
 	cr_assert_eq(d.open_fds, 1, "the session goes on with its descriptor");
-	while ((n = mig_v2_read(&d.mig, got + len, sizeof(got) - len, &err)) > 0)
+	while ((n = vfio_state_read(&d.mig.state, got + len, sizeof(got) - len, &err)) > 0)
 		len += (size_t)n;
 	cr_assert_eq(n, 0);
 	cr_assert_eq(len, sizeof(data));
 	cr_assert_arr_eq(got, data, sizeof(data));
 	go(&d, MIG_STOP);
 	cr_assert_eq(d.open_fds, 0);
-	cr_assert_eq(mig_v2_read(&d.mig, got, sizeof(got), &err), -EBADF, "the session is over");
+	cr_assert_eq(vfio_state_read(&d.mig.state, got, sizeof(got), &err), -EBADF,
+	             "the session is over");
 
 	go(&d, MIG_RESUMING);
-	cr_assert_eq(mig_v2_write(&d.mig, data, sizeof(data), &err), 0, "%s", err.text);
+	cr_assert_eq(vfio_state_write(&d.mig.state, data, sizeof(data), &err), 0, "%s", err.text);
 	cr_assert_eq(d.written_len, sizeof(data));
 	cr_assert_arr_eq(d.written, data, sizeof(data));
 	d.data_at = 0;
 	go(&d, MIG_RUNNING);
-	cr_assert_lt(mig_v2_write(&d.mig, data, 1, &err), 0);
+	cr_assert_lt(vfio_state_write(&d.mig.state, data, 1, &err), 0);
 }
 
 Test(mig_v2, begins_again_in_the_middle_D6)

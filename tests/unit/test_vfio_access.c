@@ -3,6 +3,8 @@
  */
 #include "fake_pci.h"
 
+#include "vfio/mig_v2.h"
+
 #include <linux/pci_regs.h>
 #include <stdio.h>
 
@@ -237,7 +239,7 @@ static struct fake_pci *new_stopped(void)
 	fake_plug(f);
 	fake_write(f, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
 	fake_read(f, FAKE_OWN, 4);
-	f->d->mig.state = MIG_STOP_COPY;
+	f->d->state->now = MIG_STOP_COPY;
 	f->config_reads = f->config_writes = f->bar_reads = f->bar_writes = 0;
 	return f;
 }
@@ -255,7 +257,7 @@ Test(vfio_access, configuration_space_is_answered_from_the_copy_Q3)
 	fake_write(f, FAKE_VENDOR + 4, 4, 1);
 	fake_write(f, FAKE_VPD + PCI_VPD_ADDR, 2, 4);
 	cr_assert_eq(f->config_reads + f->config_writes, 0, "nothing reaches the device");
-	f->d->mig.state = MIG_RUNNING;
+	f->d->state->now = MIG_RUNNING;
 	cr_assert_eq(fake_read(f, FAKE_OWN, 4), 0xffffffff);
 	fake_free(f);
 }
@@ -269,13 +271,13 @@ Test(vfio_access, regions_are_kept_from_the_guest_Q3)
 
 	memset(f->bar, 0x11, sizeof(f->bar));
 	for (size_t i = 0; i < ARRAY_SIZE(states); i++) {
-		f->d->mig.state = states[i];
+		f->d->state->now = states[i];
 		cr_assert_eq(vfio_bar_read(fn, 0, 8, 4), UINT64_MAX);
 		vfio_bar_write(fn, 0, 8, 4, 0x22222222);
 	}
 	cr_assert_eq(f->bar_reads + f->bar_writes, 0);
 	cr_assert_eq(f->bar[8], 0x11);
-	f->d->mig.state = MIG_PRE_COPY;
+	f->d->state->now = MIG_PRE_COPY;
 	cr_assert_eq((uint32_t)vfio_bar_read(fn, 0, 8, 4), 0x11111111, "it runs");
 	fake_free(f);
 }

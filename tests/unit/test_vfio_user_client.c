@@ -351,32 +351,33 @@ Test(vfio_user, ram_that_a_file_stands_in_for)
 Test(vfio_user, states_and_their_data)
 {
 	struct world w;
-	struct mig_v2 *m;
+	struct vfio_state *m;
+	struct vfio_state_pending pending;
 	struct gw_error err = { 0 };
-	uint64_t initial, dirty;
 	char buf[64];
 
 	begin(&w);
 	memcpy(w.s.data, "the state of the device", 23);
 	w.s.data_len = 23;
 	cr_assert(add(&w, 10000), "%s", w.vm->error);
-	m = &w.pci->mig;
-	cr_assert_eq(m->flags, VFIO_MIGRATION_STOP_COPY | VFIO_MIGRATION_PRE_COPY);
-	cr_assert_eq(mig_v2_set(m, MIG_PRE_COPY, MIG_RUNNING, &err), 0, "%s", err.text);
-	cr_assert_lt(mig_v2_precopy_info(m, &initial, &dirty, &err), 0);
-	cr_assert_eq(mig_v2_set(m, MIG_STOP_COPY, MIG_RUNNING, &err), 0, "%s", err.text);
-	cr_assert_eq(mig_v2_read(m, buf, 10, &err), 10);
-	cr_assert_eq(mig_v2_read(m, buf + 10, sizeof(buf) - 10, &err), 13);
+	m = w.pci->state;
+	cr_assert_eq(m->features, VFIO_STATE_PRE_COPY);
+	cr_assert_eq(vfio_state_step(m, VFIO_BEGIN_PRE_COPY, &err), 0, "%s", err.text);
+	cr_assert_eq(vfio_state_pending(m, &pending, &err), 0, "%s", err.text);
+	cr_assert(pending.unknown, "the protocol has no way to ask");
+	cr_assert_eq(vfio_state_step(m, VFIO_STOP, &err), 0, "%s", err.text);
+	cr_assert_eq(vfio_state_read(m, buf, 10, &err), 10);
+	cr_assert_eq(vfio_state_read(m, buf + 10, sizeof(buf) - 10, &err), 13);
 	cr_assert_eq(memcmp(buf, "the state of the device", 23), 0);
-	cr_assert_eq(mig_v2_read(m, buf, sizeof(buf), &err), 0);
-	cr_assert_eq(mig_v2_set(m, MIG_STOP, MIG_STOP, &err), 0);
-	cr_assert_eq(mig_v2_set(m, MIG_RESUMING, MIG_STOP, &err), 0);
+	cr_assert_eq(vfio_state_read(m, buf, sizeof(buf), &err), 0);
+	cr_assert_eq(vfio_state_step(m, VFIO_END_SAVE, &err), 0);
+	cr_assert_eq(vfio_state_step(m, VFIO_BEGIN_LOAD, &err), 0);
 	w.s.data_len = 0;
-	cr_assert_eq(mig_v2_write(m, "another state", 13, &err), 0, "%s", err.text);
-	cr_assert_eq(mig_v2_set(m, MIG_RUNNING, MIG_RUNNING, &err), 0);
+	cr_assert_eq(vfio_state_write(m, "another state", 13, &err), 0, "%s", err.text);
+	cr_assert_eq(vfio_state_step(m, VFIO_RUN, &err), 0);
 	cr_assert_eq(w.s.data_len, 13);
 	cr_assert_eq(memcmp(w.s.data, "another state", 13), 0);
-	cr_assert_eq(w.s.state, MIG_RUNNING);
+	cr_assert_eq(w.s.state, VFIO_DEVICE_STATE_RUNNING);
 	end(&w);
 }
 

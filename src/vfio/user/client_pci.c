@@ -33,6 +33,7 @@ static const struct config_key user_keys[] = {
 	                  "milliseconds after which a server that does not reply is given up; six "
 	                  "times as much for resets and changes of state"),
 	VFIO_ROW_DIRTY_TRACKING(struct vfio_user_options, dirty_tracking),
+	VFIO_ROW_COMPAT(struct vfio_user_options, compat_ignore),
 	CONFIG_ROW_END,
 };
 
@@ -191,8 +192,7 @@ static void revive(struct vfu_device *d)
 	show_bars(pci);
 	vfio_config_push_command(pci);
 	vfio_intr_rearm(pci);
-	if (pci->mig.flags && mig_v2_refresh(&pci->mig, &err) < 0)
-		log_warn(log, "device %s: %s", pci->device.id, err.text);
+	vfio_participant_was_reset(pci);
 	if (vfu_is_lost(d->vfu))
 		return;
 	log_info(log, "device %s: the server at %s is back, and the device was reset",
@@ -272,7 +272,9 @@ static int open_device(struct vfio_pci *pci, const void *opaque, struct gw_error
 		snprintf(d->name, sizeof(d->name), "%s", o->socket);
 	else
 		snprintf(d->name, sizeof(d->name), "descriptor \"%s\"", o->fd);
-	r = connect_device(d, o, err);
+	r = vfio_compat_parse(o->compat_ignore, &pci->compat_ignored, err);
+	if (!r)
+		r = connect_device(d, o, err);
 	if (!r)
 		r = vfu_identify(&pci->dev, &d->identity, err);
 	if (!r)

@@ -3,6 +3,7 @@
 #ifndef VFIO_USER_USER_H
 #define VFIO_USER_USER_H
 
+#include "vfio/options.h"
 #include "vmm/device.h"
 
 struct vfio_user_options {
@@ -10,6 +11,7 @@ struct vfio_user_options {
 	char fd[64];
 	uint32_t timeout;        /* ms */
 	uint32_t dirty_tracking; /* enum vfio_dirty_tracking */
+	char compat_ignore[VFIO_COMPAT_MAX];
 };
 
 extern const struct device_driver vfio_user_pci_driver;
