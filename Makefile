@@ -68,7 +68,7 @@ $(OBJ)/%.o: %.c
 # ACPI: each ASL source is preprocessed, compiled and made a C array.
 AML = $(patsubst src/vmm/x86/acpi/%.asl,$(BUILD)/gen/acpi/%.h,$(wildcard src/vmm/x86/acpi/*.asl))
 $(call obj,src/vmm/x86/acpi.c) $(call obj,$(UNIT_SRC)): $(AML)
-$(BUILD)/gen/acpi/%.h: src/vmm/x86/acpi/%.asl src/vmm/x86/layout.h src/vmm/pm.h src/vmm/serial.h
+$(BUILD)/gen/acpi/%.h: src/vmm/x86/acpi/%.asl src/vmm/x86/layout.h src/vmm/x86/pm_ports.h
 	@mkdir -p $(@D)
 	$(CC) -E -P -x assembler-with-cpp -DASL -Isrc -o $(@D)/$*.dsl $<
 	cd $(@D) && iasl -va -vs -p $* $*.dsl >$*.log || { cat $*.log; exit 1; }

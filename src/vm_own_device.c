@@ -273,8 +273,8 @@ static int add_msix(struct gw_device *d, struct gw_error *err)
 
 	if (!vectors)
 		return 0;
-	r = msi_irqfds_create(d->device.machine, d->device.id, vectors, &irq_source, d, &d->irqfds,
-	                      err);
+	r = msi_irqfds_create(d->device.machine, &d->function, d->device.id, vectors, &irq_source,
+	                      d, &d->irqfds, err);
 	if (!r)
 		r = msix_create(vectors, &msi_irqfds_ops, d->irqfds, &d->msix, err);
 	if (r < 0)

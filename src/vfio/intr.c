@@ -125,13 +125,13 @@ static int init_msi(struct vfio_pci *d, struct gw_error *err)
 	int r = 0;
 
 	if (d->msi_cap)
-		r = msi_irqfds_create(m, d->device.id, d->msi_layout.vectors, &msi_source, d,
-		                      &d->msi_irqfds, err);
+		r = msi_irqfds_create(m, &d->function, d->device.id, d->msi_layout.vectors,
+		                      &msi_source, d, &d->msi_irqfds, err);
 	if (d->msi_cap && !r)
 		r = msi_create(&d->msi_layout, &msi_irqfds_ops, d->msi_irqfds, &d->msi, err);
 	if (d->msix_cap && !r)
-		r = msi_irqfds_create(m, d->device.id, d->msix_layout.vectors, &msix_source, d,
-		                      &d->msix_irqfds, err);
+		r = msi_irqfds_create(m, &d->function, d->device.id, d->msix_layout.vectors,
+		                      &msix_source, d, &d->msix_irqfds, err);
 	if (d->msix_cap && !r)
 		r = msix_create(d->msix_layout.vectors, &msi_irqfds_ops, d->msix_irqfds, &d->msix,
 		                err);

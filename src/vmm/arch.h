@@ -25,8 +25,24 @@ struct arch_range {
 struct arch_pci_layout {
 	struct arch_range ecam, io, mmio32, mmio64;
 	uint32_t intx_gsi, intx_gsis;
+	bool hotplug; /* pm.h can tell the guest of devices that come and go */
 };
 extern const struct arch_pci_layout arch_pci;
+
+/* Where the platform has what each architecture has. */
+struct arch_device {
+	bool ports; /* `base` is an I/O port, not an address */
+	uint64_t base;
+	uint32_t gsi;
+};
+struct arch_platform {
+	struct arch_device serial;
+	uint64_t generation_id; /* in RAM, in a page that the guest leaves alone (vmgenid.h) */
+};
+extern const struct arch_platform arch_platform;
+
+/* What KVM_CREATE_VM is to be given for so much RAM (KVM API, 4.2). Negative errno. */
+int64_t arch_vm_type(int kvm_fd, uint64_t ram_size, struct gw_error *err);
 
 /* How RAM of this size is laid out around the architecture's holes; returns the ranges. */
 unsigned arch_ram_layout(uint64_t ram_size, struct arch_range out[ARCH_RAM_RANGES]);
@@ -42,11 +58,15 @@ void arch_destroy(struct machine *m);
 /* KVM's routing of the controller's pins; returns the number of entries put into out. */
 #define ARCH_IRQ_ROUTES 64
 unsigned arch_irq_routes(struct kvm_irq_routing_entry out[ARCH_IRQ_ROUTES]);
+/* How KVM_IRQ_LINE calls a pin (KVM API, 4.25). */
+uint32_t arch_irq_line(uint32_t gsi);
 
 /* A vCPU in its power-on state, with the features that the guest is to see. With an incoming
  * machine the features come with the state instead. */
 int arch_vcpu_create(struct vcpu *v, struct gw_error *err);
 void arch_vcpu_destroy(struct vcpu *v);
+/* All of them exist: what could not be made before is made now. */
+int arch_vcpus_created(struct machine *m, struct gw_error *err);
 
 /* An exit that the architecture-neutral loop does not know: true if it was dealt with. */
 bool arch_vcpu_exit(struct vcpu *v);
@@ -69,6 +89,9 @@ int arch_inject_nmi(struct machine *m, struct gw_error *err);
 /* A vCPU's registers as the notes of an ELF core file have them (struct elf_prstatus's pr_reg), at
  * most `room` bytes; returns the length. It is paused. */
 int arch_vcpu_core_registers(struct vcpu *v, void *out, size_t room, struct gw_error *err);
+
+/* The device tree that the guest is given, released with free(). -ENOTSUP: it is given none. */
+int arch_device_tree(struct machine *m, void **out, size_t *len, struct gw_error *err);
 
 /* Checks that the host's KVM has what the architecture needs; names what it lacks. */
 int arch_check_kvm(int kvm_fd, struct gw_error *err);

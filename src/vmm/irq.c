@@ -15,6 +15,7 @@
 
 struct irqs {
 	struct machine *machine;
+	bool with_requester;  /* KVM wants to know a message's sender */
 	pthread_mutex_t lock; /* guards all below, and the order of KVM_SET_GSI_ROUTING */
 	struct kvm_irq_routing_entry pins[ARCH_IRQ_ROUTES];
 	unsigned pin_count;
@@ -24,15 +25,18 @@ struct irqs {
 	unsigned pin_holders[IRQ_LINES]; /* irq_share_line() */
 };
 
-static struct kvm_irq_routing_entry msi_entry(uint32_t gsi, const struct msi_message *msg)
+static struct kvm_irq_routing_entry msi_entry(const struct irqs *irqs, uint32_t gsi,
+                                              const struct msi_message *msg)
 {
 	return (struct kvm_irq_routing_entry){
 		.gsi = gsi,
 		.type = KVM_IRQ_ROUTING_MSI,
+		.flags = irqs->with_requester ? KVM_MSI_VALID_DEVID : 0,
 		.u.msi = {
 			.address_lo = (uint32_t)msg->address,
 			.address_hi = (uint32_t)(msg->address >> 32),
 			.data = msg->data,
+			.devid = irqs->with_requester ? msg->requester : 0,
 		},
 	};
 }
@@ -50,7 +54,7 @@ static int commit(struct irqs *irqs, struct gw_error *err)
 	table->nr = irqs->pin_count;
 	for (uint32_t i = 0; i < IRQ_MSIS; i++)
 		if (irqs->msi_routed[i])
-			table->entries[table->nr++] = msi_entry(IRQ_LINES + i, &irqs->msi[i]);
+			table->entries[table->nr++] = msi_entry(irqs, IRQ_LINES + i, &irqs->msi[i]);
 	r = io_ioctl(irqs->machine->vm_fd, KVM_SET_GSI_ROUTING, table);
 	return r < 0 ? error_set_sys(err, r, "KVM_SET_GSI_ROUTING (%u entries)", table->nr) : 0;
 }
@@ -64,6 +68,9 @@ int irqs_create(struct machine *m, struct irqs **out, struct gw_error *err)
 		return error_set(err, -ENOMEM, "interrupts: out of memory");
 	irqs->machine = m;
 	pthread_mutex_init(&irqs->lock, NULL);
+	/* KVM API, 4.70 (KVM_MSI_VALID_DEVID): by VM, so after the interrupt controller is made. */
+	irqs->with_requester = !m->outside && io_ioctl(m->vm_fd, KVM_CHECK_EXTENSION,
+	                                               (void *)KVM_CAP_MSI_DEVID) > 0;
 	irqs->pin_count = arch_irq_routes(irqs->pins);
 	r = m->outside ? 0 : commit(irqs, err);
 	if (r < 0) {
@@ -84,7 +91,7 @@ void irqs_destroy(struct irqs *irqs)
 
 int irq_set_line(struct irqs *irqs, uint32_t gsi, int level)
 {
-	struct kvm_irq_level line = { .irq = gsi, .level = level ? 1 : 0 };
+	struct kvm_irq_level line = { .irq = arch_irq_line(gsi), .level = level ? 1 : 0 };
 	const struct machine_outside *outside = irqs->machine->outside;
 
 	if (outside) {
@@ -112,6 +119,8 @@ int irq_send_msi(struct irqs *irqs, const struct msi_message *msg)
 		.address_lo = (uint32_t)msg->address,
 		.address_hi = (uint32_t)(msg->address >> 32),
 		.data = msg->data,
+		.flags = irqs->with_requester ? KVM_MSI_VALID_DEVID : 0,
+		.devid = irqs->with_requester ? msg->requester : 0,
 	};
 
 	return io_ioctl(irqs->machine->vm_fd, KVM_SIGNAL_MSI, &msi);
@@ -149,7 +158,8 @@ static bool enter_msis(struct irqs *irqs, const uint32_t *gsis, const struct msi
 		uint32_t i = gsis[n] - IRQ_LINES;
 
 		if (irqs->msi_routed[i] && irqs->msi[i].address == msgs[n].address &&
-		    irqs->msi[i].data == msgs[n].data)
+		    irqs->msi[i].data == msgs[n].data &&
+		    irqs->msi[i].requester == msgs[n].requester)
 			continue;
 		irqs->msi[i] = msgs[n];
 		irqs->msi_routed[i] = true;

@@ -19,6 +19,10 @@ struct irqs;
 struct msi_message {
 	uint64_t address;
 	uint32_t data;
+	/* Who sends it: bus, device and function, as PCI's requester ID (PCI Express 5.0,
+	 * 2.2.6.2). Where interrupts are translated, the same message means another interrupt for
+	 * each sender. */
+	uint32_t requester;
 };
 
 int irqs_create(struct machine *m, struct irqs **out, struct gw_error *err);

@@ -57,7 +57,11 @@ static int open_kvm(struct machine *m, struct gw_error *err)
 
 static int create_vm(struct machine *m, struct gw_error *err)
 {
-	m->vm_fd = io_ioctl(m->kvm_fd, KVM_CREATE_VM, NULL);
+	const int64_t type = arch_vm_type(m->kvm_fd, m->config.memory, err);
+
+	if (type < 0)
+		return (int)type;
+	m->vm_fd = io_ioctl(m->kvm_fd, KVM_CREATE_VM, (void *)(uintptr_t)type);
 	return m->vm_fd < 0 ? error_set_sys(err, m->vm_fd, "/dev/kvm: KVM_CREATE_VM") : 0;
 }
 
@@ -76,7 +80,7 @@ static int create_vcpus(struct machine *m, struct gw_error *err)
 		if (r < 0)
 			return r;
 	}
-	return 0;
+	return arch_vcpus_created(m, err);
 }
 
 static int create_memory(struct machine *m, struct gw_error *err)

@@ -5,6 +5,7 @@
 #include "base/util.h"
 #include "vmm/machine.h"
 #include "vmm/outside.h"
+#include "vmm/pci.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -22,6 +23,7 @@ struct irqfd_vector {
 
 struct msi_irqfds {
 	struct machine *machine;
+	const struct pci_function *function;
 	const char *name;
 	const struct msi_irqfds_source *source;
 	void *opaque;
@@ -97,6 +99,7 @@ static void vector_use(void *opaque, unsigned vector, const struct msi_message *
 		return;
 	}
 	v->msg = *msg;
+	v->msg.requester = pci_requester(q->function);
 	v->on = true;
 	v->unrouted = true;
 }
@@ -136,8 +139,7 @@ static bool vector_raised(void *opaque, unsigned vector)
 {
 	struct msi_irqfds *q = opaque;
 
-	return q->v[vector].fd >= 0 && !q->machine->outside &&
-	       io_eventfd_drain(q->v[vector].fd);
+	return q->v[vector].fd >= 0 && !q->machine->outside && io_eventfd_drain(q->v[vector].fd);
 }
 
 static void vector_fire(void *opaque, unsigned vector, const struct msi_message *msg)
@@ -235,15 +237,16 @@ const struct msi_vector_ops msi_irqfds_ops = {
 	.commit = vectors_commit,
 };
 
-int msi_irqfds_create(struct machine *m, const char *name, unsigned vectors,
-                      const struct msi_irqfds_source *source, void *opaque, struct msi_irqfds **out,
-                      struct gw_error *err)
+int msi_irqfds_create(struct machine *m, const struct pci_function *f, const char *name,
+                      unsigned vectors, const struct msi_irqfds_source *source, void *opaque,
+                      struct msi_irqfds **out, struct gw_error *err)
 {
 	struct msi_irqfds *q = calloc(1, sizeof(*q));
 
 	if (!q)
 		return error_set(err, -ENOMEM, "no memory");
 	q->machine = m;
+	q->function = f;
 	q->name = name;
 	q->source = source;
 	q->opaque = opaque;

@@ -23,6 +23,7 @@
 
 struct machine;
 struct msi_irqfds;
+struct pci_function;
 
 struct msi_irqfds_source {
 	/* The eventfds that the device has to signal have changed. fds[i] is vector i's, or -1
@@ -36,10 +37,10 @@ struct msi_irqfds_source {
 	int (*set_vectors)(void *opaque, const int *fds, unsigned count, struct gw_error *err);
 };
 
-/* `name` is for the log and must live as long. */
-int msi_irqfds_create(struct machine *m, const char *name, unsigned vectors,
-                      const struct msi_irqfds_source *source, void *opaque, struct msi_irqfds **out,
-                      struct gw_error *err);
+/* The function is the messages' sender. It and `name`, which is for the log, must live as long. */
+int msi_irqfds_create(struct machine *m, const struct pci_function *f, const char *name,
+                      unsigned vectors, const struct msi_irqfds_source *source, void *opaque,
+                      struct msi_irqfds **out, struct gw_error *err);
 /* NULL is fine. */
 void msi_irqfds_destroy(struct msi_irqfds *q);
 

@@ -162,8 +162,16 @@ static void mark_functions(struct pci_slot *s)
 int pci_plug(struct pci_bus *bus, struct pci_function *f, unsigned slot, bool hot,
              struct gw_error *err)
 {
-	int r = pick_slot(bus, f, &slot, err);
+	int r = 0;
 
+	if (hot && !arch_pci.hotplug)
+		r = error_set(
+		        err, -ENOTSUP,
+		        "%s: this machine's PCI slots are filled before the guest starts, not "
+		        "while it runs",
+		        f->name);
+	if (!r)
+		r = pick_slot(bus, f, &slot, err);
 	if (r < 0)
 		return r;
 	r = pci_bar_check(f, err);
@@ -283,6 +291,11 @@ uint32_t pci_present(const struct pci_bus *bus)
 	for (unsigned slot = 0; slot < PCI_SLOTS; slot++)
 		bits |= (uint32_t)(pci_visible(bus, slot, 0) != NULL) << slot;
 	return bits;
+}
+
+uint32_t pci_requester(const struct pci_function *f)
+{
+	return (uint32_t)f->slot << 3 | f->number;
 }
 
 uint32_t pci_intx_gsi(unsigned slot, unsigned pin)

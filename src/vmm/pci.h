@@ -144,6 +144,8 @@ uint32_t pci_present(const struct pci_bus *bus);
  * the two bytes of id and next pointer included (filled here). Returns its place. */
 unsigned pci_add_capability(struct pci_function *f, uint8_t id, const void *body, unsigned len);
 
+/* Its requester ID, once it is plugged in. */
+uint32_t pci_requester(const struct pci_function *f);
 /* The GSI of an INTx pin (1 = A ... 4 = D) of a slot. */
 uint32_t pci_intx_gsi(unsigned slot, unsigned pin);
 

@@ -2,6 +2,7 @@
 /* Functions that leave: asked to, and let go by the guest. */
 #include "vmm/pci_internal.h"
 
+#include "vmm/arch.h"
 #include "vmm/machine.h"
 #include "vmm/pm.h"
 
@@ -16,6 +17,11 @@ int pci_request_unplug(struct pci_bus *bus, struct pci_function *f, struct gw_er
 		pci_unplug_now(bus, f);
 		return 0;
 	}
+	if (!arch_pci.hotplug)
+		return error_set(err, -ENOTSUP,
+		                 "%s: this machine's PCI slots stay as they are while the guest "
+		                 "runs",
+		                 f->name);
 	for (unsigned i = 0; i < PCI_FUNCTIONS; i++)
 		if (bus->slots[f->slot].f[i])
 			bus->slots[f->slot].f[i]->ejecting = true;

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/util.h"
+#include "vmm/arch.h"
 #include "vmm/irq.h"
 #include "vmm/serial_ends.h"
 #include "vmm/uart.h"
@@ -31,7 +32,7 @@ static void on_interrupt(void *opaque, bool level)
 {
 	struct serial *s = opaque;
 
-	irq_set_line(s->machine->irqs, SERIAL_GSI, level);
+	irq_set_line(s->machine->irqs, arch_platform.serial.gsi, level);
 }
 
 /* Fills the receiver from what has been read. */
@@ -199,6 +200,11 @@ static const struct participant_ops participant_ops = {
 
 /* ---- making and unmaking ---- */
 
+static struct bus *bus_of(struct machine *m)
+{
+	return arch_platform.serial.ports ? &m->pio : &m->mmio;
+}
+
 static int attach(struct serial *s, const struct config_serial *config, struct gw_error *err)
 {
 	struct machine *m = s->machine;
@@ -210,7 +216,7 @@ static int attach(struct serial *s, const struct config_serial *config, struct g
 		.fd = -1,
 		.stdio = config->stdio,
 	};
-	int r = bus_add(&m->pio, &s->range, err);
+	int r = bus_add(bus_of(m), &s->range, err);
 
 	if (r < 0)
 		return r;
@@ -226,7 +232,7 @@ static int attach(struct serial *s, const struct config_serial *config, struct g
 fail_participant:
 	participant_remove(&m->participants, &s->participant);
 fail_bus:
-	bus_remove(&m->pio, &s->range);
+	bus_remove(bus_of(m), &s->range);
 	return r;
 }
 
@@ -241,7 +247,7 @@ int serial_create(struct machine *m, const struct config_serial *config, struct 
 	s->machine = m;
 	uart_init(&s->uart, &uart_ops, s);
 	s->range = (struct bus_range){
-		.base = SERIAL_PORT,
+		.base = arch_platform.serial.base,
 		.size = UART_REGISTERS,
 		.ops = &port_ops,
 		.opaque = s,
@@ -264,7 +270,7 @@ void serial_destroy(struct serial *s)
 		return;
 	serial_ends_destroy(s->ends);
 	participant_remove(&s->machine->participants, &s->participant);
-	bus_remove(&s->machine->pio, &s->range);
+	bus_remove(bus_of(s->machine), &s->range);
 	free(s);
 }
 

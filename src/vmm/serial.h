@@ -1,24 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A 16550A serial port at I/O 0x3f8, GSI 4: the console. Its far end is any of a UNIX stream
- * socket (one client at a time), a log file, and the process's stdin and stdout; a client that
- * does not read never holds up the guest (output that it does not take is dropped for it).
+ * A 16550A serial port, where the architecture has it (arch_platform.serial): the console. Its far
+ * end is any of a UNIX stream socket (one client at a time), a log file, and the process's stdin
+ * and stdout; a client that does not read never holds up the guest (output that it does not take is
+ * dropped for it).
  */
 #ifndef VMM_SERIAL_H
 #define VMM_SERIAL_H
 
-/* Also read for src/vmm/x86/acpi/dsdt.asl, with ASL defined. */
-#define SERIAL_PORT 0x3f8
-#define SERIAL_GSI 4
-
-#ifndef ASL
 #include "vmm/machine.h"
 
-/* Registers on m->pio, on m->loop and as participant "serial0". */
+/* Registers on m->pio or m->mmio, on m->loop and as participant "serial0". */
 int serial_create(struct machine *m, const struct config_serial *config, struct serial **out,
                   struct gw_error *err);
 void serial_destroy(struct serial *s);
 void serial_reset(struct serial *s);
-#endif
 
 #endif

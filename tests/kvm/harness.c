@@ -4,7 +4,7 @@
 #include "base/util.h"
 #include "vmm/memory.h"
 #include "vmm/x86/layout.h"
-#include "vmm/x86/vmgenid.h"
+#include "vmm/vmgenid.h"
 #include "vmm/x86/x86.h"
 
 #include <fcntl.h>

@@ -9,7 +9,7 @@
 
 #include "harness.h"
 
-#include "vmm/pm.h"
+#include "vmm/x86/pm_ports.h"
 #include "vmm/virtio/net.h"
 
 /* A VM with its events, those of migration with their status. */

@@ -4,7 +4,7 @@
 #include "base/error.h"
 #include "base/util.h"
 #include "vmm/pci.h"
-#include "vmm/pm.h"
+#include "vmm/x86/pm_ports.h"
 #include "vmm/x86/acpi.h"
 #include "vmm/x86/layout.h"
 

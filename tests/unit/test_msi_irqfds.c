@@ -29,6 +29,7 @@ static const struct msi_irqfds_source source = { .set_vectors = set_vectors };
 struct fixture {
 	struct platform *p;
 	struct fake_device device;
+	struct pci_function function;
 	struct msi_irqfds *q;
 	struct msix *x;
 	uint8_t cap[MSIX_CAP_SIZE];
@@ -40,7 +41,8 @@ static void begin(struct fixture *f)
 
 	memset(f, 0, sizeof(*f));
 	f->p = platform_new_kvm();
-	cr_assert_eq(msi_irqfds_create(&f->p->m, "dev", VECTORS, &source, &f->device, &f->q, &err),
+	cr_assert_eq(msi_irqfds_create(&f->p->m, &f->function, "dev", VECTORS, &source, &f->device,
+	                               &f->q, &err),
 	             0, "%s", err.text);
 	cr_assert_eq(msix_create(VECTORS, &msi_irqfds_ops, f->q, &f->x, &err), 0, "%s", err.text);
 }

@@ -4,6 +4,7 @@
 
 #include "vmm/pci.h"
 #include "vmm/pm.h"
+#include "vmm/x86/pm_ports.h"
 
 #include <stdio.h>
 

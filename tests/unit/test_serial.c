@@ -3,6 +3,7 @@
 #include "platform.h"
 
 #include "vmm/serial.h"
+#include "vmm/x86/layout.h"
 
 #include <stdio.h>
 #include <sys/socket.h>

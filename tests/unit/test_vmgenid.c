@@ -4,8 +4,9 @@
 
 #include "vmm/memory.h"
 #include "vmm/pm.h"
+#include "vmm/vmgenid.h"
 #include "vmm/x86/layout.h"
-#include "vmm/x86/vmgenid.h"
+#include "vmm/x86/pm_ports.h"
 
 struct bench {
 	struct platform *p;

@@ -301,7 +301,7 @@ static int make_interrupts(struct ballast *b, struct machine *m, struct gw_error
 	pci_set(f->config, PCI_REG_IRQ_PIN, 1, 1);
 	if (b->options.interrupt != BALLAST_MSIX)
 		return 0;
-	r = msi_irqfds_create(m, b->d.device.id, BALLAST_VECTORS, NULL, NULL, &b->irqfds, err);
+	r = msi_irqfds_create(m, f, b->d.device.id, BALLAST_VECTORS, NULL, NULL, &b->irqfds, err);
 	if (!r)
 		r = msix_create(BALLAST_VECTORS, &msi_irqfds_ops, b->irqfds, &b->msix, err);
 	pci_set(cap, 2, 2, BALLAST_VECTORS - 1);

@@ -56,8 +56,8 @@ static const struct msi_irqfds_source irq_source = { .set_vectors = set_vectors 
 int virtio_irq_create(struct virtio *v, struct gw_error *err)
 {
 	const unsigned vectors = v->queue_count + 1;
-	int r = msi_irqfds_create(v->device.machine, v->device.id, vectors, &irq_source, v,
-	                          &v->irqfds, err);
+	int r = msi_irqfds_create(v->device.machine, &v->function, v->device.id, vectors,
+	                          &irq_source, v, &v->irqfds, err);
 
 	return r ? r : msix_create(vectors, &msi_irqfds_ops, v->irqfds, &v->msix, err);
 }

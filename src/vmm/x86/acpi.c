@@ -6,8 +6,8 @@
 #include "vmm/arch.h"
 #include "vmm/machine.h"
 #include "vmm/memory.h"
-#include "vmm/pm.h"
 #include "vmm/x86/layout.h"
+#include "vmm/x86/pm_ports.h"
 
 #include "acpi/dsdt.h"
 #include "acpi/fadt.h"

@@ -6,8 +6,8 @@
 #include "base/util.h"
 #include "vmm/irq.h"
 #include "vmm/pm.h"
+#include "vmm/vmgenid.h"
 #include "vmm/x86/layout.h"
-#include "vmm/x86/vmgenid.h"
 #include "vmm/x86/x86.h"
 
 #include <string.h>
@@ -20,6 +20,12 @@ const struct arch_pci_layout arch_pci = {
 	.mmio64 = { LAYOUT_MMIO64, LAYOUT_MMIO64_SIZE },
 	.intx_gsi = LAYOUT_INTX_GSI,
 	.intx_gsis = LAYOUT_INTX_GSIS,
+	.hotplug = true,
+};
+
+const struct arch_platform arch_platform = {
+	.serial = { .ports = true, .base = SERIAL_PORT, .gsi = SERIAL_GSI },
+	.generation_id = LAYOUT_VMGENID,
 };
 
 static const struct {
@@ -93,6 +99,19 @@ unsigned arch_irq_routes(struct kvm_irq_routing_entry out[ARCH_IRQ_ROUTES])
 		};
 	}
 	return n;
+}
+
+uint32_t arch_irq_line(uint32_t gsi)
+{
+	return gsi;
+}
+
+int64_t arch_vm_type(int kvm_fd, uint64_t ram_size, struct gw_error *err)
+{
+	(void)kvm_fd;
+	(void)ram_size;
+	(void)err;
+	return 0;
 }
 
 static int set_fixed_pages(struct machine *m, struct gw_error *err)
@@ -257,6 +276,13 @@ int arch_vcpu_create(struct vcpu *v, struct gw_error *err)
 	return r;
 }
 
+int arch_vcpus_created(struct machine *m, struct gw_error *err)
+{
+	(void)m;
+	(void)err;
+	return 0;
+}
+
 void arch_vcpu_destroy(struct vcpu *v)
 {
 	if (!v->arch)
@@ -328,6 +354,16 @@ bool arch_vcpu_exit(struct vcpu *v)
 	/* The in-kernel chips leave no exits of x86's own but these, which need no action. */
 	return v->run->exit_reason == KVM_EXIT_SET_TPR ||
 	       v->run->exit_reason == KVM_EXIT_IOAPIC_EOI;
+}
+
+int arch_device_tree(struct machine *m, void **out, size_t *len, struct gw_error *err)
+{
+	(void)m;
+	(void)out;
+	(void)len;
+	return error_set(err, -ENOTSUP,
+	                 "an x86-64 machine is described to its guest by ACPI tables, not by a "
+	                 "device tree");
 }
 
 int arch_reset(struct machine *m, struct gw_error *err)

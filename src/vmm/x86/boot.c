@@ -12,9 +12,9 @@
 #include "base/io.h"
 #include "base/util.h"
 #include "vmm/memory.h"
-#include "vmm/pm.h"
 #include "vmm/x86/acpi.h"
 #include "vmm/x86/layout.h"
+#include "vmm/x86/pm_ports.h"
 #include "vmm/x86/x86.h"
 
 #include <elf.h>

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/util.h"
 #include "vmm/config.h"
+#include "vmm/topology.h"
 
 enum { LEVEL_THREAD = 1, LEVEL_CORE = 2, LEVEL_DIE = 5 }; /* as leaf 1FH numbers them */
 
@@ -24,31 +25,21 @@ static unsigned bits_for(unsigned count)
 
 int cpu_topology_make(const struct config *config, struct cpu_topology *out, struct gw_error *err)
 {
-	const unsigned cpus = config->cpus;
-	struct cpu_topology t = {
-		.sockets = config->cpu.sockets,
-		.dies = MAX(config->cpu.dies, 1u),
-		.cores = config->cpu.cores,
-		.threads = MAX(config->cpu.threads, 1u),
-	};
-	uint64_t rest = (uint64_t)t.dies * t.threads, last;
+	struct topology counts;
+	struct cpu_topology t = { 0 };
+	uint64_t last;
+	int r = topology_make(config, &counts, err);
 
-	if (!t.cores)
-		t.sockets = MAX(t.sockets, 1u);
-	rest *= (uint64_t)MAX(t.cores, 1u) * MAX(t.sockets, 1u);
-	if (!t.cores)
-		t.cores = (unsigned)(cpus / rest);
-	else if (!t.sockets)
-		t.sockets = (unsigned)(cpus / rest);
-	if ((uint64_t)t.sockets * t.dies * t.cores * t.threads != cpus || !cpus)
-		return error_set(err, -EINVAL,
-		                 "cpu: %u sockets of %u dies of %u cores of %u threads are not %u "
-		                 "cpus",
-		                 t.sockets, t.dies, t.cores, t.threads, cpus);
+	if (r < 0)
+		return r;
+	t.sockets = counts.sockets;
+	t.dies = counts.dies;
+	t.cores = counts.cores;
+	t.threads = counts.threads;
 	t.thread_bits = bits_for(t.threads);
 	t.core_bits = bits_for(t.cores);
 	t.die_bits = bits_for(t.dies);
-	last = cpu_topology_apic_id(&t, cpus - 1);
+	last = cpu_topology_apic_id(&t, config->cpus - 1);
 	if (last > CPU_APIC_ID_LAST)
 		return error_set(err, -EINVAL,
 		                 "cpu: %u sockets of %u dies of %u cores of %u threads need APIC "

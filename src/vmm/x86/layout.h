@@ -36,6 +36,10 @@
 #define LAYOUT_MMIO64_SIZE 0x4000000000
 #define LAYOUT_MMIO64_LAST 0x7fffffffff
 
+/* The serial port. */
+#define SERIAL_PORT 0x3f8
+#define SERIAL_GSI 4
+
 /* Port I/O window for I/O BARs. */
 #define LAYOUT_PIO 0x1000
 #define LAYOUT_PIO_SIZE 0xf000

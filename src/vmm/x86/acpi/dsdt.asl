@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the guest finds on this machine: the PCI root bus with its hotplug slots, what is
- * reserved, the event device behind the registers of src/vmm/pm.h, the power button, the
+ * reserved, the event device behind the registers of src/vmm/x86/pm_ports.h, the power button, the
  * generation id, the serial port, and the one sleep state, off.
  * Sources: ACPI 6.5 (5.6.9 GED, 6.2.13 _PRT, 6.3 device removal, 7.4.2 \_Sx, 19 ASL);
  * PCI Firmware 3.2 (4.1.2 ECAM, 4.5.1 _OSC); Microsoft, Virtual Machine Generation ID.
  */
-#include "vmm/pm.h"
-#include "vmm/serial.h"
+#include "vmm/x86/pm_ports.h"
 #include "vmm/x86/layout.h"
 
 /* The slots that can be plugged into: number, the same in hexadecimal. */
@@ -119,7 +118,7 @@ DefinitionBlock ("", "DSDT", 2, "GODWIT", "GODWITPC", 0x00000001)
 			}
 		}
 
-		/* The machine's own: the ECAM, as PCI Firmware, 4.1.2 wants it, and the ports of pm.h. */
+		/* The machine's own: the ECAM, as PCI Firmware, 4.1.2 wants it, and the ports of pm_ports.h. */
 		Device (MBRD)
 		{
 			Name (_HID, EisaId ("PNP0C02"))

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The Fixed ACPI Description Table of a hardware-reduced machine: no fixed registers but reset,
- * sleep control and sleep status (src/vmm/pm.h), no FACS, no legacy devices. The address of the
+ * sleep control and sleep status (src/vmm/x86/pm_ports.h), no FACS, no legacy devices. The address of the
  * DSDT is filled in when the tables are put into memory (src/vmm/x86/acpi.c). The processor's
  * C2 and C3 latencies say that there are no such states.
  * Source: ACPI 6.5, 5.2.9; values are hexadecimal.
  */
-#include "vmm/pm.h"
+#include "vmm/x86/pm_ports.h"
 
                                Signature : "FACP"
                             Table Length : 00000114

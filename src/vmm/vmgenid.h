@@ -6,8 +6,8 @@
  * migration there is still one guest only, and the id stays.
  * Source: Microsoft, Virtual Machine Generation ID (2012).
  */
-#ifndef X86_VMGENID_H
-#define X86_VMGENID_H
+#ifndef VMM_VMGENID_H
+#define VMM_VMGENID_H
 
 #include "godwit.h"
 
@@ -19,7 +19,7 @@ struct vmgenid;
 /* With an id of its own, as participant "vmgenid". */
 int vmgenid_create(struct machine *m, struct vmgenid **out, struct gw_error *err);
 void vmgenid_destroy(struct vmgenid *g);
-/* Puts the id where the guest looks for it (LAYOUT_VMGENID). */
+/* Puts the id where the guest looks for it (arch_platform.generation_id). */
 void vmgenid_write(struct vmgenid *g);
 
 #endif

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "vmm/x86/vmgenid.h"
+#include "vmm/vmgenid.h"
 
 #include "base/error.h"
 #include "base/util.h"
+#include "vmm/arch.h"
 #include "vmm/machine.h"
 #include "vmm/memory.h"
 #include "vmm/pm.h"
-#include "vmm/x86/layout.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -28,10 +28,10 @@ static int choose(struct vmgenid *g, struct gw_error *err)
 	return 0;
 }
 
-/* It is in the first MiB, which every machine has. */
+/* It is in memory that every machine has. */
 void vmgenid_write(struct vmgenid *g)
 {
-	memory_write(g->machine->memory, LAYOUT_VMGENID, g->id, sizeof(g->id));
+	memory_write(g->machine->memory, arch_platform.generation_id, g->id, sizeof(g->id));
 }
 
 /* ---- as a participant ---- */
@@ -78,8 +78,9 @@ static int vmgenid_settle(struct participant *p, struct gw_error *err)
 	return 0;
 }
 
-/* And the notification too. Not earlier: an interrupt raised before the local APICs have their
- * state would be lost with what they held, and the I/O APIC wait for its end for ever. */
+/* And the notification too. Not earlier: an interrupt raised before all of the interrupt
+ * controller has its state would be lost with what that held, and on x86 the I/O APIC wait for its
+ * end for ever. */
 static int vmgenid_resume(struct participant *p, int pass, struct gw_error *err)
 {
 	struct machine *m = vmgenid_of(p)->machine;

@@ -5,6 +5,7 @@
 #include "base/util.h"
 #include "vmm/irq.h"
 #include "vmm/pci.h"
+#include "vmm/x86/pm_ports.h"
 
 #include <stdio.h>
 #include <string.h>
