@@ -103,6 +103,17 @@ struct config_serial {
 
 enum config_clock { CONFIG_CLOCK_CONTINUE, CONFIG_CLOCK_REALTIME };
 enum config_cpu_model { CONFIG_CPU_HOST, CONFIG_CPU_V2, CONFIG_CPU_V3 };
+/* The longest vectors of SVE, in bits; a feature that the host's KVM may offer. */
+enum config_sve {
+	CONFIG_SVE_AUTO,
+	CONFIG_SVE_OFF,
+	CONFIG_SVE_128,
+	CONFIG_SVE_256,
+	CONFIG_SVE_512,
+	CONFIG_SVE_1024,
+	CONFIG_SVE_2048
+};
+enum config_choice { CONFIG_CHOICE_AUTO, CONFIG_CHOICE_OFF, CONFIG_CHOICE_ON };
 enum config_pages { CONFIG_PAGES_TRANSPARENT, CONFIG_PAGES_4K, CONFIG_PAGES_2M, CONFIG_PAGES_1G };
 
 struct config {
@@ -112,7 +123,10 @@ struct config {
 	struct {
 		uint32_t model;                         /* enum config_cpu_model */
 		uint32_t sockets, dies, cores, threads; /* 0: worked out */
-		struct config_texts affinity;           /* host CPUs of each vCPU: "3", "0-1,4" */
+		uint32_t sve;                           /* enum config_sve */
+		uint32_t pauth;                         /* enum config_choice */
+		bool pmu;
+		struct config_texts affinity; /* host CPUs of each vCPU: "3", "0-1,4" */
 	} cpu;
 	uint64_t memory; /* bytes, multiple of 2 MiB */
 	struct {

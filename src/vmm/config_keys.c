@@ -50,6 +50,20 @@ static const char *const model_words[] = {
 	NULL,
 };
 
+static const char *const sve_words[] = {
+	[CONFIG_SVE_AUTO] = "auto", [CONFIG_SVE_OFF] = "off",
+	[CONFIG_SVE_128] = "128",   [CONFIG_SVE_256] = "256",
+	[CONFIG_SVE_512] = "512",   [CONFIG_SVE_1024] = "1024",
+	[CONFIG_SVE_2048] = "2048", NULL,
+};
+
+static const char *const choice_words[] = {
+	[CONFIG_CHOICE_AUTO] = "auto",
+	[CONFIG_CHOICE_OFF] = "off",
+	[CONFIG_CHOICE_ON] = "on",
+	NULL,
+};
+
 static const char *const pages_words[] = {
 	[CONFIG_PAGES_TRANSPARENT] = "transparent",
 	[CONFIG_PAGES_4K] = "4K",
@@ -85,6 +99,13 @@ const struct config_key config_machine_keys[] = {
 	PART(dies, "dies in a socket; 1 where it is left out"),
 	PART(cores, "cores in a die; worked out from the other numbers where it is left out"),
 	PART(threads, "threads in a core; 1 where it is left out"),
+	CONFIG_ROW_ENUM("cpu", "sve", struct config, cpu.sve, "\"auto\"", sve_words,
+	                "arm64: the longest vectors of the Scalable Vector Extension in bits, or "
+	                "none; auto: the longest that the host's KVM offers"),
+	CONFIG_ROW_ENUM("cpu", "pauth", struct config, cpu.pauth, "\"auto\"", choice_words,
+	                "arm64: pointer authentication; auto: where the host's KVM offers it"),
+	CONFIG_ROW_BOOL("cpu", "pmu", struct config, cpu.pmu, NULL,
+	                "arm64: the guest has performance counters"),
 	{ "cpu", "affinity", CONFIG_TEXTS, CONFIG_OF_HOST, offsetof(struct config, cpu.affinity), 0,
 	  CONFIG_CPUS_MAX, NULL, NULL,
 	  "host CPUs on which each virtual CPU may run, one entry for each or one for all: \"3\", "
@@ -111,7 +132,8 @@ const struct config_key config_machine_keys[] = {
 	                "the guest's clock after a pause, a restore or a move: goes on from where "
 	                "it stood, or catches up with real time"),
 	TEXT("boot", "kernel", CONFIG_FILE, boot.kernel, NULL,
-	     "a bzImage, or an ELF file with a PVH entry; this or boot.firmware is required"),
+	     "x86-64: a bzImage, or an ELF file with a PVH entry; arm64: an Image, plain or in "
+	     "gzip; this or boot.firmware is required"),
 	TEXT("boot", "initrd", CONFIG_FILE, boot.initrd, NULL, "the kernel's initial RAM disk"),
 	TEXT("boot", "cmdline", 0, boot.cmdline, NULL, "the kernel's command line"),
 	TEXT("boot", "firmware", CONFIG_FILE, boot.firmware, NULL,

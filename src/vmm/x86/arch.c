@@ -169,6 +169,20 @@ static int check_vcpu_limits(struct machine *m, struct gw_error *err)
 	return 0;
 }
 
+/* Keys that say something about other CPUs. */
+static int refuse_foreign(const struct config *config, struct gw_error *err)
+{
+	const char *key = NULL;
+
+	if (config->cpu.sve != CONFIG_SVE_AUTO && config->cpu.sve != CONFIG_SVE_OFF)
+		key = "sve";
+	else if (config->cpu.pauth == CONFIG_CHOICE_ON)
+		key = "pauth";
+	else if (config->cpu.pmu)
+		key = "pmu";
+	return key ? error_set(err, -ENOTSUP, "cpu.%s: there is none on x86-64", key) : 0;
+}
+
 int arch_create(struct machine *m, struct gw_error *err)
 {
 	struct arch *arch = calloc(1, sizeof(*arch));
@@ -177,7 +191,9 @@ int arch_create(struct machine *m, struct gw_error *err)
 	if (!arch)
 		return error_set(err, -ENOMEM, "machine: out of memory");
 	m->arch = arch;
-	r = cpu_topology_make(&m->config, &arch->topology, err);
+	r = refuse_foreign(&m->config, err);
+	if (!r)
+		r = cpu_topology_make(&m->config, &arch->topology, err);
 	if (!r)
 		r = check_vcpu_limits(m, err);
 	if (!r)
