@@ -6,7 +6,6 @@
 #include "base/util.h"
 #include "vmm/arm64/fdt.h"
 #include "vmm/arm64/gic.h"
-#include "vmm/arm64/layout.h"
 #include "vmm/memory.h"
 
 #include <sys/random.h>
@@ -23,14 +22,6 @@ static unsigned collect_memory(const struct machine *m, struct arch_range *out)
 			out[n++] = (struct arch_range){ r->gpa, r->size };
 	}
 	return n;
-}
-
-static uint64_t reserved_bytes(const struct machine *m)
-{
-	const uint64_t steal_time =
-	        m->arch->steal_time ? (uint64_t)m->vcpu_count * LAYOUT_STEAL_TIME_EACH : 0;
-
-	return LAYOUT_STEAL_TIME - LAYOUT_RAM + ALIGN_UP(steal_time, PAGE_SIZE);
 }
 
 static int choose_seeds(struct fdt_contents *c, struct gw_error *err)
@@ -53,7 +44,6 @@ int arm64_describe(struct machine *m, uint64_t initrd, uint64_t initrd_size, voi
 		.cpus = m->vcpu_count,
 		.topology = m->arch->topology,
 		.memory = memory,
-		.reserved = reserved_bytes(m),
 		.initrd = initrd,
 		.initrd_size = initrd_size,
 		.gic_v2 = gic_version(m->arch->gic) == GIC_V2,

@@ -108,14 +108,14 @@ static void add_memory(struct fdt_tree *t, const struct fdt_contents *c)
 
 /* Devicetree Specification, 3.5. The guest maps these pages as their drivers ask, so it must not
  * have them in its map of RAM as well. */
-static void add_reserved(struct fdt_tree *t, const struct fdt_contents *c)
+static void add_reserved(struct fdt_tree *t)
 {
 	fdt_node(t, "reserved-memory");
 	fdt_cell(t, "#address-cells", 2);
 	fdt_cell(t, "#size-cells", 2);
 	fdt_flag(t, "ranges");
 	fdt_node(t, "platform@%llx", (unsigned long long)LAYOUT_RAM);
-	fdt_reg(t, LAYOUT_RAM, c->reserved);
+	fdt_reg(t, LAYOUT_RAM, LAYOUT_PLATFORM_SIZE);
 	fdt_flag(t, "no-map");
 	fdt_end(t);
 	fdt_end(t);
@@ -131,7 +131,7 @@ static void add_all(struct fdt_tree *t, const struct fdt_contents *c)
 	fdt_cell(t, "interrupt-parent", PHANDLE_GIC);
 	add_chosen(t, c);
 	add_memory(t, c);
-	add_reserved(t, c);
+	add_reserved(t);
 	fdt_add_cpus(t, c);
 	fdt_add_interrupts(t, c);
 	fdt_add_devices(t, c);

@@ -26,7 +26,6 @@ struct fdt_contents {
 	struct topology topology;
 	const struct arch_range *memory;
 	unsigned memory_count;
-	uint64_t reserved;            /* bytes at the beginning of RAM that are the platform's */
 	uint64_t initrd, initrd_size; /* size 0: none */
 	bool gic_v2, its, pmu;
 	uint64_t kaslr_seed;

@@ -139,6 +139,7 @@ static void add_gpio(struct fdt_tree *t)
 	fdt_cell(t, "#gpio-cells", 2);
 	fdt_flag(t, "interrupt-controller");
 	fdt_cell(t, "#interrupt-cells", 2);
+	fdt_cell(t, "#address-cells", 0);
 	add_apb_clock(t);
 	fdt_cell(t, "phandle", PHANDLE_GPIO);
 	fdt_end(t);

@@ -43,9 +43,10 @@
 
 /* The beginning of RAM belongs to the platform. The guest maps it in its own way or not at all, so
  * it has a block of 2 MiB of its own, of which the guest may use what is left. */
-#define LAYOUT_VMGENID LAYOUT_RAM
-#define LAYOUT_STEAL_TIME (LAYOUT_RAM + 0x1000)
-#define LAYOUT_STEAL_TIME_EACH 64
+#define LAYOUT_STEAL_TIME LAYOUT_RAM
+#define LAYOUT_STEAL_TIME_EACH 64 /* 255 vCPUs fill four pages */
+#define LAYOUT_VMGENID (LAYOUT_RAM + 0x4000)
+#define LAYOUT_PLATFORM_SIZE 0x5000
 #define LAYOUT_BOOT (LAYOUT_RAM + 0x200000) /* kernel, initrd, device tree */
 #define LAYOUT_BOOT_ALIGN 0x200000
 
