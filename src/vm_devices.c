@@ -4,6 +4,7 @@
 #include "vm.h"
 
 #include "base/error.h"
+#include "base/io.h"
 #include "base/util.h"
 #include "vmm/arch.h"
 #include "vmm/dump.h"
@@ -216,6 +217,23 @@ int gw_vm_inject_nmi(struct gw_vm *vm, struct gw_error *err)
 		r = arch_inject_nmi(vm->machine, err);
 	pthread_mutex_unlock(&vm->lock);
 	return r < 0 ? error_context(err, "inject-nmi") : 0;
+}
+
+int gw_vm_dump_device_tree(struct gw_vm *vm, int fd, struct gw_error *err)
+{
+	autofree void *tree = NULL;
+	size_t len = 0;
+	int r;
+
+	pthread_mutex_lock(&vm->lock);
+	r = vm_need_machine(vm, err);
+	if (!r)
+		r = arch_device_tree(vm->machine, &tree, &len, err);
+	pthread_mutex_unlock(&vm->lock);
+	if (r < 0)
+		return error_context(err, "device tree");
+	r = io_write_full(fd, tree, len);
+	return r < 0 ? error_set_sys(err, r, "device tree: writing it") : 0;
 }
 
 int gw_vm_dump_memory(struct gw_vm *vm, int fd, struct gw_error *err)

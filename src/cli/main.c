@@ -39,6 +39,8 @@ static const struct subcommand {
 	  "  --control-group GROUP  this group may use the socket as well\n"
 	  "  --tls-dir DIR     with tls: ca-cert.pem, server-cert.pem, server-key.pem\n"
 	  "  --paused          wait for cont before the first instruction\n"
+	  "  --dump-dtb FILE   write the device tree that an arm64 guest gets, and do not\n"
+	  "                    run it\n"
 	  "  -v, -q            say more, or less; may be repeated\n" },
 	{ "restore", cli_restore,
 	  "restore DIR [--map PATH=VALUE]... [--control WHERE] [--paused] [-v|-q]",

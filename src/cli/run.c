@@ -10,6 +10,7 @@
 #include "cli/keyvalue.h"
 #include "cli/signals.h"
 
+#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -21,6 +22,7 @@
 struct wish {
 	const char *source; /* configuration, or snapshot directory; may be NULL with `incoming` */
 	const char *incoming;
+	const char *device_tree; /* file to write it to, instead of running */
 	struct control_choice control;
 	struct compose compose; /* what is put on top of the configuration */
 	bool paused;
@@ -61,6 +63,9 @@ static int take_option(struct wish *wish, const char *what, int option, const ch
 		return take_long(wish, what, name);
 	case 'i':
 		wish->incoming = optarg;
+		return CLI_OK;
+	case 'd':
+		wish->device_tree = optarg;
 		return CLI_OK;
 	case 'm':
 		return take_map(wish, what, optarg);
@@ -127,8 +132,16 @@ static int serve(struct gw_vm *vm, const struct wish *wish, struct gw_control **
 	return control_open(vm, &wish->control, control, err);
 }
 
-static int fill_from_config(struct gw_vm *vm, const struct wish *wish, struct gw_control **control,
-                            struct gw_error *err)
+static int dump_device_tree(struct gw_vm *vm, const char *path, struct gw_error *err)
+{
+	autoclose int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+
+	if (fd < 0)
+		return error_set_sys(err, -errno, "--dump-dtb: %s", path);
+	return gw_vm_dump_device_tree(vm, fd, err);
+}
+
+static int configure(struct gw_vm *vm, const struct wish *wish, struct gw_error *err)
 {
 	const char *name = wish->source ? wish->source : "command line";
 	autofree char *base = NULL, *json = NULL;
@@ -138,8 +151,16 @@ static int fill_from_config(struct gw_vm *vm, const struct wish *wish, struct gw
 		r = io_read_file(wish->source, CLI_CONFIG_MAX, &base, NULL, err);
 	if (!r)
 		r = compose_text(&wish->compose, base, &json, err);
-	if (!r)
-		r = gw_vm_configure(vm, json, name, err);
+	return r ? r : gw_vm_configure(vm, json, name, err);
+}
+
+static int fill_from_config(struct gw_vm *vm, const struct wish *wish, struct gw_control **control,
+                            struct gw_error *err)
+{
+	int r = configure(vm, wish, err);
+
+	if (!r && wish->device_tree)
+		return dump_device_tree(vm, wish->device_tree, err);
 	if (!r)
 		r = serve(vm, wish, control, err);
 	if (!r && !wish->paused)
@@ -178,7 +199,7 @@ static int live(struct gw_vm *vm, const struct wish *wish, fill_fn fill, const c
 	if (r < 0)
 		return cli_error(what, "%s", err.text);
 	r = fill(vm, wish, &control, &err);
-	if (!r)
+	if (!r && !wish->device_tree)
 		r = gw_vm_wait(vm, -1, &err);
 	if (!r && gw_vm_state(vm) == GW_STATE_INTERNAL_ERROR)
 		r = error_set(&err, -EIO, "the virtual machine has failed");
@@ -216,6 +237,7 @@ int cli_run(int argc, char **argv)
 		CONTROL_OPTIONS,
 		COMPOSE_OPTIONS,
 		{ "paused", no_argument, NULL, 'p' },
+		{ "dump-dtb", required_argument, NULL, 'd' },
 		{ 0 },
 	};
 	struct wish wish;
@@ -223,6 +245,8 @@ int cli_run(int argc, char **argv)
 
 	if (status != CLI_OK)
 		return status;
+	if (wish.incoming && wish.device_tree)
+		return cli_usage(argv[0], "--dump-dtb: not of a machine that has yet to arrive");
 	if (wish.incoming) {
 		if (wish.paused)
 			return cli_usage(argv[0], "--paused: the stream says whether it runs");

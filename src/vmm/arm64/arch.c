@@ -9,6 +9,7 @@
 #include "vmm/arm64/gic.h"
 #include "vmm/arm64/layout.h"
 #include "vmm/arm64/pl031.h"
+#include "vmm/boot.h"
 #include "vmm/irq.h"
 #include "vmm/memory.h"
 #include "vmm/pm.h"
@@ -338,7 +339,7 @@ int arch_reset(struct machine *m, struct gw_error *err)
 
 int arch_device_tree(struct machine *m, void **out, size_t *len, struct gw_error *err)
 {
-	return arm64_describe(m, 0, 0, out, len, err);
+	return arm64_describe(m, m->arch->initrd, boot_initrd(m->boot)->size, out, len, err);
 }
 
 /* ---- for a debugger ---- */

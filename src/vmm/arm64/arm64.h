@@ -25,6 +25,7 @@ struct arch {
 	struct topology topology;
 	struct kvm_vcpu_init init; /* what all vCPUs are made with, less POWER_OFF */
 	bool steal_time;
+	uint64_t initrd; /* where the last reset has put it */
 };
 
 struct arch_vcpu {

@@ -155,7 +155,10 @@ static int load_tree(struct machine *m, uint64_t initrd, uint64_t *gpa, struct g
 	const uint64_t initrd_size = boot_initrd(m->boot)->size;
 	autofree void *tree = NULL;
 	size_t len;
-	int r = arm64_describe(m, initrd, initrd_size, &tree, &len, err);
+	int r;
+
+	m->arch->initrd = initrd;
+	r = arm64_describe(m, initrd, initrd_size, &tree, &len, err);
 
 	if (r < 0)
 		return r;
