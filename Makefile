@@ -31,12 +31,14 @@ endif
 ALL_CFLAGS = -std=gnu17 $(WARN) $(CFLAGS) $(SANITIZE) -fPIC -fvisibility=hidden -pthread \
 	-D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Iinclude -Isrc -I$(BUILD)/gen \
 	$(shell pkg-config --cflags $(PKGS) $(LAZY_PKGS) 2>/dev/null)
-LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -pthread
+# Debian 12's libfdt has no pkg-config file.
+ARCH_LIBS_arm64 = -lfdt -lz
+LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null) $(ARCH_LIBS_$(ARCH)) -pthread
 
 LIB_SRC = $(wildcard src/base/*.c src/vmm/*.c src/vmm/$(ARCH)/*.c src/vmm/virtio/*.c src/vfio/*.c src/vfio/user/*.c src/migration/*.c \
 	src/*.c src/control/*.c)
 CLI_SRC = $(wildcard src/cli/*.c)
-UNIT_SRC = $(wildcard tests/unit/*.c)
+UNIT_SRC = $(wildcard tests/unit/*.c tests/unit/$(ARCH)/*.c)
 KVM_SRC = $(wildcard tests/kvm/*.c)
 GUESTS = $(patsubst %,$(BUILD)/tests/guests/%.elf,mixer dirtier fault doorbell first)
 obj = $(patsubst %.c,$(OBJ)/%.o,$(1))
