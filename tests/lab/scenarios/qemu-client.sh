@@ -35,14 +35,17 @@ user() {
 }
 "$QEMU" -nodefaults -no-user-config -display none -M q35,memory-backend=ram -accel kvm -cpu host -m 320 \
 	-object memory-backend-memfd,id=ram,size=320M,share=on \
-	-chardev socket,id=con,path="$VMS/q/con",server=on,wait=off,logfile="$VMS/q/con.log" \
+	-chardev "socket,id=con,path=$VMS/q/con,server=on,wait=off,logfile=$VMS/q/con.log" \
 	-serial chardev:con -kernel /tmp/vmlinuz -initrd /tmp/guest.cpio.gz \
 	-append "console=ttyS0 quiet panic=-1 mitigations=off reboot=t" \
 	-device "$(user /tmp/net.sock)" -device "$(user /tmp/blk.sock)" >>"$VMS/q/log" 2>&1 &
 echo $! >"$VMS/q/pid"
 qemu=$!
 
-_readies() { cat "$VMS/q/con.log" 2>/dev/null | grep -c "GUEST READY"; }
+_readies() {
+	_r=$(grep -c "GUEST READY" "$VMS/q/con.log" 2>/dev/null) || :
+	echo "${_r:-0}"
+}
 _up() { [ "$(_readies)" -ge "$1" ] || gone "$qemu"; }
 up() {
 	wait_for 120 _up "$1" || :
