@@ -40,6 +40,7 @@ struct vfio_dev {
 	void *connection; /* the server's (src/vfio/user) */
 	const char *name; /* for messages; the owner's */
 	bool can_reset;
+	bool iommu_tracks;        /* its IOMMU keeps dirty bits, which its space reads */
 	struct vfio_dirty *dirty; /* hears of resets (dirty.h); NULL: nobody does */
 	struct vfio_region regions[VFIO_REGIONS];
 	unsigned region_count;

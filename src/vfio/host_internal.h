@@ -25,6 +25,9 @@ struct host_device {
 	char mdev_type[64];
 	unsigned vendor, device, class; /* PCI's numbers; class of three bytes */
 	char driver[64];                /* "": none */
+	bool vfio;                      /* that is one of VFIO's, and has it */
+	bool may_stay;                  /* or it is none that hinders the others of the group */
+	char cdev[32];                  /* "vfio0"; "": none */
 	int group;                      /* -1: none */
 	int numa_node;                  /* -1: none */
 	char reset[128];                /* "flr bus"; "": none */

@@ -53,8 +53,7 @@ static void judge_group(const struct host_list *list, const struct host_device *
 	for (unsigned i = 0; i < list->count; i++) {
 		const struct host_device *d = &list->devices[i];
 
-		if (d == device || d->group != device->group || d->mdev ||
-		    sysfs_driver_may_stay(d->driver))
+		if (d == device || d->group != device->group || d->may_stay)
 			continue;
 		say(out->not_passable, sizeof(out->not_passable),
 		    "%s, in the same IOMMU group, is driven by %s", d->name, d->driver);
@@ -85,7 +84,7 @@ static void judge_passing(const struct host_list *list, const struct host_device
 	}
 	if (!d->mdev && !d->driver[0])
 		say(why, size, "it has no driver");
-	else if (!d->mdev && !sysfs_driver_is_vfio(d->driver))
+	else if (!d->vfio)
 		say(why, size, "it is driven by %s", d->driver);
 	if (why[0])
 		say_how_to_bind(list, d, out->mend, sizeof(out->mend));

@@ -10,9 +10,12 @@
 
 enum vfio_dirty_tracking { VFIO_DIRTY_REQUIRED, VFIO_DIRTY_NONE_OK };
 
+enum vfio_backend { VFIO_BACKEND_AUTO, VFIO_BACKEND_TYPE1, VFIO_BACKEND_IOMMUFD };
+
 struct vfio_options {
 	char host[CONFIG_PATH_MAX];
 	uint32_t dirty_tracking; /* enum vfio_dirty_tracking */
+	uint32_t backend;        /* enum vfio_backend */
 	char rom[CONFIG_PATH_MAX];
 	uint32_t request_timeout; /* seconds */
 	char compat_ignore[VFIO_COMPAT_MAX];

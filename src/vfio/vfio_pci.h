@@ -7,8 +7,6 @@
 #include "vfio/dirty.h"
 #include "vfio/space.h"
 #include "vfio/state.h"
-#include "vfio/sysfs.h"
-#include "vfio/type1.h"
 #include "vmm/device.h"
 #include "vmm/machine.h"
 #include "vmm/msi.h"
@@ -100,9 +98,6 @@ struct vfio_pci {
 	void *backend; /* the kind's own */
 	struct pci_function function;
 	struct participant participant;
-	char host[CONFIG_PATH_MAX];
-	struct sysfs_device sysfs;
-	struct vfio_group *group;
 	struct vfio_space *space; /* in which it does DMA */
 	struct vfio_dev dev;
 	bool dirty_none_ok; /* open() sets it: nobody has to tell what it writes to memory */

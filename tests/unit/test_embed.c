@@ -205,12 +205,12 @@ static int null_by_name(void *opaque, const char *name)
 Test(embed, a_given_vfio_container_is_used)
 {
 	struct memory memory = { .region_count = 0 };
-	struct machine m = { .notify.fd = null_by_name, .vm_fd = -1, .memory = &memory };
+	struct machine m = { .notify.fd = null_by_name, .vm_fd = -1, .vfio_kvm_fd = -1, .memory = &memory };
 	const struct sysfs_device device = { .group = 7 };
 	struct vfio_group *group;
 	struct gw_error err;
 
-	cr_assert(vfio_group_get(&m, &device, &group, &err) < 0);
+	cr_assert(vfio_group_get(&m, &vfio_sys, &device, &group, &err) < 0);
 	cr_assert_str_eq(asked, "vfio");
 	cr_assert(strstr(err.text, "/dev/vfio/vfio: VFIO_GET_API_VERSION"), "%s", err.text);
 	cr_assert_null(m.vfio);

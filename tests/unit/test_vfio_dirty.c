@@ -188,7 +188,7 @@ static struct world *world_new(bool none_ok)
 	dev.written = UINT64_MAX;
 	w->log = (struct log){ .write = on_log };
 	w->m.log = &w->log;
-	w->m.vm_fd = -1;
+	w->m.vm_fd = w->m.vfio_kvm_fd = -1;
 	w->m.memory = &w->mem;
 	w->mem.machine = &w->m;
 	w->mem.set_memslot = no_memslot;
