@@ -136,8 +136,7 @@ static bool vector_raised(void *opaque, unsigned vector)
 {
 	struct msi_irqfds *q = opaque;
 
-	return q->v[vector].fd >= 0 && !q->machine->outside &&
-	       io_eventfd_drain(q->v[vector].fd);
+	return q->v[vector].fd >= 0 && !q->machine->outside && io_eventfd_drain(q->v[vector].fd);
 }
 
 static void vector_fire(void *opaque, unsigned vector, const struct msi_message *msg)
