@@ -102,8 +102,8 @@ struct vfio_pci {
 	struct vfio_dev dev;
 	bool dirty_none_ok; /* open() sets it: nobody has to tell what it writes to memory */
 	struct vfio_dirty dirty;
-	struct vfio_state *state;    /* NULL: it offers no migration */
-	uint32_t compat_ignored;     /* compat.h */
+	struct vfio_state *state; /* NULL: it offers no migration */
+	uint32_t compat_ignored;  /* compat.h */
 
 	/* capabilities: where they are in configuration space, 0: there is none */
 	unsigned pcie_cap, af_cap, vpd_cap, msi_cap, msix_cap;
