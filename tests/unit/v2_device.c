@@ -299,6 +299,7 @@ void v2_start(struct v2_device *d, uint64_t flags)
 		.initial = 11,
 		.dirty = 22,
 	};
+	d->dev.regions[VFIO_PCI_CONFIG_REGION_INDEX].size = 4096;
 	cr_assert_eq(vfio_state_create(&d->dev, &owner, &d->state, &err), 0, "%s", err.text);
 }
 
