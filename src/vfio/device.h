@@ -61,6 +61,7 @@ int vfio_region_write(struct vfio_dev *d, unsigned region, uint64_t offset, cons
 /* An area mapped into this process; MAP_FAILED and errno. */
 void *vfio_area_map(struct vfio_dev *d, unsigned region, const struct vfio_area *area);
 
+/* VFIO_DEVICE_RESET, also where the device does not claim to have it (`can_reset`). */
 int vfio_dev_reset(struct vfio_dev *d, struct gw_error *err);
 
 /* How many interrupts of an index (VFIO_PCI_INTX_IRQ_INDEX, ...) the device has; flags may be

@@ -167,6 +167,22 @@ static void on_trouble(void *opaque, enum vfio_trouble trouble, const char *why)
 	vfio_trouble(opaque, trouble, why);
 }
 
+/* A device runs when it is opened; one that does not has been left in the middle by its last user,
+ * which not every driver makes good. What it offers of resets says nothing here: to offer migration
+ * is to be led out of any state by VFIO_DEVICE_RESET (Linux uAPI, VFIO_DEVICE_STATE_ERROR). */
+static int begin_running(struct vfio_pci *d, struct gw_error *err)
+{
+	const char *was = vfio_state_name(d->state);
+	int r = vfio_dev_reset(&d->dev, err);
+
+	if (!r)
+		r = d->state->ops->refresh(d->state, err);
+	if (!r && !vfio_state_runs(d->state))
+		r = error_set(err, -EIO, "a reset leaves it in state \"%s\"",
+		              vfio_state_name(d->state));
+	return r < 0 ? error_context(err, "%s was left in state \"%s\"", d->dev.name, was) : 0;
+}
+
 int vfio_participant_probe(struct vfio_pci *d, struct gw_error *err)
 {
 	const struct vfio_state_owner owner = {
@@ -176,7 +192,9 @@ int vfio_participant_probe(struct vfio_pci *d, struct gw_error *err)
 		.trouble = on_trouble,
 	};
 
-	return vfio_state_create(&d->dev, &owner, &d->state, err);
+	int r = vfio_state_create(&d->dev, &owner, &d->state, err);
+
+	return r || !d->state || vfio_state_runs(d->state) ? r : begin_running(d, err);
 }
 
 int vfio_participant_init(struct vfio_pci *d, struct gw_error *err)
