@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # hosts: 1
 # seconds: 500
+# long: 1 600
 #
 # usage: devices-fail.sh [EVERY]      (3: every third message; 1 tries all)
 #
@@ -147,7 +148,7 @@ for arc in STOP-RUNNING_P2P RUNNING_P2P-RUNNING; do
 	unserve bad.b
 	serve bad.b ballast --size 1M --pre-copy --fail "$arc:EIO"
 	incoming
-	ctl b wait VFIO_DEVICE_TROUBLE --timeout 60 >/tmp/trouble &
+	ctl b wait DEVICE_DEGRADED --timeout 60 >/tmp/trouble &
 	waiter=$!
 	ctl a migrate uri=unix:/tmp/mig >/dev/null
 	ctl a wait-migration --timeout 60 >/tmp/migration || die "not completed: $(cat /tmp/migration)"
