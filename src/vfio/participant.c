@@ -126,8 +126,21 @@ static bool trouble(struct participant *p, char *why, size_t size)
 	return any;
 }
 
-/* ---- registration
- * -------------------------------------------------------------------------------- */
+bool vfio_participant_describe(struct vfio_pci *d, cJSON *info)
+{
+	cJSON *state = cJSON_AddObjectToObject(info, "state");
+	bool ok = state && cJSON_AddStringToObject(state, "protocol",
+	                                           d->state ? d->state->ops->protocol : "none");
+	char why[640];
+
+	if (ok && d->state)
+		ok = cJSON_AddStringToObject(state, "now", vfio_state_name(d->state));
+	if (ok && trouble(&d->participant, why, sizeof(why)))
+		ok = cJSON_AddStringToObject(state, "degraded", why);
+	return ok;
+}
+
+/* ---- registration ---- */
 
 static const struct participant_ops participant_ops = {
 	.kind = "vfio-pci",

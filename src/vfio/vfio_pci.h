@@ -188,6 +188,9 @@ int vfio_participant_init(struct vfio_pci *d, struct gw_error *err);
 void vfio_participant_fini(struct vfio_pci *d);
 /* The guest has reset the device: it runs, and is as new. With the machine's lock. */
 void vfio_participant_was_reset(struct vfio_pci *d);
+/* "state" of query-devices: by which protocol it can be moved, where it is, what became of it.
+ * Without the machine's lock. */
+bool vfio_participant_describe(struct vfio_pci *d, cJSON *info);
 
 /* ---- reset.c ---- */
 /* The device as after power-on: before a guest gets it, when its machine is reset, and when it goes

@@ -6,6 +6,7 @@
 #include "vfio/compat.h"
 #include "vfio/participant.h"
 
+#include <cjson/cJSON.h>
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <string.h>
@@ -235,6 +236,7 @@ Test(vfio_moving, a_device_that_stays_broken_F2_F4)
 	struct state_world *w = with_second(V2_ALL);
 	struct participant *p = &w->pci[SECOND]->participant;
 	struct gw_error err = { 0 };
+	cJSON *info, *state;
 	char why[640];
 
 	make_fail(w, 2, EIO, V2_FAIL_ERROR);
@@ -248,6 +250,13 @@ Test(vfio_moving, a_device_that_stays_broken_F2_F4)
 	          w->degraded);
 	cr_assert_not(
 	        w->pci[0]->participant.ops->trouble(&w->pci[0]->participant, why, sizeof(why)));
+	info = cJSON_CreateObject();
+	cr_assert(vfio_participant_describe(w->pci[SECOND], info));
+	state = cJSON_GetObjectItem(info, "state");
+	cr_assert_str_eq(cJSON_GetObjectItem(state, "protocol")->valuestring, "v2");
+	cr_assert_str_eq(cJSON_GetObjectItem(state, "now")->valuestring, "error");
+	cr_assert_str_eq(cJSON_GetObjectItem(state, "degraded")->valuestring, why);
+	cJSON_Delete(info);
 	/* The guest resets it: that mends it. */
 	w->v2[SECOND]->fail_reset = false;
 	world_reset(w, SECOND);

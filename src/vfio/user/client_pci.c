@@ -325,7 +325,8 @@ static bool describe(struct device *device, cJSON *info)
 	struct vfu_device *d = of(device);
 
 	return cJSON_AddStringToObject(info, "server", d->name) &&
-	       cJSON_AddBoolToObject(info, "connected", !vfu_is_lost(d->vfu));
+	       cJSON_AddBoolToObject(info, "connected", !vfu_is_lost(d->vfu)) &&
+	       vfio_participant_describe(d->pci, info);
 }
 
 const struct device_driver vfio_user_pci_driver = {
