@@ -15,6 +15,7 @@
 struct vfio_features {
 	uint64_t flags; /* VFIO_MIGRATION_* */
 	bool dma_logging;
+	bool iommu_tracks;  /* its IOMMU keeps dirty bits for it (iommufd only) */
 	uint64_t data_size; /* of its state at this moment; 0: it does not say */
 };
 
@@ -48,8 +49,9 @@ int host_scan(const char *root, struct host_list *out, struct gw_error *err);
 void host_list_free(struct host_list *list);
 
 /* ---- host_probe.c: VFIO ---- */
-/* Opens the device and asks it. -EBUSY: somebody has its group. Other errors: those of opening. */
-int host_probe(unsigned group, const char *name, struct vfio_features *out);
+/* Opens the device and asks it. -EBUSY: somebody has it, or its group. Other errors: those of
+ * opening. */
+int host_probe(const struct host_device *device, struct vfio_features *out);
 
 /* ---- host_verdict.c: what can be done with a device, from the two ---- */
 struct host_verdict {

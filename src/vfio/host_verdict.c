@@ -111,7 +111,8 @@ static void judge_moving(const struct host_device *d, struct host_verdict *out)
 		say(why, size, "what it offers cannot be asked: %s", strerror(-d->asked));
 	else if (!(d->features.flags & VFIO_MIGRATION_STOP_COPY))
 		say(why, size, "its driver (%s) offers no migration", d->driver);
-	else if (vfio_dirty_by(d->features.dma_logging, d->mdev) == VFIO_DIRTY_BY_NOBODY)
+	else if (vfio_dirty_by(d->features.dma_logging, d->mdev || d->features.iommu_tracks) ==
+	         VFIO_DIRTY_BY_NOBODY)
 		say(why, size,
 		    "nobody tells which memory it writes to: it can be saved, and be moved with "
 		    "\"dirty-tracking\": \"none-ok\"");
