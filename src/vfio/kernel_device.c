@@ -134,6 +134,8 @@ static int open_device(struct vfio_pci *d, const void *opaque, struct gw_error *
 		return error_context(err, "host");
 	r = vfio_compat_parse(options->compat_ignore, &d->compat_ignored, err);
 	if (!r)
+		r = vfio_state_without(options->without, &d->without, err);
+	if (!r)
 		r = open_by(d, k, (enum vfio_backend)options->backend, err);
 	if (!r)
 		log_info(d->device.machine->log, "device %s: %s by %s", d->device.id, k->sysfs.name,

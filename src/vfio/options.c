@@ -45,6 +45,7 @@ const struct config_key vfio_keys[] = {
 	        "seconds that the guest has to let go when the host wants the device back "
 	        "or has found it in error; then it is taken away"),
 	VFIO_ROW_COMPAT(struct vfio_options, compat_ignore),
+	VFIO_ROW_WITHOUT(struct vfio_options, without),
 	{ NULL, "backend", CONFIG_ENUM, CONFIG_OF_HOST, offsetof(struct vfio_options, backend), 0,
 	  0, "\"auto\"", backend_words,
 	  "how the host's kernel hands it over: type1 (group and container), iommufd (character "

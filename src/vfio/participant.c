@@ -203,6 +203,7 @@ int vfio_participant_probe(struct vfio_pci *d, struct gw_error *err)
 		.changed = on_changed,
 		.reset = vfio_pci_reset_keeping,
 		.trouble = on_trouble,
+		.without = d->without,
 	};
 
 	int r = vfio_state_create(&d->dev, &owner, &d->state, err);

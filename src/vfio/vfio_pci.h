@@ -104,6 +104,7 @@ struct vfio_pci {
 	struct vfio_dirty dirty;
 	struct vfio_state *state; /* NULL: it offers no migration */
 	uint32_t compat_ignored;  /* compat.h */
+	unsigned without;         /* features of migration that are not used, VFIO_STATE_* */
 
 	/* capabilities: where they are in configuration space, 0: there is none */
 	unsigned pcie_cap, af_cap, vpd_cap, msi_cap, msix_cap;

@@ -435,3 +435,54 @@ Test(mig_v2, steps_of_each_kind_Q1_D5)
 		v2_end(&d);
 	}
 }
+
+/* ---- what is not to be used -------------------------------------------------------------- */
+
+Test(mig_v2, features_by_name)
+{
+	struct gw_error err;
+	unsigned set;
+
+	cr_assert_eq(vfio_state_without("", &set, &err), 0);
+	cr_assert_eq(set, 0);
+	cr_assert_eq(vfio_state_without("p2p", &set, &err), 0);
+	cr_assert_eq(set, VFIO_STATE_QUIESCE);
+	cr_assert_eq(vfio_state_without("pre-copy,p2p", &set, &err), 0);
+	cr_assert_eq(set, VFIO_STATE_PRE_COPY | VFIO_STATE_QUIESCE);
+	cr_assert_eq(vfio_state_check_without("pre-copy,", &err), -EINVAL);
+	cr_assert_eq(vfio_state_check_without(",p2p", &err), -EINVAL);
+	cr_assert_eq(vfio_state_check_without("stop-copy", &err), -EINVAL);
+	cr_assert(strstr(err.text, "\"stop-copy\" is no feature"), "%s", err.text);
+}
+
+/* The device has them all the same, so the ways that it is led are the kernel's. */
+Test(mig_v2, what_is_masked_is_not_asked_for)
+{
+	static const enum vfio_step steps[] = { VFIO_BEGIN_PRE_COPY, VFIO_QUIESCE, VFIO_STOP };
+	static const struct {
+		unsigned without;
+		enum mig_state after[ARRAY_SIZE(steps)];
+	} rows[] = {
+		{ 0, { MIG_PRE_COPY, MIG_PRE_COPY_P2P, MIG_STOP_COPY } },
+		{ VFIO_STATE_PRE_COPY, { MIG_RUNNING, MIG_RUNNING_P2P, MIG_STOP_COPY } },
+		{ VFIO_STATE_QUIESCE, { MIG_PRE_COPY, MIG_PRE_COPY, MIG_STOP_COPY } },
+		{ VFIO_STATE_PRE_COPY | VFIO_STATE_QUIESCE,
+		  { MIG_RUNNING, MIG_RUNNING, MIG_STOP_COPY } },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		const struct vfio_state_owner owner = { .without = rows[i].without };
+		struct gw_error err;
+		struct v2_device d;
+
+		v2_start(&d, V2_ALL);
+		vfio_state_destroy(d.state);
+		cr_assert_eq(vfio_state_create(&d.dev, &owner, &d.state, &err), 0);
+		for (size_t k = 0; k < ARRAY_SIZE(steps); k++) {
+			cr_assert_eq(vfio_state_step(d.state, steps[k], &err), 0, "%s", err.text);
+			cr_assert_eq(d.in, rows[i].after[k], "row %zu: step %zu: %s", i, k,
+			             mig_state_name(d.in));
+		}
+		v2_end(&d);
+	}
+}

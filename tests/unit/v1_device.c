@@ -214,7 +214,7 @@ struct v1_device *v1_new(enum v1_data data)
 	static const struct vfio_area parts[] = { { 0x3000, 0x2000 }, { 0x9000, 0x10000 } };
 	struct v1_device *d = calloc(1, sizeof(*d));
 	struct vfio_region *r = &d->dev.regions[V1_REGION];
-	const struct vfio_state_owner owner = { d, on_changed, on_reset, on_trouble };
+	const struct vfio_state_owner owner = { d, on_changed, on_reset, on_trouble, 0 };
 	struct gw_error err;
 
 	d->dev.ops = &ops;

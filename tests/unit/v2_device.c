@@ -287,7 +287,7 @@ static int on_reset(void *opaque, struct gw_error *err)
 
 void v2_start(struct v2_device *d, uint64_t flags)
 {
-	const struct vfio_state_owner owner = { d, on_changed, on_reset, on_trouble };
+	const struct vfio_state_owner owner = { d, on_changed, on_reset, on_trouble, 0 };
 	struct gw_error err;
 
 	*d = (struct v2_device){

@@ -34,6 +34,7 @@ static const struct config_key user_keys[] = {
 	                  "times as much for resets and changes of state"),
 	VFIO_ROW_DIRTY_TRACKING(struct vfio_user_options, dirty_tracking),
 	VFIO_ROW_COMPAT(struct vfio_user_options, compat_ignore),
+	VFIO_ROW_WITHOUT(struct vfio_user_options, without),
 	CONFIG_ROW_END,
 };
 
@@ -273,6 +274,8 @@ static int open_device(struct vfio_pci *pci, const void *opaque, struct gw_error
 	else
 		snprintf(d->name, sizeof(d->name), "descriptor \"%s\"", o->fd);
 	r = vfio_compat_parse(o->compat_ignore, &pci->compat_ignored, err);
+	if (!r)
+		r = vfio_state_without(o->without, &pci->without, err);
 	if (!r)
 		r = connect_device(d, o, err);
 	if (!r)
