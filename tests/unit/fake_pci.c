@@ -234,7 +234,7 @@ static void fill(uint8_t *c)
 	pci_set(c, PCI_STATUS, 2, PCI_STATUS_CAP_LIST);
 	pci_set(c, PCI_CLASS_REVISION, 4, 0x02000001);
 	c[PCI_CAPABILITY_LIST] = FAKE_PM;
-	pci_set(c, FAKE_PM, 4, 0xfe03 << 16 | FAKE_MSI << 8 | PCI_CAP_ID_PM);
+	pci_set(c, FAKE_PM, 4, 0xfe03u << 16 | FAKE_MSI << 8 | PCI_CAP_ID_PM);
 	pci_set(c, FAKE_MSI, 4, 0x0184u << 16 | FAKE_EXP << 8 | PCI_CAP_ID_MSI);
 	pci_set(c, FAKE_EXP, 4, 0x0002u << 16 | FAKE_MSIX << 8 | PCI_CAP_ID_EXP);
 	pci_set(c, FAKE_EXP + PCI_EXP_DEVCAP, 4, PCI_EXP_DEVCAP_FLR);
