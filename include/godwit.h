@@ -136,7 +136,8 @@ GW_API int gw_vm_dispatch(struct gw_vm *vm, int timeout_ms, struct gw_error *err
 /*
  * Gives the VM a descriptor under a name, to be used by a configuration or command that names
  * it (`fd` of a virtio-net), and instead of opening it: "kvm" for /dev/kvm, "vfio" for
- * /dev/vfio/vfio, "vfio-group:N" for /dev/vfio/N, "memory" for guest RAM (a memfd or file,
+ * /dev/vfio/vfio, "vfio-group:N" for /dev/vfio/N, "iommufd" for /dev/iommu, "vfio-device:NAME" for
+ * the character device of what sysfs calls NAME, "memory" for guest RAM (a memfd or file,
  * mapped shared, grown to the size needed). It is duplicated; the caller's stays the caller's. A
  * name that was in use gets the new one. Errors: -EINVAL (name, descriptor), -ENOMEM, -EMFILE.
  */

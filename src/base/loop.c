@@ -319,8 +319,10 @@ int loop_start_thread(struct loop *loop, const char *name, struct gw_error *err)
 	sigset_t all, old;
 	int r;
 
-	/* Signals are the embedder's: none is taken here. */
+	/* Signals are the embedder's: none is taken here. But that of a fault, which would kill
+	 * the process past its handler if it were blocked. */
 	sigfillset(&all);
+	sigdelset(&all, SIGBUS);
 	pthread_sigmask(SIG_BLOCK, &all, &old);
 	r = pthread_create(&loop->thread, NULL, loop_thread, loop);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);

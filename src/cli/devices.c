@@ -107,6 +107,7 @@ static void print_device(const cJSON *device)
 	print_name(device);
 	print_list(device, "group-others", "group also has");
 	print_list(device, "reset-methods", "reset");
+	print_remark(device, "character-device", "character device");
 	print_migration(device);
 	print_remark(device, "not-passable", "cannot be passed through");
 	print_remark(device, "not-movable", "cannot be moved");

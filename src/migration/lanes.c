@@ -34,7 +34,7 @@ struct lanes {
 	struct gw_error error; /* the first failure; its code 0: none */
 	unsigned count;
 	struct lane lanes[LANES_MAX];
-	int8_t lane_of[READER_PARTICIPANTS_MAX]; /* by row; -1: none */
+	int lane_of[READER_PARTICIPANTS_MAX]; /* by row; -1: none */
 };
 
 /* ---- a lane's thread -------------------------------------------------------------------- */
@@ -213,7 +213,7 @@ static void assign(struct lanes *l)
 
 		l->lane_of[i] = -1;
 		if (sequence_side_by_side(PHASE_LOAD, p->ops->class))
-			l->lane_of[i] = (int8_t)(devices++ % LANES_MAX);
+			l->lane_of[i] = (int)(devices++ % LANES_MAX);
 	}
 	l->count = MIN(devices, (unsigned)LANES_MAX);
 }

@@ -73,10 +73,11 @@ static bool add_times(cJSON *root, const struct stats *s, enum migration_status 
 static bool add_phases(cJSON *to, const struct progress_row *row)
 {
 	for (enum phase phase = PHASE_PREPARE; phase <= PHASE_SAVE; phase++) {
+		const uint64_t ms = row->us[phase] / 1000;
 		char name[24];
 
 		snprintf(name, sizeof(name), "%s-time", phase_name(phase));
-		if (!cJSON_AddNumberToObject(to, name, (double)(row->us[phase] / 1000)))
+		if (!cJSON_AddNumberToObject(to, name, (double)ms))
 			return false;
 	}
 	return true;

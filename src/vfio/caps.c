@@ -165,9 +165,11 @@ static unsigned show_af(struct vfio_pci *d, unsigned at, unsigned room)
 
 	if (room < AF_SIZE || d->af_cap || !d->dev.can_reset)
 		return 0;
-	config[at + PCI_AF_CAP] &= PCI_AF_CAP_FLR; /* pending transactions cannot be told */
-	if (!config[at + PCI_AF_CAP])
+	if (!(config[at + PCI_AF_CAP] & PCI_AF_CAP_FLR))
 		return 0;
+	/* Drivers want to be told of pending transactions too: there are none, as AF_STATUS stays
+	 * 0, when the host's reset has returned. */
+	config[at + PCI_AF_CAP] = PCI_AF_CAP_TP | PCI_AF_CAP_FLR;
 	pci_set(config, at + PCI_AF_CTRL, 2, 0);
 	d->af_cap = at;
 	return AF_SIZE;

@@ -36,6 +36,8 @@ bool vfio_pci_describe(struct device *device, cJSON *info)
 	cJSON *list;
 	bool ok;
 
+	if (!vfio_participant_describe(d, info))
+		return false;
 	machine_lock(device->machine);
 	ok = cJSON_AddStringToObject(info, "host", d->dev.name) &&
 	     cJSON_AddNumberToObject(info, "function", d->function.number) &&

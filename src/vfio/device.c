@@ -212,7 +212,7 @@ int vfio_dev_reset(struct vfio_dev *d, struct gw_error *err)
 
 	if (d->dirty)
 		vfio_dirty_before_reset(d->dirty);
-	r = d->can_reset ? d->ops->reset(d) : -ENOTTY;
+	r = d->ops->reset(d);
 	if (d->dirty)
 		vfio_dirty_after_reset(d->dirty);
 	return r < 0 ? error_set_sys(err, r, "%s: VFIO_DEVICE_RESET", d->name) : 0;

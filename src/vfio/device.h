@@ -40,6 +40,7 @@ struct vfio_dev {
 	void *connection; /* the server's (src/vfio/user) */
 	const char *name; /* for messages; the owner's */
 	bool can_reset;
+	bool iommu_tracks;        /* its IOMMU keeps dirty bits, which its space reads */
 	struct vfio_dirty *dirty; /* hears of resets (dirty.h); NULL: nobody does */
 	struct vfio_region regions[VFIO_REGIONS];
 	unsigned region_count;
@@ -60,6 +61,7 @@ int vfio_region_write(struct vfio_dev *d, unsigned region, uint64_t offset, cons
 /* An area mapped into this process; MAP_FAILED and errno. */
 void *vfio_area_map(struct vfio_dev *d, unsigned region, const struct vfio_area *area);
 
+/* VFIO_DEVICE_RESET, also where the device does not claim to have it (`can_reset`). */
 int vfio_dev_reset(struct vfio_dev *d, struct gw_error *err);
 
 /* How many interrupts of an index (VFIO_PCI_INTX_IRQ_INDEX, ...) the device has; flags may be

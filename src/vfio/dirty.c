@@ -57,6 +57,22 @@ static int feature(struct vfio_dev *dev, uint32_t what, void *payload, size_t le
 	return MIN(r, 0);
 }
 
+/* A kernel that was built without the bitmaps for it (no IOMMUFD, and no driver that wants them)
+ * says yes to the probe and EOPNOTSUPP to each report. That nothing has been started is another
+ * error, or none. */
+static bool can_report(struct vfio_dev *dev)
+{
+	uint64_t bits = 0;
+	struct vfio_device_feature_dma_logging_report request = {
+		.length = PAGE_SIZE,
+		.page_size = PAGE_SIZE,
+		.bitmap = (uintptr_t)&bits,
+	};
+
+	return feature(dev, VFIO_DEVICE_FEATURE_GET | FEATURE(REPORT), &request, sizeof(request)) !=
+	       -EOPNOTSUPP;
+}
+
 bool vfio_dirty_device_logs(struct vfio_dev *dev)
 {
 	static const uint32_t needed[] = {
@@ -68,7 +84,7 @@ bool vfio_dirty_device_logs(struct vfio_dev *dev)
 	for (size_t i = 0; i < ARRAY_SIZE(needed); i++)
 		if (feature(dev, VFIO_DEVICE_FEATURE_PROBE | needed[i], NULL, 0) < 0)
 			return false;
-	return true;
+	return can_report(dev);
 }
 
 /* ---- the ranges that are logged ----------------------------------------------------------- */

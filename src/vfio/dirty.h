@@ -47,7 +47,7 @@ void vfio_dirty_fini(struct vfio_dirty *d);
 
 static inline enum vfio_dirty_by vfio_dirty_who(const struct vfio_dirty *d)
 {
-	return vfio_dirty_by(d->logs, d->space->tracks_dirty);
+	return vfio_dirty_by(d->logs, d->space->tracks_dirty || d->dev->iommu_tracks);
 }
 
 /* Around a reset of the device, which may end its log: what that knows is taken before, and it is

@@ -99,6 +99,7 @@ static bool add_migration(cJSON *to, const struct host_device *d)
 		ok = cJSON_AddBoolToObject(migration, flags[i].name,
 		                           (d->features.flags & flags[i].flag) != 0);
 	return ok && cJSON_AddBoolToObject(migration, "dma-logging", d->features.dma_logging) &&
+	       cJSON_AddBoolToObject(migration, "iommu-tracking", d->features.iommu_tracks) &&
 	       (d->features.data_size ? cJSON_AddNumberToObject(migration, "data-size",
 	                                                        (double)d->features.data_size)
 	                              : cJSON_AddNullToObject(migration, "data-size"));
@@ -125,7 +126,8 @@ static bool add_entry(cJSON *to, const struct host_list *list, const struct host
 	return cJSON_AddStringToObject(to, "host", host) &&
 	       cJSON_AddStringToObject(to, "kind", d->mdev ? "mdev" : "pci") &&
 	       (d->mdev ? add_text(to, "mdev-type", d->mdev_type) : add_pci(to, d, ids)) &&
-	       add_text(to, "driver", d->driver) && add_group(to, list, d) && add_reset(to, d) &&
+	       add_text(to, "driver", d->driver) && add_text(to, "character-device", d->cdev) &&
+	       add_group(to, list, d) && add_reset(to, d) &&
 	       add_number_or_null(to, "numa-node", d->numa_node) && add_migration(to, d) &&
 	       add_verdict(to, list, d);
 }
@@ -162,7 +164,7 @@ static void ask_devices(struct host_list *list)
 
 		host_judge(list, d, &v);
 		if (v.passable)
-			d->asked = host_probe((unsigned)d->group, d->name, &d->features);
+			d->asked = host_probe(d, &d->features);
 	}
 }
 

@@ -15,6 +15,7 @@
 struct vfio_features {
 	uint64_t flags; /* VFIO_MIGRATION_* */
 	bool dma_logging;
+	bool iommu_tracks;  /* its IOMMU keeps dirty bits for it (iommufd only) */
 	uint64_t data_size; /* of its state at this moment; 0: it does not say */
 };
 
@@ -25,6 +26,9 @@ struct host_device {
 	char mdev_type[64];
 	unsigned vendor, device, class; /* PCI's numbers; class of three bytes */
 	char driver[64];                /* "": none */
+	bool vfio;                      /* that is one of VFIO's, and has it */
+	bool may_stay;                  /* or it is none that hinders the others of the group */
+	char cdev[32];                  /* "vfio0"; "": none */
 	int group;                      /* -1: none */
 	int numa_node;                  /* -1: none */
 	char reset[128];                /* "flr bus"; "": none */
@@ -45,8 +49,9 @@ int host_scan(const char *root, struct host_list *out, struct gw_error *err);
 void host_list_free(struct host_list *list);
 
 /* ---- host_probe.c: VFIO ---- */
-/* Opens the device and asks it. -EBUSY: somebody has its group. Other errors: those of opening. */
-int host_probe(unsigned group, const char *name, struct vfio_features *out);
+/* Opens the device and asks it. -EBUSY: somebody has it, or its group. Other errors: those of
+ * opening. */
+int host_probe(const struct host_device *device, struct vfio_features *out);
 
 /* ---- host_verdict.c: what can be done with a device, from the two ---- */
 struct host_verdict {

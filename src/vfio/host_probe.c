@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Asks a device for its migration features. Its group has to be opened for
- * that, which only one process can do at a time: a device that a guest has is
- * not disturbed. Opening resets the device, as every opening does.
+ * Asks a device for its migration features. It has to be opened for that, by
+ * itself where the host has iommufd and else with its group, which only one
+ * process can do at a time: a device that a guest has is not disturbed.
+ * Opening resets the device, as every opening does.
  * Source: Linux, Documentation/driver-api/vfio.rst.
  */
 #include "vfio/host_internal.h"
@@ -10,6 +11,7 @@
 #include "base/io.h"
 #include "base/util.h"
 #include "vfio/dirty.h"
+#include "vfio/iommufd.h"
 #include "vfio/mig_v2.h"
 
 #include <fcntl.h>
@@ -52,14 +54,13 @@ static int ask(int fd, struct vfio_features *out)
 	return 0;
 }
 
-int host_probe(unsigned number, const char *name, struct vfio_features *out)
+static int by_group(const struct host_device *d, struct vfio_features *out)
 {
 	autoclose int container = -1, group = -1, device = -1;
 	char path[32];
 	int r;
 
-	*out = (struct vfio_features){ 0 };
-	snprintf(path, sizeof(path), "/dev/vfio/%u", number);
+	snprintf(path, sizeof(path), "/dev/vfio/%d", d->group);
 	container = open_path("/dev/vfio/vfio");
 	if (container < 0)
 		return container;
@@ -69,7 +70,28 @@ int host_probe(unsigned number, const char *name, struct vfio_features *out)
 	r = join(group, container);
 	if (r < 0)
 		return r;
-	device = io_ioctl(group, VFIO_GROUP_GET_DEVICE_FD, (void *)(uintptr_t)name);
-	r = device < 0 ? device : ask(device, out);
-	return r;
+	device = io_ioctl(group, VFIO_GROUP_GET_DEVICE_FD, (void *)(uintptr_t)d->name);
+	return device < 0 ? device : ask(device, out);
+}
+
+static int by_cdev(const struct host_device *d, int iommufd, struct vfio_features *out)
+{
+	autoclose int device = -1;
+	char path[64];
+	int r;
+
+	snprintf(path, sizeof(path), "/dev/vfio/devices/%s", d->cdev);
+	device = open_path(path);
+	if (device < 0)
+		return device;
+	r = vfio_cdev_ask(&vfio_sys, iommufd, device, &out->iommu_tracks);
+	return r < 0 ? r : ask(device, out);
+}
+
+int host_probe(const struct host_device *d, struct vfio_features *out)
+{
+	autoclose int iommufd = d->cdev[0] ? open_path(IOMMUFD_PATH) : -1;
+
+	*out = (struct vfio_features){ 0 };
+	return iommufd >= 0 ? by_cdev(d, iommufd, out) : by_group(d, out);
 }

@@ -74,11 +74,14 @@ static bool directory_has_entries(const char *root, const char *name)
 /* ---- a device ----------------------------------------------------------------------------------
  */
 
-static void read_device(struct host_device *d)
+static void read_device(const char *root, struct host_device *d)
 {
 	char group[32], *end;
 
 	sysfs_link(d->path, "driver", d->driver, sizeof(d->driver));
+	d->vfio = d->mdev || sysfs_is_vfio(root, d->path, d->driver);
+	d->may_stay = d->mdev || sysfs_may_stay(root, d->path, d->driver);
+	sysfs_cdev(d->path, d->cdev, sizeof(d->cdev));
 	sysfs_link(d->path, "iommu_group", group, sizeof(group));
 	d->group = (int)strtol(group, &end, 10);
 	if (!group[0] || *end)
@@ -94,8 +97,8 @@ static void read_device(struct host_device *d)
 	read_word(d, "reset_method", d->reset, sizeof(d->reset));
 }
 
-static int add(struct host_list *list, const char *dir, const char *name, bool mdev,
-               struct gw_error *err)
+static int add(struct host_list *list, const char *root, const char *dir, const char *name,
+               bool mdev, struct gw_error *err)
 {
 	struct host_device *d = grow(list);
 	char path[PATH_MAX + 300];
@@ -108,7 +111,7 @@ static int add(struct host_list *list, const char *dir, const char *name, bool m
 	if (strlen(name) >= sizeof(d->name) || !realpath(path, d->path))
 		return 0;
 	strcpy(d->name, name);
-	read_device(d);
+	read_device(root, d);
 	list->count++;
 	return 0;
 }
@@ -129,7 +132,7 @@ static int scan_bus(const char *root, const char *bus, bool mdev, struct host_li
 		return error_set_sys(err, -errno, "%s", dir);
 	for (int i = 0; i < count; i++) {
 		if (!r && entries[i]->d_name[0] != '.')
-			r = add(list, dir, entries[i]->d_name, mdev, err);
+			r = add(list, root, dir, entries[i]->d_name, mdev, err);
 		free(entries[i]);
 	}
 	free(entries);

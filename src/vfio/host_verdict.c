@@ -53,8 +53,7 @@ static void judge_group(const struct host_list *list, const struct host_device *
 	for (unsigned i = 0; i < list->count; i++) {
 		const struct host_device *d = &list->devices[i];
 
-		if (d == device || d->group != device->group || d->mdev ||
-		    sysfs_driver_may_stay(d->driver))
+		if (d == device || d->group != device->group || d->may_stay)
 			continue;
 		say(out->not_passable, sizeof(out->not_passable),
 		    "%s, in the same IOMMU group, is driven by %s", d->name, d->driver);
@@ -85,7 +84,7 @@ static void judge_passing(const struct host_list *list, const struct host_device
 	}
 	if (!d->mdev && !d->driver[0])
 		say(why, size, "it has no driver");
-	else if (!d->mdev && !sysfs_driver_is_vfio(d->driver))
+	else if (!d->vfio)
 		say(why, size, "it is driven by %s", d->driver);
 	if (why[0])
 		say_how_to_bind(list, d, out->mend, sizeof(out->mend));
@@ -112,7 +111,8 @@ static void judge_moving(const struct host_device *d, struct host_verdict *out)
 		say(why, size, "what it offers cannot be asked: %s", strerror(-d->asked));
 	else if (!(d->features.flags & VFIO_MIGRATION_STOP_COPY))
 		say(why, size, "its driver (%s) offers no migration", d->driver);
-	else if (vfio_dirty_by(d->features.dma_logging, d->mdev) == VFIO_DIRTY_BY_NOBODY)
+	else if (vfio_dirty_by(d->features.dma_logging, d->mdev || d->features.iommu_tracks) ==
+	         VFIO_DIRTY_BY_NOBODY)
 		say(why, size,
 		    "nobody tells which memory it writes to: it can be saved, and be moved with "
 		    "\"dirty-tracking\": \"none-ok\"");

@@ -197,7 +197,7 @@ static int request(struct vfio_state *s, unsigned to)
 /* ---- steps ------------------------------------------------------------------------------ */
 
 /*
- * A row is for devices that have its flags, and the first that fits counts; a step without one
+ * A row is for devices that have its features, and the first that fits counts; a step without one
  * is done already. To stop in mid pre-copy the device goes to STOP_COPY and nowhere else: the way
  * from PRE_COPY to STOP leads over RUNNING. Where the guest runs on, a failure leads back to
  * RUNNING; among devices that have stopped, to STOP, since what runs may write to what has
@@ -206,24 +206,24 @@ static int request(struct vfio_state *s, unsigned to)
 #define ANY MIG_STATES
 static const struct {
 	enum vfio_step step;
-	uint64_t needs;
+	unsigned needs;
 	enum mig_state from, to, recover;
 } steps[] = {
-	{ VFIO_BEGIN_PRE_COPY, PRE_COPY, ANY, MIG_PRE_COPY, MIG_RUNNING },
-	{ VFIO_QUIESCE, P2P, MIG_PRE_COPY, MIG_PRE_COPY_P2P, MIG_RUNNING },
-	{ VFIO_QUIESCE, P2P, ANY, MIG_RUNNING_P2P, MIG_RUNNING },
+	{ VFIO_BEGIN_PRE_COPY, VFIO_STATE_PRE_COPY, ANY, MIG_PRE_COPY, MIG_RUNNING },
+	{ VFIO_QUIESCE, VFIO_STATE_QUIESCE, MIG_PRE_COPY, MIG_PRE_COPY_P2P, MIG_RUNNING },
+	{ VFIO_QUIESCE, VFIO_STATE_QUIESCE, ANY, MIG_RUNNING_P2P, MIG_RUNNING },
 	{ VFIO_STOP, 0, ANY, MIG_STOP_COPY, MIG_STOP },
 	{ VFIO_END_SAVE, 0, ANY, MIG_STOP, MIG_STOP },
 	{ VFIO_BEGIN_LOAD, 0, ANY, MIG_RESUMING, MIG_RUNNING },
 	{ VFIO_FINISH_LOAD, 0, ANY, MIG_STOP, MIG_STOP },
-	{ VFIO_ANSWER_DMA, P2P, ANY, MIG_RUNNING_P2P, MIG_RUNNING },
+	{ VFIO_ANSWER_DMA, VFIO_STATE_QUIESCE, ANY, MIG_RUNNING_P2P, MIG_RUNNING },
 	{ VFIO_RUN, 0, ANY, MIG_RUNNING, MIG_RUNNING },
 };
 
 static int take_step(struct vfio_state *s, enum vfio_step step, struct gw_error *err)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(steps); i++)
-		if (steps[i].step == step && !(steps[i].needs & ~v2_of(s)->flags) &&
+		if (steps[i].step == step && !(steps[i].needs & ~s->features) &&
 		    (steps[i].from == ANY || steps[i].from == s->now))
 			return vfio_state_go(s, steps[i].to, steps[i].recover, err);
 	return 0;

@@ -23,6 +23,13 @@ const char *const vfio_dirty_words[] = {
 	NULL,
 };
 
+static const char *const backend_words[] = {
+	[VFIO_BACKEND_AUTO] = "auto",
+	[VFIO_BACKEND_TYPE1] = "type1",
+	[VFIO_BACKEND_IOMMUFD] = "iommufd",
+	NULL,
+};
+
 const struct config_key vfio_keys[] = {
 	CONFIG_ROW_TEXT(NULL, "host", CONFIG_REQUIRED | CONFIG_OF_HOST, struct vfio_options, host,
 	                "the host's device: a PCI address (0000:03:00.0) or a folder in sysfs "
@@ -38,6 +45,12 @@ const struct config_key vfio_keys[] = {
 	        "seconds that the guest has to let go when the host wants the device back "
 	        "or has found it in error; then it is taken away"),
 	VFIO_ROW_COMPAT(struct vfio_options, compat_ignore),
+	VFIO_ROW_WITHOUT(struct vfio_options, without),
+	{ NULL, "backend", CONFIG_ENUM, CONFIG_OF_HOST, offsetof(struct vfio_options, backend), 0,
+	  0, "\"auto\"", backend_words,
+	  "how the host's kernel hands it over: type1 (group and container), iommufd (character "
+	  "device), or auto: iommufd where there is one",
+	  NULL },
 	CONFIG_ROW_END,
 };
 

@@ -4,18 +4,24 @@
 #define VFIO_OPTIONS_H
 
 #include "vfio/compat.h"
+#include "vfio/state.h"
 #include "vmm/config.h"
 
 #define VFIO_COMPAT_MAX 64
+#define VFIO_WITHOUT_MAX 32
 
 enum vfio_dirty_tracking { VFIO_DIRTY_REQUIRED, VFIO_DIRTY_NONE_OK };
+
+enum vfio_backend { VFIO_BACKEND_AUTO, VFIO_BACKEND_TYPE1, VFIO_BACKEND_IOMMUFD };
 
 struct vfio_options {
 	char host[CONFIG_PATH_MAX];
 	uint32_t dirty_tracking; /* enum vfio_dirty_tracking */
+	uint32_t backend;        /* enum vfio_backend */
 	char rom[CONFIG_PATH_MAX];
 	uint32_t request_timeout; /* seconds */
 	char compat_ignore[VFIO_COMPAT_MAX];
+	char without[VFIO_WITHOUT_MAX];
 };
 
 extern const struct config_key vfio_keys[];
@@ -37,6 +43,16 @@ extern const char *const vfio_dirty_words[];
 		        "that it was, with commas between them: device, subsystem, class, "        \
 		        "revision, features",                                                      \
 		        vfio_compat_check                                                          \
+	}
+
+/* The row "migration.without" likewise; `member` is a char[VFIO_WITHOUT_MAX]. */
+#define VFIO_ROW_WITHOUT(type, member)                                                             \
+	{                                                                                          \
+		"migration", "without", CONFIG_TEXT, CONFIG_OF_HOST, offsetof(type, member), 0,    \
+		        VFIO_WITHOUT_MAX, NULL, NULL,                                              \
+		        "what the device offers for its migration and is not to be used, with "    \
+		        "commas between them: pre-copy, p2p",                                      \
+		        vfio_state_check_without                                                   \
 	}
 
 /* device_driver.check_host: the device is there, and it and its IOMMU group can be handed over;

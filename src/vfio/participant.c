@@ -126,8 +126,21 @@ static bool trouble(struct participant *p, char *why, size_t size)
 	return any;
 }
 
-/* ---- registration
- * -------------------------------------------------------------------------------- */
+bool vfio_participant_describe(struct vfio_pci *d, cJSON *info)
+{
+	cJSON *state = cJSON_AddObjectToObject(info, "state");
+	bool ok = state && cJSON_AddStringToObject(state, "protocol",
+	                                           d->state ? d->state->ops->protocol : "none");
+	char why[640];
+
+	if (ok && d->state)
+		ok = cJSON_AddStringToObject(state, "now", vfio_state_name(d->state));
+	if (ok && trouble(&d->participant, why, sizeof(why)))
+		ok = cJSON_AddStringToObject(state, "degraded", why);
+	return ok;
+}
+
+/* ---- registration ---- */
 
 static const struct participant_ops participant_ops = {
 	.kind = "vfio-pci",
@@ -167,6 +180,22 @@ static void on_trouble(void *opaque, enum vfio_trouble trouble, const char *why)
 	vfio_trouble(opaque, trouble, why);
 }
 
+/* A device runs when it is opened; one that does not has been left in the middle by its last user,
+ * which not every driver makes good. What it offers of resets says nothing here: to offer migration
+ * is to be led out of any state by VFIO_DEVICE_RESET (Linux uAPI, VFIO_DEVICE_STATE_ERROR). */
+static int begin_running(struct vfio_pci *d, struct gw_error *err)
+{
+	const char *was = vfio_state_name(d->state);
+	int r = vfio_dev_reset(&d->dev, err);
+
+	if (!r)
+		r = d->state->ops->refresh(d->state, err);
+	if (!r && !vfio_state_runs(d->state))
+		r = error_set(err, -EIO, "a reset leaves it in state \"%s\"",
+		              vfio_state_name(d->state));
+	return r < 0 ? error_context(err, "%s was left in state \"%s\"", d->dev.name, was) : 0;
+}
+
 int vfio_participant_probe(struct vfio_pci *d, struct gw_error *err)
 {
 	const struct vfio_state_owner owner = {
@@ -174,9 +203,12 @@ int vfio_participant_probe(struct vfio_pci *d, struct gw_error *err)
 		.changed = on_changed,
 		.reset = vfio_pci_reset_keeping,
 		.trouble = on_trouble,
+		.without = d->without,
 	};
 
-	return vfio_state_create(&d->dev, &owner, &d->state, err);
+	int r = vfio_state_create(&d->dev, &owner, &d->state, err);
+
+	return r || !d->state || vfio_state_runs(d->state) ? r : begin_running(d, err);
 }
 
 int vfio_participant_init(struct vfio_pci *d, struct gw_error *err)

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The driver: a VFIO device becomes a PCI function of the machine, and goes back to the host. */
-#include "vfio/options.h"
 #include "vfio/reset.h"
-#include "vfio/vfio.h"
 #include "vfio/vfio_pci.h"
 
 #include "base/error.h"
@@ -56,37 +54,6 @@ static const struct pci_function_ops function_ops = {
 };
 
 /* ---- making it ----------------------------------------------------------------------------- */
-
-static int open_device(struct vfio_pci *d, const void *opaque, struct gw_error *err)
-{
-	const struct vfio_options *options = opaque;
-	int fd, r;
-
-	memcpy(d->host, options->host, sizeof(d->host));
-	d->dirty_none_ok = options->dirty_tracking == VFIO_DIRTY_NONE_OK;
-	memcpy(d->rom, options->rom, sizeof(d->rom));
-	d->device.give_back_ms = options->request_timeout * 1000;
-	r = sysfs_find(SYSFS_ROOT, d->host, &d->sysfs, err);
-
-	if (r < 0)
-		error_context(err, "host");
-	if (!r)
-		r = vfio_compat_parse(options->compat_ignore, &d->compat_ignored, err);
-	if (!r)
-		r = vfio_group_get(d->device.machine, &d->sysfs, &d->group, err);
-	if (!r)
-		d->space = vfio_group_space(d->group);
-	if (!r)
-		r = vfio_group_open_device(d->group, d->sysfs.name, &fd, err);
-	if (!r)
-		r = vfio_dev_init(&d->dev, fd, d->sysfs.name, err);
-	return r;
-}
-
-static void close_device(struct vfio_pci *d)
-{
-	vfio_group_put(d->group);
-}
 
 static int init_parts(struct vfio_pci *d, struct gw_error *err)
 {
@@ -175,33 +142,3 @@ void vfio_pci_destroy(struct device *device)
 	d->quiet = true;
 	pci_take_off(&d->function);
 }
-
-static int group_fd(struct vfio_pci *d, unsigned number)
-{
-	return vfio_group_fd(d->device.machine, number);
-}
-
-static const struct vfio_pci_kind kernel_kind = {
-	.driver = &vfio_pci_driver,
-	.open = open_device,
-	.close = close_device,
-	.group_fd = group_fd,
-};
-
-static int create(struct machine *m, const struct config_device *config, bool hot,
-                  struct device **out, struct gw_error *err)
-{
-	return vfio_pci_create(&kernel_kind, m, config, hot, out, err);
-}
-
-const struct device_driver vfio_pci_driver = {
-	.type = "vfio-pci",
-	.help = "a device of the host, passed through by VFIO",
-	.keys = vfio_keys,
-	.check_host = vfio_check_host,
-	.address = vfio_address,
-	.create = create,
-	.request_unplug = vfio_pci_request_unplug,
-	.destroy = vfio_pci_destroy,
-	.describe = vfio_pci_describe,
-};

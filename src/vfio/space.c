@@ -4,6 +4,57 @@
 #include "base/error.h"
 #include "base/util.h"
 
+#include <stdio.h>
+#include <string.h>
+
+/* ---- what the IOMMU takes ---------------------------------------------------------------- */
+
+static void list_ranges(const struct vfio_space *s, char *text, size_t size)
+{
+	size_t used = 0;
+
+	text[0] = 0;
+	for (unsigned i = 0; i < s->range_count && used < size; i++)
+		used += (size_t)snprintf(text + used, size - used, "%s0x%llx-0x%llx", i ? ", " : "",
+		                         (unsigned long long)s->ranges[i].start,
+		                         (unsigned long long)s->ranges[i].end);
+}
+
+static bool within_ranges(const struct vfio_space *s, uint64_t first, uint64_t last)
+{
+	for (unsigned i = 0; i < s->range_count; i++)
+		if (first >= s->ranges[i].start && last <= s->ranges[i].end)
+			return true;
+	return !s->range_count;
+}
+
+/* Some addresses are kept for others, like those to which x86 sends MSIs (0xfee00000 to
+ * 0xfeefffff), and an IOMMU has only so many address bits. */
+static int checked_map(struct vfio_space *s, const struct vfio_mapping *m, struct gw_error *err)
+{
+	const uint64_t last = m->iova + m->size - 1;
+	const char *what = m->device ? "a device's memory" : "RAM";
+	char ranges[400];
+
+	if (!m->size || last < m->iova)
+		return error_set(err, -EINVAL, "0x%llx bytes at 0x%llx",
+		                 (unsigned long long)m->size, (unsigned long long)m->iova);
+	if (s->page_min && ((m->iova | m->size) & (s->page_min - 1)))
+		return error_set(err, -EINVAL,
+		                 "%s at 0x%llx, 0x%llx bytes: the host's IOMMU maps whole pages of "
+		                 "0x%llx bytes",
+		                 what, (unsigned long long)m->iova, (unsigned long long)m->size,
+		                 (unsigned long long)s->page_min);
+	if (within_ranges(s, m->iova, last))
+		return s->ops->map(s, m, err);
+	list_ranges(s, ranges, sizeof(ranges));
+	return error_set(err, -ERANGE, "%s at 0x%llx-0x%llx: the host's IOMMU reaches %s only%s",
+	                 what, (unsigned long long)m->iova, (unsigned long long)last, ranges,
+	                 m->device ? ""
+	                           : "; give the guest less memory, or pass the device "
+	                             "through on a host whose IOMMU has more address bits");
+}
+
 /* ---- mappings -------------------------------------------------------------------------- */
 
 static int map_piece(void *opaque, const struct ram_region *r, uint64_t offset, uint64_t size,
@@ -18,7 +69,7 @@ static int map_piece(void *opaque, const struct ram_region *r, uint64_t offset, 
 		.fd_offset = r->offset + offset,
 	};
 
-	return s->ops->map(s, &mapping, err);
+	return checked_map(s, &mapping, err);
 }
 
 static int unmap_piece(void *opaque, const struct ram_region *r, uint64_t offset, uint64_t size,
@@ -91,23 +142,67 @@ int vfio_space_each_piece(const struct vfio_space *s, const struct memory *mem, 
 	return 0;
 }
 
-int vfio_space_map_device(struct vfio_space *s, uint64_t iova, uint64_t size, void *hva,
-                          struct gw_error *err)
+static int map_window(struct vfio_space *s, const struct vfio_window_map *w, struct gw_error *err)
 {
 	const struct vfio_mapping mapping = {
-		.iova = iova,
-		.size = size,
-		.hva = hva,
+		.iova = w->iova,
+		.size = w->size,
+		.hva = w->hva,
 		.fd = -1,
 		.device = true,
 	};
 
-	return s->ops->map(s, &mapping, err);
+	return checked_map(s, &mapping, err);
+}
+
+int vfio_space_map_device(struct vfio_space *s, uint64_t iova, uint64_t size, void *hva,
+                          struct gw_error *err)
+{
+	struct vfio_window_map *w = malloc(sizeof(*w));
+	int ret;
+
+	if (!w)
+		return error_set(err, -ENOMEM, "out of memory");
+	*w = (struct vfio_window_map){ .iova = iova, .size = size, .hva = hva };
+	ret = map_window(s, w, err);
+	if (ret < 0) {
+		free(w);
+		return ret;
+	}
+	pthread_mutex_lock(&s->machine->vfio_lock);
+	w->next = s->windows;
+	s->windows = w;
+	for (struct vfio_space *o = s->machine->vfio; o; o = o->next)
+		if (o != s && o->attached)
+			map_window(o, w, NULL);
+	pthread_mutex_unlock(&s->machine->vfio_lock);
+	return 0;
 }
 
 void vfio_space_unmap_device(struct vfio_space *s, uint64_t iova, uint64_t size)
 {
-	s->ops->unmap(s, iova, size);
+	pthread_mutex_lock(&s->machine->vfio_lock);
+	for (struct vfio_window_map **pp = &s->windows; *pp; pp = &(*pp)->next) {
+		struct vfio_window_map *w = *pp;
+
+		if (w->iova != iova || w->size != size)
+			continue;
+		*pp = w->next;
+		free(w);
+		break;
+	}
+	for (struct vfio_space *o = s->machine->vfio; o; o = o->next)
+		if (o == s || o->attached)
+			o->ops->unmap(o, iova, size);
+	pthread_mutex_unlock(&s->machine->vfio_lock);
+}
+
+/* A space that comes later reaches what the devices of the others have shown. */
+static void map_windows_of_others(struct vfio_space *s)
+{
+	for (const struct vfio_space *o = s->machine->vfio; o; o = o->next)
+		for (const struct vfio_window_map *w = o->windows; w && o != s; w = w->next)
+			map_window(s, w, NULL);
 }
 
 static const struct ram_region *region_at(const struct memory *mem, uint64_t gpa)
@@ -192,8 +287,13 @@ int vfio_space_attach(struct vfio_space *s, struct gw_error *err)
 		ret = memory_follow(mem, &s->listener, err);
 	if (!ret)
 		ret = memory_add_dirty_source(mem, &s->dirty, err);
-	s->attached = !ret;
-	return ret;
+	if (ret < 0)
+		return ret;
+	pthread_mutex_lock(&s->machine->vfio_lock);
+	s->attached = true;
+	map_windows_of_others(s);
+	pthread_mutex_unlock(&s->machine->vfio_lock);
+	return 0;
 }
 
 /* ---- dirty pages ------------------------------------------------------------------------- */
@@ -242,9 +342,11 @@ void vfio_space_init(struct vfio_space *s, const struct vfio_space_ops *ops, str
 		.listener = { .remapped = ram_remapped,
 		              .plugged = ram_plugged,
 		              .unplugged = ram_unplugged },
-		.next = m->vfio,
 	};
+	pthread_mutex_lock(&m->vfio_lock);
+	s->next = m->vfio;
 	m->vfio = s;
+	pthread_mutex_unlock(&m->vfio_lock);
 	memory_add_listener(m->memory, &s->listener);
 }
 
@@ -252,14 +354,18 @@ void vfio_space_fini(struct vfio_space *s)
 {
 	struct memory *mem = s->machine->memory;
 
+	while (s->windows)
+		vfio_space_unmap_device(s, s->windows->iova, s->windows->size);
 	memory_remove_dirty_source(mem, &s->dirty);
 	memory_remove_listener(mem, &s->listener);
+	pthread_mutex_lock(&s->machine->vfio_lock);
 	for (struct vfio_space **pp = &s->machine->vfio; *pp; pp = &(*pp)->next) {
 		if (*pp == s) {
 			*pp = s->next;
 			break;
 		}
 	}
+	pthread_mutex_unlock(&s->machine->vfio_lock);
 }
 
 void vfio_space_get(struct vfio_space *s)

@@ -9,6 +9,7 @@
 #ifndef VFIO_SPACE_H
 #define VFIO_SPACE_H
 
+#include "vfio/uapi.h"
 #include "vmm/machine.h"
 #include "vmm/memory.h"
 
@@ -45,6 +46,15 @@ struct vfio_space_ops {
 	void (*destroy)(struct vfio_space *s);
 };
 
+/* Memory of a device that others may reach. */
+struct vfio_window_map {
+	uint64_t iova, size;
+	void *hva;
+	struct vfio_window_map *next;
+};
+
+#define VFIO_IOVA_RANGES_MAX 64
+
 struct vfio_space {
 	const struct vfio_space_ops *ops;
 	struct machine *machine;
@@ -53,6 +63,11 @@ struct vfio_space {
 	bool tracks_dirty;  /* by itself it can tell what all its devices write */
 	bool tracking;      /* and does so now */
 	uint64_t piece_max; /* most that one mapping of RAM may have, whole pages; 0: any */
+	/* What the IOMMU takes, the last byte included; none: not known. */
+	struct vfio_iova_range ranges[VFIO_IOVA_RANGES_MAX];
+	unsigned range_count;
+	uint64_t page_min;               /* mappings are made of pages of this size; 0: not known */
+	struct vfio_window_map *windows; /* of the devices in this space */
 	struct dirty_source dirty;
 	struct memory_listener listener;
 	struct vfio_space *next; /* in machine->vfio */
@@ -79,7 +94,8 @@ void vfio_space_get(struct vfio_space *s);
 /* With the last user it is destroyed. */
 void vfio_space_put(struct vfio_space *s);
 
-/* Memory of another device for DMA between devices; and takes that back. */
+/* Memory of a device in the space for DMA between devices, in this space and all others of the
+ * machine, where the backend can do that (an error is of this one's); and takes that back. */
 int vfio_space_map_device(struct vfio_space *s, uint64_t iova, uint64_t size, void *hva,
                           struct gw_error *err);
 void vfio_space_unmap_device(struct vfio_space *s, uint64_t iova, uint64_t size);

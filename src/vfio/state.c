@@ -27,9 +27,54 @@ int vfio_state_create(struct vfio_dev *dev, const struct vfio_state_owner *owner
 		if (r < 0)
 			return error_context(err, "%s: migration", dev->name);
 	}
-	if (*out)
+	if (*out) {
 		(*out)->owner = *owner;
+		(*out)->features &= ~owner->without;
+	}
 	return 0;
+}
+
+static unsigned feature_of(const char *name, size_t len)
+{
+	static const struct {
+		const char *name;
+		unsigned feature;
+	} names[] = {
+		{ "pre-copy", VFIO_STATE_PRE_COPY },
+		{ "p2p", VFIO_STATE_QUIESCE },
+	};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strlen(names[i].name) == len && !memcmp(names[i].name, name, len))
+			return names[i].feature;
+	return 0;
+}
+
+int vfio_state_without(const char *names, unsigned *out, struct gw_error *err)
+{
+	*out = 0;
+	for (;;) {
+		size_t len = strcspn(names, ",");
+		unsigned feature = feature_of(names, len);
+
+		if (!feature && (*out || *names))
+			return error_set(
+			        err, -EINVAL,
+			        "\"%.*s\" is no feature that one can do without; pre-copy and "
+			        "p2p are",
+			        (int)(len < 64 ? len : 64), names);
+		*out |= feature;
+		if (!names[len])
+			return 0;
+		names += len + 1;
+	}
+}
+
+int vfio_state_check_without(const char *names, struct gw_error *err)
+{
+	unsigned set;
+
+	return vfio_state_without(names, &set, err);
 }
 
 void vfio_state_destroy(struct vfio_state *s)

@@ -60,6 +60,7 @@ struct vfio_state_owner {
 	int (*reset)(void *opaque, struct gw_error *err);
 	/* A failure ended in this; `why` is the whole story. */
 	void (*trouble)(void *opaque, enum vfio_trouble trouble, const char *why);
+	unsigned without; /* features that are not to be used, VFIO_STATE_* */
 };
 
 struct vfio_state;
@@ -98,6 +99,12 @@ struct vfio_state {
 	unsigned sessions; /* of saving, that have begun: data of two do not go together */
 	atomic_bool reset; /* by the guest, say */
 };
+
+/* Names of features that are not to be used, with commas between them ("pre-copy,p2p"), as a set
+ * for vfio_state_owner.without; "" is the empty one. */
+int vfio_state_without(const char *names, unsigned *out, struct gw_error *err);
+/* The same as a check of a configuration's key. */
+int vfio_state_check_without(const char *names, struct gw_error *err);
 
 /* By the protocol that the device speaks; *out is NULL, and that no error, where it has none. */
 int vfio_state_create(struct vfio_dev *dev, const struct vfio_state_owner *owner,

@@ -30,18 +30,53 @@ void sysfs_link(const char *dir, const char *name, char *out, size_t size)
 		strcpy(out, last);
 }
 
-/* vfio-pci itself, and its variants: "mlx5_vfio_pci" and the like. */
-bool sysfs_driver_is_vfio(const char *driver)
+/* The only entry of this name in a folder of the device's: "" if there is none. */
+static void registered_name(const char *path, char *out, size_t size)
 {
-	return strstr(driver, "vfio_pci") || strstr(driver, "vfio-pci");
+	char dir[PATH_MAX + 16];
+	struct dirent *entry;
+	DIR *list;
+
+	out[0] = 0;
+	snprintf(dir, sizeof(dir), "%s/vfio-dev", path);
+	list = opendir(dir);
+	while (list && !out[0] && (entry = readdir(list)))
+		if (!strncmp(entry->d_name, "vfio", 4) && strlen(entry->d_name) < size)
+			strcpy(out, entry->d_name);
+	if (list)
+		closedir(list);
 }
 
-bool sysfs_driver_may_stay(const char *driver)
+/* Since Linux 6.1 each device that VFIO has is named in its folder vfio-dev; before, only the
+ * driver's name tells ("mlx5_vfio_pci" and the like). */
+bool sysfs_is_vfio(const char *root, const char *path, const char *driver)
+{
+	char class[PATH_MAX + 32], name[32];
+
+	snprintf(class, sizeof(class), "%s/class/vfio-dev", root);
+	if (access(class, F_OK) < 0)
+		return strstr(driver, "vfio_pci") || strstr(driver, "vfio-pci");
+	registered_name(path, name, sizeof(name));
+	return name[0];
+}
+
+/* It has a number (file "dev") where the kernel has character devices (Linux 6.6). */
+void sysfs_cdev(const char *path, char *out, size_t size)
+{
+	char dev[PATH_MAX + 64];
+
+	registered_name(path, out, size);
+	snprintf(dev, sizeof(dev), "%s/vfio-dev/%s/dev", path, out);
+	if (out[0] && access(dev, F_OK) < 0)
+		out[0] = 0;
+}
+
+bool sysfs_may_stay(const char *root, const char *path, const char *driver)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(harmless_drivers); i++)
 		if (!strcmp(driver, harmless_drivers[i]))
 			return true;
-	return !driver[0] || sysfs_driver_is_vfio(driver);
+	return !driver[0] || sysfs_is_vfio(root, path, driver);
 }
 
 /* A mediated device is made for VFIO, whatever drives it. */
@@ -81,19 +116,19 @@ static int check_group(const char *root, const struct sysfs_device *device, stru
 			continue;
 		snprintf(path, sizeof(path), "%s/%s", dir, entry->d_name);
 		sysfs_link(path, "driver", driver, sizeof(driver));
-		if (!sysfs_driver_may_stay(driver) && !is_mdev(path))
+		if (!sysfs_may_stay(root, path, driver) && !is_mdev(path))
 			r = say_bound(device, entry->d_name, driver, err);
 	}
 	closedir(list);
 	return r;
 }
 
-static int check_driver(const struct sysfs_device *device, struct gw_error *err)
+static int check_driver(const char *root, const struct sysfs_device *device, struct gw_error *err)
 {
 	char driver[64];
 
 	sysfs_link(device->path, "driver", driver, sizeof(driver));
-	if (sysfs_driver_is_vfio(driver) || is_mdev(device->path))
+	if (is_mdev(device->path) || sysfs_is_vfio(root, device->path, driver))
 		return 0;
 	if (driver[0])
 		return say_bound(device, device->name, driver, err);
@@ -122,6 +157,7 @@ int sysfs_find(const char *root, const char *host, struct sysfs_device *out, str
 		return error_set(err, -ENODEV, "%s is no device", host);
 	strcpy(out->name, last);
 	out->mdev = is_mdev(out->path);
+	sysfs_cdev(out->path, out->cdev, sizeof(out->cdev));
 	sysfs_link(out->path, "iommu_group", group, sizeof(group));
 	out->group = (unsigned)strtoul(group, &end, 10);
 	if (!group[0] || *end)
@@ -130,5 +166,5 @@ int sysfs_find(const char *root, const char *host, struct sysfs_device *out, str
 		        "%s is in no IOMMU group: is the host's IOMMU on (intel_iommu=on)?",
 		        out->name);
 	r = check_group(root, out, err);
-	return r ? r : check_driver(out, err);
+	return r ? r : check_driver(root, out, err);
 }

@@ -20,6 +20,7 @@ struct sysfs_device {
 	char name[64];       /* "0000:00:10.0", or an mdev's UUID */
 	unsigned group;
 	bool mdev;
+	char cdev[32]; /* its character device in /dev/vfio/devices, "vfio0"; "": none */
 };
 
 /*
@@ -32,10 +33,12 @@ int sysfs_find(const char *root, const char *host, struct sysfs_device *out, str
 
 /* The last part of where the link dir/name points; "" if there is none. */
 void sysfs_link(const char *dir, const char *name, char *out, size_t size);
-/* Does this driver ("": none) leave its device to user space, so that the others of the group can
- * be handed over? */
-bool sysfs_driver_may_stay(const char *driver);
-/* Is it vfio-pci, or a variant of it? */
-bool sysfs_driver_is_vfio(const char *driver);
+/* Is the device, whose folder this is and whose driver ("": none), in VFIO's hands? Any driver that
+ * has registered it there may have it: vfio-pci, or one that knows how to move this device. */
+bool sysfs_is_vfio(const char *root, const char *path, const char *driver);
+/* Does its driver leave it to user space, so that the others of the group can be handed over? */
+bool sysfs_may_stay(const char *root, const char *path, const char *driver);
+/* The name of its character device; "" if there is none. */
+void sysfs_cdev(const char *path, char *out, size_t size);
 
 #endif

@@ -7,8 +7,6 @@
 #include "vfio/dirty.h"
 #include "vfio/space.h"
 #include "vfio/state.h"
-#include "vfio/sysfs.h"
-#include "vfio/type1.h"
 #include "vmm/device.h"
 #include "vmm/machine.h"
 #include "vmm/msi.h"
@@ -100,15 +98,13 @@ struct vfio_pci {
 	void *backend; /* the kind's own */
 	struct pci_function function;
 	struct participant participant;
-	char host[CONFIG_PATH_MAX];
-	struct sysfs_device sysfs;
-	struct vfio_group *group;
 	struct vfio_space *space; /* in which it does DMA */
 	struct vfio_dev dev;
 	bool dirty_none_ok; /* open() sets it: nobody has to tell what it writes to memory */
 	struct vfio_dirty dirty;
-	struct vfio_state *state;    /* NULL: it offers no migration */
-	uint32_t compat_ignored;     /* compat.h */
+	struct vfio_state *state; /* NULL: it offers no migration */
+	uint32_t compat_ignored;  /* compat.h */
+	unsigned without;         /* features of migration that are not used, VFIO_STATE_* */
 
 	/* capabilities: where they are in configuration space, 0: there is none */
 	unsigned pcie_cap, af_cap, vpd_cap, msi_cap, msix_cap;
@@ -193,6 +189,9 @@ int vfio_participant_init(struct vfio_pci *d, struct gw_error *err);
 void vfio_participant_fini(struct vfio_pci *d);
 /* The guest has reset the device: it runs, and is as new. With the machine's lock. */
 void vfio_participant_was_reset(struct vfio_pci *d);
+/* "state" of query-devices: by which protocol it can be moved, where it is, what became of it.
+ * Without the machine's lock. */
+bool vfio_participant_describe(struct vfio_pci *d, cJSON *info);
 
 /* ---- reset.c ---- */
 /* The device as after power-on: before a guest gets it, when its machine is reset, and when it goes

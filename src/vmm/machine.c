@@ -147,8 +147,9 @@ static struct machine *new_machine(struct loop *loop, const struct log *log,
 	m->loop = loop;
 	m->log = log;
 	m->notify = *notify;
-	m->kvm_fd = m->vm_fd = m->deferred_fd = -1;
+	m->kvm_fd = m->vm_fd = m->vfio_kvm_fd = m->deferred_fd = -1;
 	pthread_mutex_init(&m->device_lock, NULL);
+	pthread_mutex_init(&m->vfio_lock, NULL);
 	bus_init(&m->mmio);
 	bus_init(&m->pio);
 	return m;
@@ -249,11 +250,14 @@ void machine_destroy(struct machine *m)
 	bus_fini(&m->pio);
 	if (m->deferred_fd >= 0)
 		close(m->deferred_fd);
+	if (m->vfio_kvm_fd >= 0)
+		close(m->vfio_kvm_fd);
 	if (m->vm_fd >= 0)
 		close(m->vm_fd);
 	if (m->kvm_fd >= 0)
 		close(m->kvm_fd);
 	pthread_mutex_destroy(&m->device_lock);
+	pthread_mutex_destroy(&m->vfio_lock);
 	free(m);
 }
 

@@ -80,6 +80,10 @@ struct machine {
 	unsigned vcpu_count;
 	struct device *devices;
 	struct vfio_space *vfio; /* src/vfio: where its devices do DMA; NULL without any */
+	/* guards that list and what these spaces show each other; taken with the device lock or
+	 * without */
+	pthread_mutex_t vfio_lock;
+	int vfio_kvm_fd; /* src/vfio: KVM's VFIO device; -1: not made yet */
 	struct participant_list participants;
 
 	int deferred_fd; /* eventfd: see machine_defer() */

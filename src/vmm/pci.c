@@ -214,9 +214,12 @@ void pci_unplug_now(struct pci_bus *bus, struct pci_function *f)
 void pci_unplug_slot(struct pci_bus *bus, unsigned slot)
 {
 	/* Function 0 last, without which the guest sees none. */
-	for (unsigned i = PCI_FUNCTIONS; slot && i-- > 0;)
-		if (bus->slots[slot].f[i])
-			pci_unplug_now(bus, bus->slots[slot].f[i]);
+	for (unsigned i = 1; slot && i <= PCI_FUNCTIONS; i++) {
+		struct pci_function *f = bus->slots[slot].f[PCI_FUNCTIONS - i];
+
+		if (f)
+			pci_unplug_now(bus, f);
+	}
 }
 
 static bool is_leaving(const struct pci_slot *s)

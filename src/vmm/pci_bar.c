@@ -255,6 +255,10 @@ static bool decoded(const struct pci_bus *bus, const struct pci_function *f, uns
 {
 	uint32_t command = pci_get(f->config, PCI_REG_COMMAND, 2);
 
+	/* Where it is in a guest elsewhere is not ours to know; accesses come without an address.
+	 */
+	if (bus->machine->outside)
+		return false;
 	return f->bars[bar].size && !bus->slots[f->slot].left && bus->slots[f->slot].f[0] &&
 	       awake(f) && (bar != PCI_ROM || (f->config[PCI_REG_ROM] & PCI_ROM_ENABLE)) &&
 	       (command & (f->bars[bar].is_io ? PCI_CMD_IO : PCI_CMD_MEMORY));

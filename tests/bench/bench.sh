@@ -7,6 +7,7 @@
 #   migrate   live migration over a UNIX socket on this machine's own KVM, with the same guest
 #             (tests/guests/dirtier.S: writes 64 MiB over and over) and the same downtime limit
 #   first     time from exec to the guest's first instruction, there too
+#   devices   godwit alone: downtime with 1, 2 and 4 passthrough devices (tests/bench/devices.sh)
 #   vm        time to a kernel's init, memory, disk and network, in a lab host (tests/bench/vm.sh)
 #
 # usage: tests/bench/bench.sh [PART...]        (all)
@@ -103,6 +104,8 @@ part_first() {
 		"$(median <"$numbers/first.qemu")"
 }
 
+part_devices() { tests/bench/devices.sh; }
+
 part_vm() {
 	tests/lab/debian.sh >/dev/null
 	tests/lab/lab -m 3072 -t 900 -d debian.img -o "$numbers/vm" tests/bench/vm.sh >"$numbers/vm.log" 2>&1 || {
@@ -117,10 +120,10 @@ part_vm() {
 numbers=$PWD/$BUILD/bench/numbers
 rm -rf "$numbers"
 mkdir -p "$numbers"
-[ $# -gt 0 ] || set -- migrate first vm
+[ $# -gt 0 ] || set -- migrate first devices vm
 for part; do
 	case $part in
-	migrate | first)
+	migrate | first | devices)
 		[ -c /dev/kvm ] || { echo "no /dev/kvm on this machine: no part '$part'"; continue; }
 		;;
 	vm) ;;

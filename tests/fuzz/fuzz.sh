@@ -18,7 +18,7 @@ for source; do
 	work=$BUILD/fuzz/$name
 	mkdir -p "$work/corpus"
 	# shellcheck disable=SC2046
-	clang -g -O1 -std=gnu17 -D_GNU_SOURCE -fsanitize=fuzzer,address,undefined -Iinclude -Isrc \
+	clang -g -O1 -std=gnu17 -D_GNU_SOURCE -Wno-gnu-variable-sized-type-not-at-end -fsanitize=fuzzer,address,undefined -Iinclude -Isrc \
 		$(pkg-config --cflags libcjson libxxhash) -o "$work/$name" "$source" \
 		"$BUILD/fuzz/lib/libgodwit.a" $(pkg-config --libs libcjson libxxhash liburing) -pthread
 	echo "fuzz: $name for $each s"

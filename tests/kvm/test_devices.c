@@ -109,7 +109,8 @@ Test(devices, a_guest_that_keeps_one_moves_on)
 	struct gw_error err;
 
 	guest_await_event(g, "DEVICE_UNPLUG_GUEST_ERROR ");
-	cr_assert(migration_is(g, "active"));
+	/* How far it has come depends on how long the other side takes to make its machine. */
+	cr_assert(migration_is(g, "setup") || migration_is(g, "active"));
 	cr_assert_eq(gw_vm_migrate_cancel(g->vm, &err), 0);
 	guest_free(g);
 	guest_free(to);

@@ -9,11 +9,14 @@
 #   apt_setup            writes configuration and sources, fetches the lists
 #   apt_candidate PKG    the version that backports has of PKG
 #   apt_unpack DIR PKG[=VERSION]...   downloads and unpacks into DIR
-# After apt_setup (or apt_names) $apt_suite is the backports' suite.
+#   apt_unpack_all DIR PKG...         with all that they depend on
+# After apt_setup (or apt_names) $apt_suite is the backports' suite. With $apt_release set all is of
+# that release of Debian instead of the machine's own.
 
 apt_names() {
-	apt_codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
-	[ -n "$apt_codename" ] || { echo "lab: /etc/os-release names no release" >&2; return 1; }
+	apt_machine=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+	apt_codename=${apt_release:-$apt_machine}
+	[ -n "$apt_machine" ] || { echo "lab: /etc/os-release names no release" >&2; return 1; }
 	apt_suite=$apt_codename-backports
 	APT_CONFIG=$apt_dir/apt.conf
 	export APT_CONFIG
@@ -37,7 +40,7 @@ apt_list() {
 			for (j = 2; j <= i; j++) head = head " " $j
 			print head, rel "-backports main"
 		}
-	}' "$1"
+	}'
 }
 
 # The deb822 format: the same by stanza.
@@ -65,18 +68,21 @@ apt_stanzas() {
 		if (mine == "") next
 		if (base && !done++) mine = mine " " rel "-backports"
 		printf "Types: deb\nSuites:%s\n%s\n", mine, keep
-	}' "$1"
+	}'
 }
+
+# A file of the machine's, as it would be for $apt_codename.
+apt_as() { sed "s/$apt_machine/$apt_codename/g" "$1"; }
 
 apt_sources() {
 	rm -rf "$apt_dir/sources.list.d"
 	mkdir -p "$apt_dir/sources.list.d"
 	: >"$apt_dir/sources.list"
 	for f in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
-		[ ! -f "$f" ] || apt_list "$f" >>"$apt_dir/sources.list"
+		[ ! -f "$f" ] || apt_as "$f" | apt_list >>"$apt_dir/sources.list"
 	done
 	for f in /etc/apt/sources.list.d/*.sources; do
-		[ ! -f "$f" ] || apt_stanzas "$f" >"$apt_dir/sources.list.d/${f##*/}"
+		[ ! -f "$f" ] || apt_as "$f" | apt_stanzas >"$apt_dir/sources.list.d/${f##*/}"
 	done
 	find "$apt_dir/sources.list.d" -empty -type f -delete
 	if ! grep -qrs -e "$apt_suite" "$apt_dir/sources.list" "$apt_dir/sources.list.d"; then
@@ -123,4 +129,18 @@ apt_unpack() {
 		dpkg-deb -x "$deb" "$apt_to"
 	done
 	rm -rf "$apt_dir/download/now"
+}
+
+# As if nothing were installed: what comes runs with its own libraries, whatever the machine has.
+apt_unpack_all() {
+	apt_to=$1
+	shift
+	rm -f "$apt_dir/cache/archives"/*.deb
+	apt-get -qq -o Dir::State::status=/dev/null --no-install-recommends --assume-yes \
+		--download-only install "$@" || return 1
+	mkdir -p "$apt_to"
+	for deb in "$apt_dir/cache/archives"/*.deb; do
+		dpkg-deb -x "$deb" "$apt_to" || return 1
+	done
+	rm -f "$apt_dir/cache/archives"/*.deb
 }

@@ -69,12 +69,12 @@ int main(int argc, char **argv)
 		check(gw_vm_configure(vm, json, "a", &error) < 0, "made without a descriptor");
 		check(strstr(error.text, "/dev/kvm"), "another reason");
 		check(!gw_vm_give_fd(vm, "kvm", kvm, &error), "kvm");
-		check(gw_vm_configure(vm, json, "a", &error) < 0, "made without VFIO");
-		check(strstr(error.text, "/dev/vfio/vfio"), "another reason");
-		check(!gw_vm_give_fd(vm, "vfio", container, &error), "vfio");
 		check(gw_vm_configure(vm, json, "a", &error) < 0, "made without the group");
 		check(strstr(error.text, group), "another reason");
-		check(!gw_vm_give_fd(vm, name, group_fd, &error), name);
+		check(!gw_vm_give_fd(vm, name, group_fd, &error), "group");
+		check(gw_vm_configure(vm, json, "a", &error) < 0, "made without a container");
+		check(strstr(error.text, "/dev/vfio/vfio"), "another reason");
+		check(!gw_vm_give_fd(vm, "vfio", container, &error), "vfio");
 		check(!gw_vm_configure(vm, json, "a", &error), "configure");
 		check(has_card(vm), "no card");
 		/* The group is given up and taken again. */

@@ -5,6 +5,7 @@
 
 #include <linux/pci_regs.h>
 #include <stdio.h>
+#include <sys/mman.h>
 
 static struct fake_pci *of(struct vfio_dev *d)
 {
@@ -27,11 +28,36 @@ static int region_info(struct vfio_dev *d, struct vfio_region_info *info)
 		[VFIO_PCI_CONFIG_REGION_INDEX] = PCI_CONFIG_SIZE,
 	};
 
-	(void)d;
 	info->size = sizes[info->index];
 	info->flags = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
+	if (info->index == 0 && of(d)->bar_size)
+		info->size = of(d)->bar_size;
+	if (info->index == 0 && of(d)->bar_maps)
+		info->flags |= VFIO_REGION_INFO_FLAG_MMAP;
 	return 0;
 }
+
+static void *region_map(struct vfio_dev *d, unsigned region, const struct vfio_area *area)
+{
+	(void)region;
+	of(d)->maps++;
+	return mmap(NULL, area->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+}
+
+/* No memory of devices for others' DMA here. */
+static int space_map(struct vfio_space *s, const struct vfio_mapping *mapping, struct gw_error *err)
+{
+	(void)s;
+	(void)mapping;
+	return error_set(err, -EFAULT, "no");
+}
+
+static int set_memslot(struct machine *m, struct kvm_userspace_memory_region *region)
+{
+	return io_ioctl(m->vm_fd, KVM_SET_USER_MEMORY_REGION, region);
+}
+
+static const struct vfio_space_ops space_ops = { .backend = "fake", .map = space_map };
 
 static uint8_t *bytes_of(struct fake_pci *f, unsigned region, unsigned *count[2])
 {
@@ -149,6 +175,7 @@ static const struct vfio_host_ops fake_ops = {
 	.region_info = region_info,
 	.region_read = region_read,
 	.region_write = region_write,
+	.region_map = region_map,
 	.irq_info = irq_info,
 	.set_irqs = set_irqs,
 	.reset = reset,
@@ -207,7 +234,7 @@ static void fill(uint8_t *c)
 	pci_set(c, PCI_STATUS, 2, PCI_STATUS_CAP_LIST);
 	pci_set(c, PCI_CLASS_REVISION, 4, 0x02000001);
 	c[PCI_CAPABILITY_LIST] = FAKE_PM;
-	pci_set(c, FAKE_PM, 4, 0xfe03 << 16 | FAKE_MSI << 8 | PCI_CAP_ID_PM);
+	pci_set(c, FAKE_PM, 4, 0xfe03u << 16 | FAKE_MSI << 8 | PCI_CAP_ID_PM);
 	pci_set(c, FAKE_MSI, 4, 0x0184u << 16 | FAKE_EXP << 8 | PCI_CAP_ID_MSI);
 	pci_set(c, FAKE_EXP, 4, 0x0002u << 16 | FAKE_MSIX << 8 | PCI_CAP_ID_EXP);
 	pci_set(c, FAKE_EXP + PCI_EXP_DEVCAP, 4, PCI_EXP_DEVCAP_FLR);
@@ -240,7 +267,10 @@ struct fake_pci *fake_new(void)
 	f->p = platform_new_kvm();
 	pthread_mutex_init(&f->memory.lock, NULL);
 	f->p->m.memory = &f->memory;
+	f->memory.machine = &f->p->m;
+	f->memory.set_memslot = set_memslot;
 	f->space.machine = &f->p->m;
+	f->space.ops = &space_ops;
 	f->p->m.notify = (struct machine_notify){ .opaque = f,
 		                                  .event = on_event,
 		                                  .give_back = on_give_back };

@@ -30,6 +30,8 @@ struct fake_pci {
 	uint8_t config[PCI_CONFIG_SIZE];
 	uint8_t bar[FAKE_BAR]; /* BAR 0 */
 	uint8_t rom[FAKE_ROM];
+	uint64_t bar_size; /* 0: FAKE_BAR */
+	bool bar_maps;
 	bool no_reset;
 	const char *rom_option;
 	struct vfio_irqs irqs[VFIO_PCI_NUM_IRQS];
@@ -37,6 +39,7 @@ struct fake_pci {
 	uint32_t msi_limit; /* what the host can give; 0: all */
 
 	/* What was asked of it. */
+	unsigned maps;
 	unsigned resets, hot_resets, hot_groups;
 	unsigned config_reads, config_writes, bar_reads, bar_writes, rom_reads;
 	struct fake_irq_call calls[64];

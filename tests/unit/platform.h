@@ -27,7 +27,7 @@ static inline struct platform *platform_new(void)
 	struct platform *p = calloc(1, sizeof(*p));
 
 	cr_assert_not_null(p);
-	p->m.kvm_fd = p->m.vm_fd = p->vcpu_fd = -1;
+	p->m.kvm_fd = p->m.vm_fd = p->m.vfio_kvm_fd = p->vcpu_fd = -1;
 	pthread_mutex_init(&p->m.device_lock, NULL);
 	bus_init(&p->m.mmio);
 	bus_init(&p->m.pio);
@@ -71,6 +71,8 @@ static inline void platform_free(struct platform *p)
 		irqs_destroy(p->m.irqs);
 	if (p->vcpu_fd >= 0)
 		close(p->vcpu_fd);
+	if (p->m.vfio_kvm_fd >= 0)
+		close(p->m.vfio_kvm_fd);
 	if (p->m.vm_fd >= 0)
 		close(p->m.vm_fd);
 	if (p->m.kvm_fd >= 0)

@@ -2,9 +2,7 @@
 /* What an embedder gives and gets without a machine: options, descriptors, types, its own loop. */
 #include "base/error.h"
 #include "base/util.h"
-#include "vfio/type1.h"
 #include "vm.h"
-#include "vmm/memory_internal.h"
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
@@ -191,29 +189,6 @@ Test(embed, a_given_kvm_is_used)
 	cr_assert_eq(gw_vm_state(vm), GW_STATE_EMPTY);
 	close(fd);
 	gw_vm_free(vm);
-}
-
-static char asked[64];
-
-static int null_by_name(void *opaque, const char *name)
-{
-	(void)opaque;
-	snprintf(asked, sizeof(asked), "%s", name);
-	return open("/dev/null", O_RDWR | O_CLOEXEC);
-}
-
-Test(embed, a_given_vfio_container_is_used)
-{
-	struct memory memory = { .region_count = 0 };
-	struct machine m = { .notify.fd = null_by_name, .vm_fd = -1, .memory = &memory };
-	const struct sysfs_device device = { .group = 7 };
-	struct vfio_group *group;
-	struct gw_error err;
-
-	cr_assert(vfio_group_get(&m, &device, &group, &err) < 0);
-	cr_assert_str_eq(asked, "vfio");
-	cr_assert(strstr(err.text, "/dev/vfio/vfio: VFIO_GET_API_VERSION"), "%s", err.text);
-	cr_assert_null(m.vfio);
 }
 
 /* ---- types ---------------------------------------------------------------------------------- */

@@ -295,6 +295,7 @@ Test(host_devices, told_as_json, .init = make_host, .fini = remove_root)
 	has(d, "group-others", "[\"0000:03:00.1\"]");
 	has(d, "reset-methods", "[\"flr\",\"bus\"]");
 	has(d, "numa-node", "1");
+	has(d, "character-device", "null");
 	has(d, "migration", "null");
 	has(d, "passable", "false");
 	has(entry(json, "0000:05:00.0"), "driver", "null");
@@ -304,7 +305,7 @@ Test(host_devices, told_as_json, .init = make_host, .fini = remove_root)
 	has(d, "mdev-type", "\"mtty-2\"");
 	has(d, "migration",
 	    "{\"stop-copy\":true,\"p2p\":false,\"pre-copy\":true,\"dma-logging\":true,"
-	    "\"data-size\":928}");
+	    "\"iommu-tracking\":false,\"data-size\":928}");
 	has(d, "movable", "true");
 	has(d, "not-movable", "null");
 	cJSON_Delete(json);

@@ -2,7 +2,9 @@
 /* The vfio-user server: what it says of a device, accesses, interrupts, memory; hostile clients. */
 #include "server_client.h"
 
+#include <signal.h>
 #include <sys/eventfd.h>
+#include <sys/wait.h>
 
 #define BALLAST "\"type\":\"ballast\",\"size\":\"64K\""
 #define CONFIG VFIO_PCI_CONFIG_REGION_INDEX
@@ -650,6 +652,58 @@ Test(server, the_msix_table_is_the_clients_business)
 	sclient_set(c, CONFIG, cap + 2, 2, 0);
 	sclient_set(c, 0, 0x34, 4, 0);
 	cr_assert(sclient_signalled(fd, 2000));
+	close(fd);
+	sclient_free(c);
+}
+
+/* ---- the program ---- */
+
+/* `godwit device-server` beside this program, on c->path; its process. */
+static pid_t run_program(struct sclient *c)
+{
+	char self[200] = "", *slash;
+	pid_t pid;
+
+	cr_assert_gt(readlink("/proc/self/exe", self, sizeof(self) - 20), 0);
+	slash = strrchr(self, '/');
+	strcpy(slash, "/../godwit");
+	if (access(self, X_OK) < 0)
+		cr_skip_test("no godwit beside the tests: make all");
+	snprintf(c->path, sizeof(c->path), "/tmp/gw-program-%d", (int)getpid());
+	pid = fork();
+	if (!pid) {
+		execl(self, "godwit", "device-server", "ballast", "--socket", c->path, "--size",
+		      "64K", "-q", NULL);
+		_exit(127);
+	}
+	for (int i = 0; i < 10000 && access(c->path, F_OK) < 0; i++)
+		usleep(1000);
+	return pid;
+}
+
+Test(server, the_program_survives_memory_that_is_cut_short)
+{
+	struct sclient *c = calloc(1, sizeof(*c));
+	int fd = memory(MIB), status = -1;
+	pid_t pid;
+
+	c->twin = -1;
+	c->reply.payload = malloc(WIRE_MESSAGE_MAX);
+	pid = run_program(c);
+	sclient_connect(c);
+	sclient_version(c, false);
+	cr_assert_eq(sclient_map(c, 0, MIB, 0, RW, fd), 0);
+	cr_assert_eq(ftruncate(fd, 0), 0);
+	sclient_set(c, 0, 0x1000, 8, UINT64_MAX);
+	cr_assert_eq(dma(c, 0x2ff8, 16, 1), 0);
+	cr_assert_eq(sclient_get(c, 0, 0x1000, 8), 0, "what is gone reads as zeros");
+	cr_assert_eq(dma(c, 0x80000, 12288, 2), 0);
+	cr_assert_eq(sclient_unmap(c, 0, MIB), 0);
+	/* And ends when it is told to, and leaves no socket. */
+	kill(pid, SIGTERM);
+	cr_assert_eq(waitpid(pid, &status, 0), pid);
+	cr_assert_eq(status, 0);
+	cr_assert_lt(access(c->path, F_OK), 0);
 	close(fd);
 	sclient_free(c);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Passthrough's parsers and tables: configuration space, regions, sysfs. */
+#include "vfio/sysfs.h"
 #include "vfio/vfio_pci.h"
 
 #include "base/util.h"

@@ -80,6 +80,67 @@ Test(vfio_access, the_command_register_is_pushed)
 	fake_free(f);
 }
 
+/* ---- BARs that are mapped --------------------------------------------------------------- */
+
+/* One without MSI-X, whose table would be in the BAR. */
+static struct fake_pci *new_mapped(uint64_t bar_size)
+{
+	struct fake_pci *f = fake_new();
+
+	f->bar_maps = true;
+	f->bar_size = bar_size;
+	f->irqs[VFIO_PCI_MSIX_IRQ_INDEX].count = 0;
+	fake_plug(f);
+	cr_assert_eq(f->maps, 1);
+	cr_assert_eq(f->d->window_count, 1);
+	cr_assert_not(f->d->windows[0].shown);
+	fake_write(f, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+	return f;
+}
+
+Test(vfio_bar, smaller_than_a_page_is_mapped_where_nothing_else_is)
+{
+	struct fake_pci *f = new_mapped(0x100);
+	const struct vfio_window *w = &f->d->windows[0];
+	uint32_t home = fake_read(f, PCI_BASE_ADDRESS_0, 4);
+	static const struct pci_function_ops no_ops;
+	struct pci_function other = { .ops = &no_ops, .name = "other" };
+
+	cr_assert_eq(w->area.size, PAGE_SIZE);
+	cr_assert(w->shown);
+	fake_write(f, PCI_BASE_ADDRESS_0, 4, home + 0x200);
+	cr_assert_not(w->shown, "not at a page's beginning");
+	memset(f->bar, 0x5a, sizeof(f->bar));
+	cr_assert_eq(bus_read(&f->p->m.mmio, home + 0x204, 4), 0x5a5a5a5a, "but trapped");
+	fake_write(f, PCI_BASE_ADDRESS_0, 4, home);
+	cr_assert(w->shown);
+	other.bars[0] = (struct pci_bar){ .size = 0x100 };
+	cr_assert_eq(pci_plug(f->p->m.pci, &other, 9, false, NULL), 0);
+	pci_config_write(&other, PCI_BASE_ADDRESS_0, 4, home + 0x800);
+	pci_config_write(&other, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+	cr_assert_not(w->shown, "another is in its page");
+	pci_config_write(&other, PCI_COMMAND, 2, 0);
+	cr_assert(w->shown);
+	pci_unplug_now(f->p->m.pci, &other);
+	fake_free(f);
+}
+
+Test(vfio_bar, whole_pages_are_mapped_while_the_guest_decodes_them)
+{
+	struct fake_pci *f = new_mapped(0x2000);
+	const struct vfio_window *w = &f->d->windows[0];
+
+	cr_assert_eq(w->area.size, 0x2000);
+	cr_assert(w->shown);
+	fake_write(f, FAKE_PM + PCI_PM_CTRL, 2, 3);
+	cr_assert_not(w->shown, "asleep");
+	fake_write(f, FAKE_PM + PCI_PM_CTRL, 2, 0);
+	cr_assert(w->shown);
+	fake_write(f, FAKE_EXP + PCI_EXP_DEVCTL, 2, PCI_EXP_DEVCTL_BCR_FLR);
+	cr_assert_not(w->shown, "a reset leaves decoding off");
+	fake_free(f);
+}
+
 /* ---- resets ----------------------------------------------------------------------------- */
 
 Test(vfio_access, the_guest_resets_the_function)

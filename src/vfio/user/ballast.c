@@ -15,7 +15,7 @@
 
 #define VENDOR 0x1af4
 #define DEVICE 0x10f0 /* left to experiments */
-#define CLASS 0xff0000
+#define CLASS 0xff0000u
 #define MAGIC 0x4c4c4142u /* "BALL" */
 #define REGISTERS BALLAST_PAGE
 #define BAR_SIZE (REGISTERS + BALLAST_MEMORY)

@@ -34,6 +34,7 @@ static const struct config_key user_keys[] = {
 	                  "times as much for resets and changes of state"),
 	VFIO_ROW_DIRTY_TRACKING(struct vfio_user_options, dirty_tracking),
 	VFIO_ROW_COMPAT(struct vfio_user_options, compat_ignore),
+	VFIO_ROW_WITHOUT(struct vfio_user_options, without),
 	CONFIG_ROW_END,
 };
 
@@ -274,6 +275,8 @@ static int open_device(struct vfio_pci *pci, const void *opaque, struct gw_error
 		snprintf(d->name, sizeof(d->name), "descriptor \"%s\"", o->fd);
 	r = vfio_compat_parse(o->compat_ignore, &pci->compat_ignored, err);
 	if (!r)
+		r = vfio_state_without(o->without, &pci->without, err);
+	if (!r)
 		r = connect_device(d, o, err);
 	if (!r)
 		r = vfu_identify(&pci->dev, &d->identity, err);
@@ -325,7 +328,8 @@ static bool describe(struct device *device, cJSON *info)
 	struct vfu_device *d = of(device);
 
 	return cJSON_AddStringToObject(info, "server", d->name) &&
-	       cJSON_AddBoolToObject(info, "connected", !vfu_is_lost(d->vfu));
+	       cJSON_AddBoolToObject(info, "connected", !vfu_is_lost(d->vfu)) &&
+	       vfio_participant_describe(d->pci, info);
 }
 
 const struct device_driver vfio_user_pci_driver = {

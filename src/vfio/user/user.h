@@ -12,6 +12,7 @@ struct vfio_user_options {
 	uint32_t timeout;        /* ms */
 	uint32_t dirty_tracking; /* enum vfio_dirty_tracking */
 	char compat_ignore[VFIO_COMPAT_MAX];
+	char without[VFIO_WITHOUT_MAX];
 };
 
 extern const struct device_driver vfio_user_pci_driver;

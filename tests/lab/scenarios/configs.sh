@@ -17,6 +17,8 @@ truncate -s 16M disk.img
 load tun
 ip tuntap add tap0 mode tap vnet_hdr
 ip link set tap0 up
+godwit device-server ballast --socket user.sock >"$LAB_OUT/user.log" 2>&1 &
+wait_for 10 test -S user.sock || die "no device server: $(cat "$LAB_OUT/user.log")"
 
 # run FILE ARGS...: the console goes to a socket, so that it can be asked.
 run() {

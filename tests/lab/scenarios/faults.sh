@@ -54,7 +54,7 @@ pass "the destination has not the device: its words reach the source"
 echo 83b8f4f2-509f-382f-3c1e-e6bfe0fa1003 >/sys/devices/virtual/mtty/mtty/mdev_supported_types/mtty-1/create
 vm_incoming b unix:/tmp/mig --map devices.tty0.host=/sys/bus/mdev/devices/83b8f4f2-509f-382f-3c1e-e6bfe0fa1003
 ctl a migrate uri=unix:/tmp/mig >/dev/null
-failed "destination: .*tty0.*BAR size"
+failed "destination: .*tty0.*not compatible: BAR"
 unhurt
 vm_kill b
 pass "another kind of card at the destination is refused before anything is loaded"

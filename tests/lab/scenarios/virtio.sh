@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # hosts: 1
-# seconds: 400
+# seconds: 600
 #
 # The virtio devices with Linux's drivers: each works, comes and goes at run time, is reset with the
 # guest, and goes on where it was after save, restore and live migration under load.
@@ -146,11 +146,11 @@ b_to c a 320
 pass "moved twice, to another tap and back"
 
 _ended() { [ "$(con a 10 cat /tmp/done)" = 4000 ]; }
-wait_for 120 _ended || die "the load does not end: $(con a 10 cat /tmp/done)"
+wait_for 300 _ended || die "the load does not end: $(con a 10 cat /tmp/done)"
 con a 20 'i=0; bad=0; while [ $i -lt 4000 ]; do set -- $(dd if=/dev/vda bs=512 skip=$i count=1 iflag=direct 2>/dev/null | head -c 15); [ "$1" = "$(printf %015d $i)" ] || bad=$((bad+1)); i=$((i+97)); done; echo bad=$bad' | grep -q bad=0 || die "blocks are wrong"
 con a 10 worker status | grep -q "bad=0" || die "memory: $(con a 10 worker status)"
 _spoken() { grep -q '^line 1999' /tmp/hvc.log; }
-wait_for 120 _spoken || die "the console does not end: $(tail -n 1 /tmp/hvc.log)"
+wait_for 300 _spoken || die "the console does not end: $(tail -n 1 /tmp/hvc.log)"
 [ "$(tr -d '\r' </tmp/hvc.log | grep '^line ' | md5sum)" = "$(seq -f 'line %g' 0 1999 | md5sum)" ] || die "the console lost or doubled lines"
 _whole() { [ "$(ctl a query-balloon | field actual)" = $((320 << 20)) ]; }
 wait_for 30 _whole || die "the balloon: $(ctl a query-balloon)"

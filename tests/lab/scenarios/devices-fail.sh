@@ -1,0 +1,221 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# hosts: 1
+# seconds: 500
+# long: 1 600
+#
+# usage: devices-fail.sh [EVERY]      (3: every third message; 1 tries all)
+#
+# Four VFIO devices of different kinds in one guest: an mtty of the kernel's, and of the device
+# server's one that speaks migration v2, one that speaks v1, and a disk. The second of them fails at
+# each arc in turn, where the guest is and where it goes; its server dies at one message after
+# another. Each time the guest runs on at exactly one of the two, and the other devices with it.
+set -eu
+. "$ROOT/tests/lab/vm.sh"
+
+EVERY=${1:-3}
+pass() { echo "PASS devices-fail $*"; }
+MEMORY=160M
+MTTY2=$(make_mtty 83b8f4f2-509f-382f-3c1e-e6bfe0fa1002)
+DISK=/tmp/fail.img
+truncate -s 8M "$DISK"
+
+# serve NAME ARGS...: a device server on /tmp/NAME.sock, its process id in /tmp/NAME.pid
+serve() {
+	_s=$1
+	shift
+	rm -f "/tmp/$_s.sock"
+	godwit device-server "$@" --socket "/tmp/$_s.sock" >>"$LAB_OUT/$_s.log" 2>&1 &
+	echo $! >"/tmp/$_s.pid"
+	wait_for 10 test -S "/tmp/$_s.sock" || die "no server: $(cat "$LAB_OUT/$_s.log")"
+}
+unserve() {
+	_p=$(cat "/tmp/$1.pid")
+	kill -9 "$_p" 2>/dev/null || :
+	wait "$_p" 2>/dev/null || :
+}
+user() { echo "{\"id\":\"$1\",\"type\":\"vfio-user-pci\",\"socket\":\"/tmp/$1.a.sock\",\"timeout\":5000}"; }
+
+# The servers where the guest is (a) and where it goes (b).
+for h in a b; do
+	serve "bad.$h" ballast --size 1M --pre-copy
+	serve "old.$h" ballast --size 1M --migration v1 --v1-data mixed
+	serve "disk.$h" virtio-blk --disk "$DISK"
+done
+vm_config a "tty0=$MTTY@5" "$(user bad)" "$(user old)" "$(user disk)"
+vm_start a
+vm_up a
+con a 30 worker start 32 8
+con a 20 ttytest fill 0 7 1
+
+_connected() { ctl a query-devices | tr -d ' \n' | grep -q "\"/tmp/$1.sock\",\"connected\":$2"; }
+# bad_a ARGS...: the second device's server where the guest is, anew; the device is set up again.
+bad_a() {
+	unserve bad.a
+	wait_for 20 _connected bad.a false || die "nobody notices that the server is gone"
+	serve bad.a ballast --size 1M --pre-copy "$@"
+}
+incoming() {
+	vm_incoming b unix:/tmp/mig --map "devices.tty0.host=$MTTY2" \
+		--map devices.bad.socket=/tmp/bad.b.sock --map devices.old.socket=/tmp/old.b.sock \
+		--map devices.disk.socket=/tmp/disk.b.sock
+}
+unhurt() {
+	vm_is a running 10
+	con a 30 worker verify >/tmp/verify
+	grep -q 'pages_bad=0' /tmp/verify || die "$(cat /tmp/verify)"
+	con a 20 ttytest check 0 7 1 # reading takes it away
+	con a 20 ttytest fill 0 7 1 >/dev/null
+	con a 20 'dd if=/dev/urandom of=/dev/vda bs=4k count=16 oflag=direct 2>/dev/null'
+}
+# What the devices said last of their states: all but the second run.
+all_run() {
+	for _d in tty0 old disk; do
+		_state=$(grep -o "\"device-id\": *\"$_d\", *\"device-state\": *\"[a-z0-9-]*\"" "$LAB_OUT/events" |
+			tail -n 1 | sed 's/.*"\([a-z0-9-]*\)"$/\1/')
+		[ -z "$_state" ] || [ "$_state" = running ] || return 1
+	done
+}
+ctl a events >"$LAB_OUT/events" 2>/dev/null &
+events=$!
+ctl a migrate-set-parameters downtime-limit=2000 max-bandwidth=100000000000 >/dev/null
+
+# fails TEXT: a migration that has to fail and say TEXT, and leaves all as it was.
+fails() {
+	incoming
+	ctl a migrate uri=unix:/tmp/mig >/dev/null
+	if ctl a wait-migration --timeout 60 >/tmp/migration 2>&1; then die "it was to fail: $1"; fi
+	grep -q -e "$1" /tmp/migration || die "it does not say '$1' but: $(cat /tmp/migration)"
+	unhurt
+	wait_for 10 all_run || die "not all devices run: $(tail -n 20 "$LAB_OUT/events")"
+	[ "$(vm_status b)" != running ] || die "two guests"
+	vm_kill b
+	log "$(tail -n 1 /tmp/migration)"
+}
+
+# ---- the guest's host ----
+for arc in RUNNING-PRE_COPY PRE_COPY-PRE_COPY_P2P PRE_COPY_P2P-STOP_COPY; do
+	for how in EIO EBUSY EIO:error; do
+		bad_a --fail "$arc:$how"
+		wait_for 30 _connected bad.a true || die "the second device is not set up again"
+		case $how in EBUSY) words="Device or resource busy" ;; *) words="Input/output error" ;; esac
+		fails "bad: .*from $(echo "${arc%-*}" | tr A-Z_ a-z-) to $(echo "${arc#*-}" | tr A-Z_ a-z-).*$words"
+	done
+	pass "$arc of the second device fails, with and without the error state: all others run on"
+done
+bad_a
+wait_for 30 _connected bad.a true || die "the second device is not set up again"
+
+# ---- the host where it goes ----
+for arc in STOP-RESUMING RESUMING-STOP; do
+	unserve bad.b
+	serve bad.b ballast --size 1M --pre-copy --fail "$arc:EIO"
+	fails "destination: .*bad: .*Input/output error"
+	pass "$arc of the second device fails at the destination: the guest runs on where it was"
+done
+
+# back FROM TO: the guest goes where it was before, with servers that do not fail.
+back() {
+	vm_quit "$2"
+	for d in bad old disk; do unserve "$d.$2"; done
+	serve "bad.$2" ballast --size 1M --pre-copy
+	serve "old.$2" ballast --size 1M --migration v1 --v1-data mixed
+	serve "disk.$2" virtio-blk --disk "$DISK"
+	rm -f "$VMS/$2/con.log"
+	vm_incoming "$2" unix:/tmp/back --map "devices.tty0.host=$MTTY" \
+		--map "devices.bad.socket=/tmp/bad.$2.sock" --map "devices.old.socket=/tmp/old.$2.sock" \
+		--map "devices.disk.socket=/tmp/disk.$2.sock"
+	ctl "$1" migrate-set-parameters downtime-limit=2000 max-bandwidth=100000000000 >/dev/null
+	ctl "$1" migrate uri=unix:/tmp/back >/dev/null
+	ctl "$1" wait-migration --timeout 60 >/tmp/migration || die "the way back: $(cat /tmp/migration)"
+	vm_is "$2" running
+	vm_quit "$1"
+	rm -f "$VMS/$1/con.log"
+	for d in bad old disk; do unserve "$d.$1"; done
+	serve "old.$1" ballast --size 1M --migration v1 --v1-data mixed
+	serve "disk.$1" virtio-blk --disk "$DISK"
+	serve "bad.$1" ballast --size 1M --pre-copy
+	ctl "$2" migrate-set-parameters downtime-limit=2000 max-bandwidth=100000000000 >/dev/null
+	: >"$LAB_OUT/events"
+	kill "$events" 2>/dev/null || :
+	ctl "$2" events >"$LAB_OUT/events" 2>/dev/null &
+	events=$!
+	unhurt
+}
+
+# Here the source has let go already: the device is reset, and the guest is told by an event.
+for arc in STOP-RUNNING_P2P RUNNING_P2P-RUNNING; do
+	unserve bad.b
+	serve bad.b ballast --size 1M --pre-copy --fail "$arc:EIO"
+	incoming
+	ctl b wait DEVICE_DEGRADED --timeout 60 >/tmp/trouble &
+	waiter=$!
+	ctl a migrate uri=unix:/tmp/mig >/dev/null
+	ctl a wait-migration --timeout 60 >/tmp/migration || die "not completed: $(cat /tmp/migration)"
+	wait "$waiter" || die "no event"
+	grep -q bad /tmp/trouble || die "$(cat /tmp/trouble)"
+	vm_is b running
+	back b a
+	pass "$arc fails at the destination: the guest runs there, the device was reset"
+done
+
+# ---- the server dies at one message after another ----
+# Either the guest has gone, or it runs where it was; and never at both.
+one_guest() {
+	ctl a wait-migration --timeout 90 >/tmp/migration 2>&1 && _done=1 || _done=
+	if [ -n "$_done" ]; then
+		vm_is b running
+	else
+		vm_is a running
+		[ "$(vm_status b 2>/dev/null)" != running ] || die "two guests: $(cat /tmp/migration)"
+	fi
+}
+died() { ! kill -0 "$(cat "/tmp/$1.pid")" 2>/dev/null || [ "$(cut -d' ' -f3 "/proc/$(cat "/tmp/$1.pid")/stat")" = Z ]; }
+
+deaths=0
+for command in DEVICE_FEATURE MIG_DATA_READ; do
+	n=1
+	while :; do
+		bad_a --die-at "$command:$n"
+		_set_up() { _connected bad.a true || died bad.a; }
+		wait_for 30 _set_up || die "the second device is not set up again"
+		n=$((n + EVERY))
+		died bad.a && continue
+		unserve bad.b
+		serve bad.b ballast --size 1M --pre-copy
+		incoming
+		ctl a migrate uri=unix:/tmp/mig >/dev/null 2>&1 || :
+		one_guest
+		[ -z "$_done" ] || break
+		deaths=$((deaths + 1))
+		log "$command $((n - EVERY)): $(tail -n 1 /tmp/migration)"
+		unhurt
+		vm_kill b
+	done
+	back b a
+done
+[ "$deaths" -ge 3 ] || die "the server died in $deaths migrations only"
+pass "its server dies at one message of a migration after another ($deaths): one guest, unharmed"
+
+deaths=0
+for command in DEVICE_FEATURE MIG_DATA_WRITE; do
+	n=1
+	while :; do
+		unserve bad.b
+		serve bad.b ballast --size 1M --pre-copy --die-at "$command:$n"
+		n=$((n + EVERY))
+		incoming
+		ctl a migrate uri=unix:/tmp/mig >/dev/null 2>&1 || :
+		one_guest
+		died bad.b || break
+		deaths=$((deaths + 1))
+		log "$command $((n - EVERY)) at the destination: $(tail -n 1 /tmp/migration)"
+		[ -z "$_done" ] || break
+		unhurt
+		vm_kill b
+	done
+	[ -z "$_done" ] || break
+done
+[ "$deaths" -ge 3 ] || die "the server died in $deaths migrations only"
+pass "the same where it goes ($deaths)"
+kill "$events" 2>/dev/null || :

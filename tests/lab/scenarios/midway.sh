@@ -1,0 +1,162 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# hosts: 1
+# seconds: 400
+#
+# What a guest does to its devices, and its owner to the machine, in the middle of a migration; and
+# an mtty whose features are masked, each set of them.
+set -eu
+. "$ROOT/tests/lab/vm.sh"
+
+pass() { echo "PASS midway $*"; }
+MEMORY=256M
+MTTY2=$(make_mtty 83b8f4f2-509f-382f-3c1e-e6bfe0fa1002)
+
+# serve NAME: a device with pre-copy data on /tmp/NAME.sock
+serve() {
+	rm -f "/tmp/$1.sock"
+	godwit device-server ballast --size 4M --pre-copy --dirty-rate 64K --socket "/tmp/$1.sock" \
+		>>"$LAB_OUT/$1.log" 2>&1 &
+	echo $! >"/tmp/$1.pid"
+	wait_for 10 test -S "/tmp/$1.sock" || die "no server: $(cat "$LAB_OUT/$1.log")"
+}
+unserve() {
+	kill -9 "$(cat "/tmp/$1.pid")"
+	wait "$(cat "/tmp/$1.pid")" 2>/dev/null || :
+}
+serve a
+vm_config a "{\"id\":\"tty0\",\"type\":\"vfio-pci\",\"host\":\"$MTTY\",\"slot\":5}" \
+	'{"id":"load","type":"vfio-user-pci","socket":"/tmp/a.sock","slot":6,"timeout":20000}'
+vm_start a
+vm_up a
+con a 30 worker start 48 20
+
+fast() { ctl "$1" migrate-set-parameters max-bandwidth=100000000000 downtime-limit=500 >/dev/null; }
+slow() { ctl "$1" migrate-set-parameters max-bandwidth=20000000 downtime-limit=50 >/dev/null; }
+# Its second look at memory: devices copy as well by then.
+_copying() { ctl "$1" query-migrate >/tmp/progress && grep -q '"dirty-sync-count": *[1-9]' /tmp/progress; }
+
+# Where the guest is, and where it goes next.
+from=a to=b
+# begin: a migration is in the middle of pre-copy when this returns.
+begin() {
+	case $to in a) card=$MTTY ;; *) card=$MTTY2 ;; esac
+	[ -e /tmp/$to.sock ] && unserve $to || :
+	serve $to
+	vm_incoming $to unix:/tmp/mig --map "devices.tty0.host=$card" \
+		--map devices.load.socket=/tmp/$to.sock
+	slow $from
+	ctl $from migrate uri=unix:/tmp/mig >/dev/null
+	wait_for 60 _copying $from || die "it does not come that far: $(cat /tmp/progress)"
+}
+# arrive: it is done, and the guest runs at its new place.
+arrive() {
+	fast $from
+	ctl $from wait-migration --timeout 90 >/tmp/migration || die "$(cat /tmp/migration)"
+	vm_is $to running
+	vm_quit $from
+	rm -f "$VMS/$from/con.log"
+	x=$from from=$to to=$x
+}
+verify() {
+	con $from 30 worker verify >/tmp/verify
+	grep -q 'pages_bad=0' /tmp/verify || die "$(cat /tmp/verify)"
+}
+talks() { con $from 20 ttytest talk 1 0.3 >/dev/null || die "the mtty is silent"; }
+
+begin
+arrive
+verify
+talks
+pass "undisturbed"
+
+# ---- the guest ----
+card_in_guest='for d in /sys/bus/pci/devices/*; do [ $(cat $d/vendor) != 0x4348 ] || basename $d; done'
+begin
+con $from 20 "cd /sys/bus/pci/drivers/serial; $card_in_guest >unbind" || die "the guest cannot take the driver off"
+arrive
+verify
+con $from 20 "cd /sys/bus/pci/drivers/serial; $card_in_guest >bind" || die "the guest cannot put the driver back"
+talks
+pass "the guest takes a driver off its device, and puts it back where it arrives"
+
+begin
+ready=$(grep -c 'GUEST READY' "$VMS/$from/con.log" || :)
+con $from 10 -s reboot -f || :
+if ctl $from wait-migration --timeout 60 >/tmp/migration 2>&1; then die "it was to end: $(cat /tmp/migration)"; fi
+grep -q "the guest was reset" /tmp/migration || die "$(cat /tmp/migration)"
+vm_kill $to
+_restarted() { [ "$(grep -c 'GUEST READY' "$VMS/$from/con.log")" -ge $((ready + 1)) ]; }
+wait_for 60 _restarted || die "the guest does not start again"
+con $from 30 worker start 48 20
+talks
+begin
+arrive
+verify
+pass "a guest that restarts ends the migration, starts, and moves the next time"
+
+# ---- its owner ----
+begin
+expect_fail "migrat" ctl $from device_del id=load
+expect_fail "migrat" ctl $from device_add id=more type=virtio-rng
+arrive
+verify
+talks
+pass "devices do not come and go meanwhile"
+
+begin
+ctl $from migrate_cancel >/dev/null
+! ctl $from wait-migration --timeout 40 >/dev/null 2>&1 || die "it was to be cancelled"
+vm_is $from running
+vm_kill $to
+verify
+talks
+begin
+arrive
+verify
+talks
+pass "cancelled in the middle, and begun again"
+
+# ---- masks ----
+for without in pre-copy p2p pre-copy,p2p; do
+	case $to in a) card=$MTTY ;; *) card=$MTTY2 ;; esac
+	unserve $to
+	serve $to
+	vm_incoming $to unix:/tmp/mig --map "devices.tty0.host=$card" \
+		--map devices.load.socket=/tmp/$to.sock
+	ctl $to migrate-set-parameters downtime-limit=500 >/dev/null
+	fast $from
+	ctl $from migrate uri=unix:/tmp/mig >/dev/null
+	arrive
+	rm -rf /tmp/snap
+	con $from 10 ttytest fill 0 9 3
+	ctl $from snapshot-save directory=/tmp/snap --timeout 60 >/dev/null
+	vm_kill $from
+	rm -f "$VMS/$from/ctl" "$VMS/$from/con.log"
+	unserve $from
+	serve $from
+	case $from in a) card=$MTTY ;; *) card=$MTTY2 ;; esac
+	# The device's own features come back with the next configuration.
+	vm_restore $from /tmp/snap --map "devices.tty0.host=$card" \
+		--map "devices.tty0.migration.without=$without" --map devices.load.socket=/tmp/$from.sock
+	vm_is $from running
+	con $from 10 ttytest check 0 9 3
+	ctl $from events >/tmp/events 2>/dev/null &
+	events=$!
+	sleep 0.5
+	case $to in a) card=$MTTY ;; *) card=$MTTY2 ;; esac
+	unserve $to
+	serve $to
+	vm_incoming $to unix:/tmp/mig --map "devices.tty0.host=$card" \
+		--map devices.tty0.migration.without=p2p --map devices.load.socket=/tmp/$to.sock
+	fast $from
+	ctl $from migrate uri=unix:/tmp/mig >/dev/null
+	arrive
+	kill "$events" 2>/dev/null || :
+	grep '"tty0"' /tmp/events >/tmp/states || :
+	case $without in *pre-copy*) ! grep -q pre-copy /tmp/states || die "not masked: $(cat /tmp/states)" ;; esac
+	case $without in *p2p*) ! grep -q p2p /tmp/states || die "not masked: $(cat /tmp/states)" ;; esac
+	verify
+	talks
+	pass "an mtty without $without"
+done

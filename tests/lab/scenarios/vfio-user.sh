@@ -1,0 +1,151 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# hosts: 1
+# seconds: 300
+#
+# A network card and a disk in other processes: traffic with checksums, servers that are killed and
+# come back, plugged in and out at run time, and a guest that moves with both.
+set -eu
+. "$ROOT/tests/lab/vm.sh"
+
+pass() { echo "PASS vfio-user $*"; }
+
+DISK=/tmp/user.img
+truncate -s 64M "$DISK"
+load tun bridge
+ip link add br0 type bridge
+ip addr add 10.9.0.1/24 dev br0
+ip link set br0 up
+for t in tap0 tap1; do
+	ip tuntap add "$t" mode tap vnet_hdr
+	ip link set "$t" master br0 up
+done
+
+# serve NAME ARGS...: a device server on /tmp/NAME.sock, its process id in /tmp/NAME.pid
+serve() {
+	_s=$1
+	shift
+	godwit device-server "$@" --socket "/tmp/$_s.sock" >>"$LAB_OUT/$_s.log" 2>&1 &
+	echo $! >"/tmp/$_s.pid"
+	wait_for 10 test -S "/tmp/$_s.sock" || die "no server: $(cat "$LAB_OUT/$_s.log")"
+}
+MAC=52:54:00:09:00:02
+serve net virtio-net --tap tap0 --mac $MAC
+serve blk virtio-blk --disk "$DISK"
+
+device() { echo "{\"id\":\"$1\",\"type\":\"vfio-user-pci\",\"socket\":\"/tmp/$2.sock\",\"timeout\":20000}"; }
+vm_config a "$(device net0 net)" "$(device disk0 blk)"
+vm_start a
+vm_up a
+pass "boots with devices of two other processes"
+
+# ---- data, both ways ----
+con a 30 'dd if=/dev/urandom of=/tmp/r bs=1M count=8 2>/dev/null; dd if=/tmp/r of=/dev/vda bs=64k seek=16 oflag=direct 2>/dev/null; sync'
+there=$(con a 20 'md5sum </tmp/r')
+here=$(dd if="$DISK" bs=1M skip=1 count=8 status=none | md5sum)
+[ "$there" = "$here" ] || die "the disk does not have what was written: $there, $here"
+on_disk() { con "$1" 30 'echo 3 >/proc/sys/vm/drop_caches; dd if=/dev/vda bs=1M skip=1 count=8 2>/dev/null | md5sum'; }
+[ "$(on_disk a)" = "$there" ] || die "the guest does not read what it wrote"
+pass "disk: written, read, the same on both sides"
+
+_card() { con "$1" 10 "ip addr add 10.9.0.2/24 dev eth0 2>/dev/null; ip link set eth0 up && grep -q $MAC /sys/class/net/eth0/address"; }
+_pings() { ping -c 1 -W 1 10.9.0.2 >/dev/null 2>&1; }
+traffic() {
+	wait_for 20 _card "$1" || die "the guest has no card"
+	wait_for 20 _pings || die "no ping"
+	nettest serve 10.9.0.1 5001 1 >/tmp/nettest.log 2>&1 &
+	_peer=$!
+	con "$1" 90 nettest 10.9.0.1 5001 8 || die "TCP: $(tail -n 1 /tmp/nettest.log)"
+	wait "$_peer"
+}
+traffic a
+[ "$(con a 10 'grep -c "MSI.*virtio" /proc/interrupts')" -ge 4 ] || die "no MSI-X: $(con a 10 cat /proc/interrupts)"
+pass "network: ping, TCP both ways, every byte checked"
+
+# ---- a server that dies, and one that comes in its place ----
+_connected() { ctl a query-devices | tr -d ' \n' | grep -q "\"/tmp/$1.sock\",\"connected\":$2"; }
+kill_server() {
+	_p=$(cat "/tmp/$1.pid")
+	kill -9 "$_p"
+	wait "$_p" 2>/dev/null || :
+	wait_for 20 _connected "$1" false || die "nobody notices that $1 is gone"
+}
+# rebind FOLDER: the driver of the PCI device that this device of the guest belongs to begins anew.
+rebind() {
+	con a 40 "d=\$(basename \$(readlink -f $1/device/..)); cd /sys/bus/pci/drivers/virtio-pci; echo \$d >unbind; echo \$d >bind" || die "no rebinding of $1"
+}
+ctl a wait DEVICE_BROKEN --timeout 30 >/tmp/broken &
+waiter=$!
+sleep 0.5
+kill_server net
+wait "$waiter" || die "no event"
+grep -q '"device": *"net0"' /tmp/broken || die "$(cat /tmp/broken)"
+expect_fail "its server is gone" ctl a snapshot-save directory=/tmp/no
+con a 10 true || die "the guest suffers"
+[ "$(on_disk a)" = "$there" ] || die "the other device suffers"
+pass "a server that is killed breaks its device, and nothing else"
+
+ctl a wait DEVICE_REPAIRED --timeout 60 >/tmp/repaired &
+waiter=$!
+serve net virtio-net --tap tap0 --mac $MAC
+wait "$waiter" || die "no event"
+wait_for 10 _connected net true || die "not connected"
+rebind /sys/class/net/eth0
+traffic a
+pass "started again, it is set up again; its driver, bound anew, has traffic"
+
+kill_server blk
+serve blk virtio-blk --disk "$DISK"
+wait_for 30 _connected blk true || die "the disk's server is not found again"
+rebind /sys/block/vda
+_vda() { con a 10 'test -b /dev/vda'; }
+wait_for 20 _vda || die "no disk after its server was restarted"
+[ "$(on_disk a)" = "$there" ] || die "other data on the disk"
+pass "the same with the disk"
+
+kill_server net
+serve net virtio-rng
+sleep 3
+_connected net false || die "another device was taken for the card"
+kill -9 "$(cat /tmp/net.pid)"
+serve net virtio-net --tap tap0 --mac $MAC
+wait_for 30 _connected net true || die "the card's server is not found again"
+rebind /sys/class/net/eth0
+traffic a
+pass "another device behind the same socket is not taken for it"
+
+# ---- plugged in and out ----
+truncate -s 8M /tmp/hot.img
+for i in 1 2; do
+	serve "hot$i" virtio-blk --disk /tmp/hot.img
+	ctl a device_add driver=vfio-user-pci "id=hot$i" "socket=/tmp/hot$i.sock" >/dev/null
+	_hot() { con a 10 'ls /sys/block' | grep -q vdb; }
+	wait_for 20 _hot || die "a disk that was plugged in is not seen"
+	con a 30 "echo plugged $i | dd of=/dev/vdb oflag=direct conv=sync 2>/dev/null; sync" || die "hot-plugged disk"
+	grep -q "plugged $i" /tmp/hot.img || die "nothing was written"
+	ctl a wait DEVICE_DELETED "device=hot$i" --timeout 30 >/dev/null &
+	waiter=$!
+	sleep 0.5
+	ctl a device_del "id=hot$i" >/dev/null
+	wait "$waiter" || die "the disk does not go"
+	kill "$(cat "/tmp/hot$i.pid")"
+	rm -f "/tmp/hot$i.sock"
+done
+pass "plugged in and out twice, with data"
+
+# ---- moved, with the state of both ----
+serve net2 virtio-net --tap tap1 --mac $MAC
+serve blk2 virtio-blk --disk "$DISK"
+vm_incoming b unix:/tmp/mig.b --map devices.net0.socket=/tmp/net2.sock --map devices.disk0.socket=/tmp/blk2.sock
+con a 10 'dd if=/dev/vda of=/dev/null bs=1M 2>/dev/null & nettest 10.9.0.1 5001 16 >/tmp/moved.out 2>&1; echo $? >/tmp/moved &' &
+nettest serve 10.9.0.1 5001 1 >/tmp/nettest.log 2>&1 &
+sleep 1
+ctl a migrate uri=unix:/tmp/mig.b >/dev/null
+ctl a wait-migration --timeout 90 >/dev/null || die "migration: $(ctl a query-migrate)"
+vm_is b running
+vm_quit a
+_moved() { [ "$(con b 10 cat /tmp/moved)" = 0 ]; }
+wait_for 90 _moved || die "the connection does not live: $(con b 10 'cat /tmp/moved /tmp/moved.out')"
+[ "$(on_disk b)" = "$there" ] || die "other data on the disk"
+traffic b
+pass "moved with both devices, a TCP stream lives through it"

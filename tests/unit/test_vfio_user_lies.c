@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* vfio-user: a server that lies breaks its device, or gets none; the reason is told. */
+#include "vfu_world.h"
+
+/* While the guest reads a register: the device is broken, and the reason given. */
+Test(vfio_user, lies_in_a_reply, .timeout = 100)
+{
+	static const struct {
+		enum vfu_lie lie;
+		const char *why;
+	} lies[] = {
+		{ LIE_ID, "nobody waits for" },
+		{ LIE_COMMAND, "names another command" },
+		{ LIE_TWICE, "nobody waits for" },
+		{ LIE_LARGER, "larger than was asked for" },
+		{ LIE_SHORTER, "another came" },
+		{ LIE_FDS, "more descriptors than belong there" },
+		{ LIE_TOO_MANY_FDS, "number of descriptors, that none has" },
+		{ LIE_ERROR_PAYLOAD, "an error reply with a payload" },
+		{ LIE_FLAGS, "flags that do not exist" },
+		{ LIE_TYPE, "neither command nor reply" },
+		{ LIE_TINY, "a message of a size" },
+		{ LIE_HUGE, "a message of a size" },
+		{ LIE_CLOSE, "has closed the connection" },
+		{ LIE_CLOSE_WITHIN, "in the middle of a message" },
+		{ LIE_SILENCE, "no reply to REGION_READ within 200 ms" },
+		{ LIE_STALL, "" }, /* who waits, or who reads, notices it first */
+		{ LIE_LATE, "no reply to REGION_READ within 200 ms" },
+		{ LIE_FIRST_BYTES, "another came" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(lies); i++) {
+		struct world w;
+
+		begin(&w);
+		cr_assert(add(&w, 10000), "%s", w.vm->error);
+		hurry(&w);
+		w.s.on = WIRE_REGION_READ;
+		w.s.lie = lies[i].lie;
+		memset(w.s.bar0, 0x11, 4);
+		/* A right reply that comes twice is right the first time. */
+		cr_assert_eq(bar_read(&w, 0, 4), lies[i].lie == LIE_TWICE ? 0x11111111 : 0xffffffff,
+		             "%zu", i);
+		cr_assert(vmachine_wait(w.vm, is_broken, &w, 20000), "%zu: nothing is noticed", i);
+		cr_assert(strstr(vmachine_event(w.vm, "DEVICE_BROKEN"), lies[i].why), "%zu: %s", i,
+		          vmachine_event(w.vm, "DEVICE_BROKEN"));
+		cr_assert_eq(bar_read(&w, 0, 4), 0xffffffff);
+		end(&w);
+	}
+}
+
+Test(vfio_user, an_error_is_no_lie)
+{
+	static const enum vfu_lie errors[] = { LIE_EIO, LIE_ERRNO };
+
+	for (size_t i = 0; i < ARRAY_SIZE(errors); i++) {
+		struct world w;
+
+		begin(&w);
+		cr_assert(add(&w, 10000), "%s", w.vm->error);
+		w.s.on = WIRE_REGION_READ;
+		w.s.lie = errors[i];
+		cr_assert_eq(bar_read(&w, 0, 4), 0xffffffff);
+		cr_assert_eq(bar_read(&w, 0, 4), 0, "it goes on");
+		cr_assert_not(vmachine_event(w.vm, "DEVICE_BROKEN"));
+		end(&w);
+	}
+}
+
+static struct vfio_region_info region_lie(uint32_t argsz, uint32_t index, uint64_t size,
+                                          uint64_t offset)
+{
+	return (struct vfio_region_info){
+		.argsz = argsz, .flags = 7, .index = index, .size = size, .offset = offset
+	};
+}
+
+/* While it is made: it is not, and the reason given. */
+Test(vfio_user, lies_about_what_it_is, .timeout = 100)
+{
+	const struct vfio_region_info wrong_index = region_lie(32, 1, 4096, 0);
+	const struct vfio_region_info endless = region_lie(32, 0, UINT64_MAX, 4096);
+	const struct vfio_region_info far = region_lie(32, 0, 4096, INT64_MAX);
+	const struct vfio_region_info huge_argsz = region_lie(UINT32_MAX, 0, 4096, 0);
+	const struct vfio_region_info odd = region_lie(32, 0, 4097, 0);
+	const uint32_t no_pci[] = { 16, VFIO_DEVICE_FLAGS_RESET, 9, 5 };
+	const uint32_t few[] = { 16, VFIO_DEVICE_FLAGS_PCI, 7, 5 };
+	const uint32_t irqs[] = { 16, 1, 0, 0xffffffff };
+	const struct wire_version minor = { WIRE_MAJOR, WIRE_MINOR + 1 }, major = { 1, 0 };
+	const char twin[] = "\0\0\1\0{\"capabilities\":{\"twin_socket\":{\"supported\":true}}}";
+	const char huge_page[] = "\0\0\1\0{\"capabilities\":{\"pgsizes\":2097152}}";
+	const uint32_t ios[] = { 16 + 40, 0, 0, 1, 0, 0, 4, 0, 9, 0, 0, 0, 0, 0 };
+	const struct {
+		enum wire_command on;
+		enum vfu_lie lie;
+		const char *why;
+		const void *payload;
+		size_t len;
+		unsigned nth;
+	} lies[] = {
+		{ WIRE_VERSION, LIE_SILENCE, "no reply within 200 ms", NULL, 0, 0 },
+		{ WIRE_VERSION, LIE_CLOSE, "no reply", NULL, 0, 0 },
+		{ WIRE_VERSION, LIE_HUGE, "no reply", NULL, 0, 0 },
+		{ WIRE_VERSION, LIE_EIO, "refuses", NULL, 0, 0 },
+		{ WIRE_VERSION, LIE_COMMAND, "something else", NULL, 0, 0 },
+		{ WIRE_VERSION, LIE_PAYLOAD, "speaks 0.", &minor, sizeof(minor), 0 },
+		{ WIRE_VERSION, LIE_PAYLOAD, "speaks 1.0", &major, sizeof(major), 0 },
+		{ WIRE_VERSION, LIE_PAYLOAD, "reply of 2 bytes", &major, 2, 0 },
+		{ WIRE_VERSION, LIE_PAYLOAD, "pages of 4096", huge_page, sizeof(huge_page), 0 },
+		{ WIRE_VERSION, LIE_PAYLOAD, "without its descriptor", twin, sizeof(twin), 0 },
+		{ WIRE_DEVICE_GET_INFO, LIE_SHORTER, "not connected", NULL, 0, 0 },
+		{ WIRE_DEVICE_GET_INFO, LIE_PAYLOAD, "not a PCI device", no_pci, sizeof(no_pci),
+		  0 },
+		{ WIRE_DEVICE_GET_INFO, LIE_PAYLOAD, "not a PCI device", few, sizeof(few), 0 },
+		{ WIRE_DEVICE_GET_REGION_INFO, LIE_PAYLOAD, "not connected", &wrong_index,
+		  sizeof(wrong_index), 0 },
+		{ WIRE_DEVICE_GET_REGION_INFO, LIE_PAYLOAD, "not connected", &endless,
+		  sizeof(endless), 0 },
+		{ WIRE_DEVICE_GET_REGION_INFO, LIE_PAYLOAD, "not connected", &far, sizeof(far), 0 },
+		{ WIRE_DEVICE_GET_REGION_INFO, LIE_PAYLOAD, "4294967295 bytes", &huge_argsz,
+		  sizeof(huge_argsz), 0 },
+		{ WIRE_DEVICE_GET_REGION_INFO, LIE_PAYLOAD, "BAR 0", &odd, sizeof(odd), 1 },
+		{ WIRE_DEVICE_GET_REGION_INFO, LIE_SHORTER, "not connected", NULL, 0, 0 },
+		{ WIRE_DEVICE_GET_REGION_INFO, LIE_FDS, "not connected", NULL, 0, 0 },
+		{ WIRE_DEVICE_GET_IRQ_INFO, LIE_PAYLOAD, "not connected", irqs, sizeof(irqs), 0 },
+		{ WIRE_DMA_MAP, LIE_EIO, "DMA_MAP of 0x800000 bytes at 0x0", NULL, 0, 0 },
+		{ WIRE_DEVICE_GET_REGION_IO_FDS, LIE_PAYLOAD, "not connected", ios, sizeof(ios),
+		  0 },
+		{ WIRE_DEVICE_RESET, LIE_EIO, "VFIO_DEVICE_RESET", NULL, 0, 0 },
+		{ WIRE_DEVICE_RESET, LIE_LARGER, "not connected", NULL, 0, 0 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(lies); i++) {
+		struct world w;
+
+		begin(&w);
+		w.s.on = lies[i].on;
+		w.s.lie = lies[i].lie;
+		w.s.payload = lies[i].payload;
+		w.s.payload_len = lies[i].len;
+		w.s.nth = lies[i].nth;
+		cr_assert_null(add(&w, lies[i].lie == LIE_SILENCE ? 200 : 10000),
+		               "%zu was taken for the truth", i);
+		cr_assert(strcasestr(w.vm->error, lies[i].why), "%zu: %s", i, w.vm->error);
+		cr_assert_null(w.vm->m->devices);
+		cr_assert_null(w.vm->m->vfio, "%zu: an address space is left", i);
+		end(&w);
+	}
+}

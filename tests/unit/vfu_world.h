@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A machine without KVM that has a vfio-user device, and that device's server. */
+#ifndef UNIT_VFU_WORLD_H
+#define UNIT_VFU_WORLD_H
+
+#include "vfu_server.h"
+#include "virtio_driver.h"
+
+#include "vfio/user/client_device.h"
+#include "vfio/user/client_internal.h"
+#include "vfio/user/user.h"
+
+#include <stdio.h>
+#include <sys/mman.h>
+
+#define RAM (8 * MIB)
+
+struct world {
+	struct vmachine *vm;
+	struct vfu_server s;
+	struct device *device;
+	struct vfio_pci *pci;
+	unsigned before;
+};
+
+/* The device, or NULL with the reason in vm->error. */
+static inline struct vfio_pci *add(struct world *w, uint32_t timeout)
+{
+	const struct vfio_user_options o = { .fd = "server", .timeout = timeout };
+
+	vfu_server_start(&w->s);
+	w->vm->fd = w->s.client;
+	w->device = vmachine_add(w->vm, &vfio_user_pci_driver, &o, sizeof(o));
+	w->pci = w->device ? container_of(w->device, struct vfio_pci, device) : NULL;
+	return w->pci;
+}
+
+static inline void begin(struct world *w)
+{
+	memset(w, 0, sizeof(*w));
+	w->vm = vmachine_new(RAM);
+	vfu_server_init(&w->s);
+}
+
+static inline void end(struct world *w)
+{
+	vmachine_free(w->vm);
+	vfu_server_free(&w->s);
+}
+
+/* From now on it waits for 200 ms only. */
+static inline void hurry(struct world *w)
+{
+	((struct vfu_device *)w->pci->backend)->vfu->owner.timeout_ms = 200;
+}
+
+static inline uint64_t bar_read(struct world *w, uint64_t offset, unsigned size)
+{
+	uint64_t value;
+
+	machine_lock(w->vm->m);
+	value = vfio_bar_read(&w->pci->function, 0, offset, size);
+	machine_unlock(w->vm->m);
+	return size == 8 ? value : value & ((1ull << size * 8) - 1);
+}
+
+static inline void bar_write(struct world *w, uint64_t offset, unsigned size, uint64_t value)
+{
+	machine_lock(w->vm->m);
+	vfio_bar_write(&w->pci->function, 0, offset, size, value);
+	machine_unlock(w->vm->m);
+}
+
+static inline bool is_broken(void *opaque)
+{
+	return vmachine_event(((struct world *)opaque)->vm, "DEVICE_BROKEN") &&
+	       ((struct world *)opaque)->pci->concealed;
+}
+
+static inline bool is_repaired(void *opaque)
+{
+	return vmachine_event(((struct world *)opaque)->vm, "DEVICE_REPAIRED");
+}
+
+/* A connection was made, and more was asked. */
+static inline bool was_tried(void *opaque)
+{
+	struct world *w = opaque;
+
+	return __atomic_load_n(&w->s.seen[WIRE_VERSION], __ATOMIC_ACQUIRE) > w->before;
+}
+
+#endif
