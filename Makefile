@@ -9,10 +9,29 @@
 # make lab-shell  a prompt on a lab host
 # make configs    configs/schema.json and the table of docs/config.md, from the tables in code
 # make install    PREFIX=/usr/local DESTDIR=
+#
+# make ARCH=arm64 ...  the same for another architecture than this machine's, into build/arm64: its
+#                 headers and libraries are unpacked there (scripts/sysroot.sh)
 
+MACHINE := $(patsubst aarch64,arm64,$(patsubst x86_64,x86,$(shell uname -m)))
+ARCH = $(MACHINE)
+ifeq ($(ARCH),$(MACHINE))
 BUILD ?= build
 CC = gcc
-ARCH = x86
+AR = ar
+PKG_CONFIG = pkg-config
+else
+BUILD ?= build/$(ARCH)
+TRIPLET_arm64 = aarch64-linux-gnu
+TRIPLET = $(TRIPLET_$(ARCH))
+SYSROOT = $(abspath $(BUILD))/sysroot
+CC = $(TRIPLET)-gcc --sysroot=$(SYSROOT)
+CXX = $(TRIPLET)-g++ --sysroot=$(SYSROOT)
+AR = $(TRIPLET)-ar
+PKG_CONFIG = PKG_CONFIG_SYSROOT_DIR=$(SYSROOT) \
+	PKG_CONFIG_LIBDIR=$(SYSROOT)/usr/lib/$(TRIPLET)/pkgconfig:$(SYSROOT)/usr/share/pkgconfig pkg-config
+SYSROOT_STAMP = $(BUILD)/sysroot.stamp
+endif
 PREFIX ?= /usr/local
 PKGS = libcjson libxxhash liburing
 # Their headers only: they are loaded when they are used, so that nobody else waits for them.
@@ -30,15 +49,19 @@ WARN += -Wno-gnu-variable-sized-type-not-at-end
 endif
 ALL_CFLAGS = -std=gnu17 $(WARN) $(CFLAGS) $(SANITIZE) -fPIC -fvisibility=hidden -pthread \
 	-D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Iinclude -Isrc -I$(BUILD)/gen \
-	$(shell pkg-config --cflags $(PKGS) $(LAZY_PKGS) 2>/dev/null)
+	$(shell $(PKG_CONFIG) --cflags $(PKGS) $(LAZY_PKGS) 2>/dev/null)
 # Debian 12's libfdt has no pkg-config file.
 ARCH_LIBS_arm64 = -lfdt -lz
-LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null) $(ARCH_LIBS_$(ARCH)) -pthread
+LIBS = $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null) $(ARCH_LIBS_$(ARCH)) -pthread
 
 LIB_SRC = $(wildcard src/base/*.c src/vmm/*.c src/vmm/$(ARCH)/*.c src/vmm/virtio/*.c src/vfio/*.c src/vfio/user/*.c src/migration/*.c \
 	src/*.c src/control/*.c)
 CLI_SRC = $(wildcard src/cli/*.c)
 UNIT_SRC = $(wildcard tests/unit/*.c tests/unit/$(ARCH)/*.c)
+# Criterion's sandbox cannot start a process under an emulator of user programs.
+ifneq ($(ARCH),$(MACHINE))
+UNIT_SRC += tests/emulated/plain.c
+endif
 KVM_SRC = $(wildcard tests/kvm/*.c)
 GUESTS = $(patsubst %,$(BUILD)/tests/guests/%.elf,mixer dirtier fault doorbell first)
 obj = $(patsubst %.c,$(OBJ)/%.o,$(1))
@@ -55,7 +78,7 @@ $(BUILD)/godwit: $(call obj,$(CLI_SRC)) $(BUILD)/libgodwit.a
 
 $(BUILD)/libgodwit.a: $(LIB_OBJ)
 	rm -f $@
-	ar rcs $@ $^
+	$(AR) rcs $@ $^
 
 # Programs look for it by its soname.
 $(BUILD)/libgodwit.so: $(LIB_OBJ) src/libgodwit.map
@@ -63,13 +86,18 @@ $(BUILD)/libgodwit.so: $(LIB_OBJ) src/libgodwit.map
 		-Wl,--version-script=src/libgodwit.map -o $@ $(LIB_OBJ) $(LIBS)
 	ln -sf libgodwit.so $@.0
 
-$(OBJ)/%.o: %.c
+# What is unpacked once serves every object.
+$(SYSROOT_STAMP): scripts/sysroot.sh tests/lab/apt.sh
+	scripts/sysroot.sh $(ARCH) $(SYSROOT)
+	touch $@
+
+$(OBJ)/%.o: %.c | $(SYSROOT_STAMP)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 # ACPI: each ASL source is preprocessed, compiled and made a C array.
-AML = $(patsubst src/vmm/x86/acpi/%.asl,$(BUILD)/gen/acpi/%.h,$(wildcard src/vmm/x86/acpi/*.asl))
-$(call obj,src/vmm/x86/acpi.c) $(call obj,$(UNIT_SRC)): $(AML)
+AML_x86 = $(patsubst src/vmm/x86/acpi/%.asl,$(BUILD)/gen/acpi/%.h,$(wildcard src/vmm/x86/acpi/*.asl))
+$(call obj,src/vmm/x86/acpi.c) $(call obj,$(UNIT_SRC)): $(AML_$(ARCH))
 $(BUILD)/gen/acpi/%.h: src/vmm/x86/acpi/%.asl src/vmm/x86/layout.h src/vmm/x86/pm_ports.h
 	@mkdir -p $(@D)
 	$(CC) -E -P -x assembler-with-cpp -DASL -Isrc -o $(@D)/$*.dsl $<
@@ -89,7 +117,10 @@ $(BUILD)/tests/guests/first.elf: tests/guests/first.S tests/guests/guest.ld
 	$(CC) -nostdlib -static -no-pie -Wl,--build-id=none,-z,noexecstack,--no-warn-rwx-segments \
 		-T tests/guests/guest.ld -o $@ $<
 
-tests: $(BUILD)/tests/unit$(VARIANT) $(BUILD)/tests/kvm$(VARIANT) $(GUESTS)
+# The guests of tests/kvm are x86's.
+TESTS_x86 = $(BUILD)/tests/kvm$(VARIANT) $(GUESTS)
+tests: $(BUILD)/tests/unit$(VARIANT) $(TESTS_$(ARCH))
+$(OBJ)/tests/unit/%.o: ALL_CFLAGS += -Itests/unit -Itests/unit/$(ARCH)
 $(BUILD)/tests/unit$(VARIANT): $(call obj,$(UNIT_SRC)) $(LIB_OBJ)
 	@mkdir -p $(@D)
 	$(CC) $(SANITIZE) -o $@ $^ $(LIBS) -lcriterion -lgnutls

@@ -4,7 +4,7 @@
 # Installs, with apt, the Debian packages that a part of the project needs. What is there already
 # costs nothing: then neither the network nor root is used.
 #
-# usage: scripts/packages.sh [build|check|lab|kernel|debian|lint|model|all]...        (default: build)
+# usage: scripts/packages.sh [build|cross|check|lab|kernel|debian|lint|model|all]...        (default: build)
 set -eu
 
 build="gcc libc6-dev make pkg-config libcjson-dev libxxhash-dev liburing-dev libgnutls28-dev libedit-dev acpica-tools libcriterion-dev"
@@ -16,6 +16,8 @@ kernel="gcc libc6-dev make bc bison flex libelf-dev libssl-dev lz4 kmod cpio xz-
 debian="debootstrap e2fsprogs"
 # What the tests of the control socket are driven with, beside clients that are unpacked under build/.
 clients="socat openssl perl python3"
+# Building for arm64 on another machine; what is built against is unpacked by scripts/sysroot.sh.
+cross="gcc-aarch64-linux-gnu make pkg-config"
 lint="clang clang-format clang-tidy cppcheck"
 model="gcc libc6-dev spin"
 
@@ -31,12 +33,13 @@ for part; do
 	build) wanted="$wanted $build" ;;
 	lab) wanted="$wanted $lab" ;;
 	kernel) wanted="$wanted $kernel" ;;
+	cross) wanted="$wanted $cross" ;;
 	debian) wanted="$wanted $debian" ;;
 	lint) wanted="$wanted $build $lint" ;;
-	check) wanted="$wanted $build $lab $kernel $debian $clients clang g++" ;;
+	check) wanted="$wanted $build $lab $kernel $debian $clients $cross clang g++" ;;
 	model) wanted="$wanted $model" ;;
 	all) wanted="$wanted $build $lab $kernel $debian $lint" ;;
-	*) die "unknown part '$part'; the parts are build, check, lab, kernel, debian, lint, model, all" ;;
+	*) die "unknown part '$part'; the parts are build, cross, check, lab, kernel, debian, lint, model, all" ;;
 	esac
 done
 

@@ -5,7 +5,8 @@
 # the same release, whose archive and keyring are taken from them. The machine's own apt is not
 # touched, and nothing is installed: packages are downloaded and unpacked.
 #
-# Sourced with $apt_dir set to the folder that holds it all. Calls:
+# Sourced with $apt_dir set to the folder that holds it all, and $apt_arch to Debian's name of the
+# architecture whose packages are wanted, where that is not the machine's own. Calls:
 #   apt_setup            writes configuration and sources, fetches the lists
 #   apt_candidate PKG    the version that backports has of PKG
 #   apt_unpack DIR PKG[=VERSION]...   downloads and unpacks into DIR
@@ -97,6 +98,8 @@ apt_setup() {
 	apt_sources || return 1
 	# The rest of the machine's configuration (proxies and the like) stays in force.
 	cat >"$APT_CONFIG" <<END
+APT::Architecture "${apt_arch:-$(dpkg --print-architecture)}";
+APT::Architectures { "${apt_arch:-$(dpkg --print-architecture)}"; };
 Dir::Etc::sourcelist "$apt_dir/sources.list";
 Dir::Etc::sourceparts "$apt_dir/sources.list.d";
 Dir::Etc::preferences "/dev/null";

@@ -5,8 +5,8 @@
 
 #include "platform.h"
 
+#include "vmm/arch.h"
 #include "vmm/pci.h"
-#include "vmm/x86/layout.h"
 
 #include <stdio.h>
 
@@ -106,9 +106,14 @@ static inline void end(struct platform *p)
 	platform_free(p);
 }
 
+static inline bool within(uint64_t at, struct arch_range r)
+{
+	return at >= r.gpa && at - r.gpa < r.size;
+}
+
 static inline uint64_t ecam(unsigned bus, unsigned slot, unsigned function, unsigned reg)
 {
-	return LAYOUT_ECAM + (bus << 20 | slot << 15 | function << 12 | reg);
+	return arch_pci.ecam.gpa + (bus << 20 | slot << 15 | function << 12 | reg);
 }
 
 static inline uint32_t cfg_read(struct platform *p, unsigned slot, unsigned reg)

@@ -12,6 +12,9 @@
 #include "vmm/irq.h"
 #include "vmm/machine.h"
 
+/* This architecture's. */
+#include "chips.h"
+
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <string.h>
@@ -34,17 +37,6 @@ static inline struct platform *platform_new(void)
 	return p;
 }
 
-/* Local APIC enabled by software (SVR, bit 8), so that it accepts interrupts. */
-static inline void platform_enable_lapic(struct platform *p)
-{
-	struct kvm_lapic_state lapic;
-
-	cr_assert_eq(ioctl(p->vcpu_fd, KVM_GET_LAPIC, &lapic), 0);
-	lapic.regs[0xf0] = (char)0xff;
-	lapic.regs[0xf1] = 1;
-	cr_assert_eq(ioctl(p->vcpu_fd, KVM_SET_LAPIC, &lapic), 0);
-}
-
 /* Skips the test where there is no KVM. */
 static inline struct platform *platform_new_kvm(void)
 {
@@ -57,10 +49,7 @@ static inline struct platform *platform_new_kvm(void)
 	p->m.vm_fd = ioctl(p->m.kvm_fd, KVM_CREATE_VM, 0);
 	if (p->m.vm_fd < 0)
 		cr_skip_test("KVM_CREATE_VM fails");
-	cr_assert_eq(ioctl(p->m.vm_fd, KVM_CREATE_IRQCHIP, 0), 0);
-	p->vcpu_fd = ioctl(p->m.vm_fd, KVM_CREATE_VCPU, 0);
-	cr_assert_geq(p->vcpu_fd, 0);
-	platform_enable_lapic(p);
+	p->vcpu_fd = chips_create(p->m.vm_fd);
 	cr_assert_eq(irqs_create(&p->m, &p->m.irqs, &err), 0, "%s", err.text);
 	return p;
 }
@@ -81,41 +70,6 @@ static inline void platform_free(struct platform *p)
 	bus_fini(&p->m.pio);
 	pthread_mutex_destroy(&p->m.device_lock);
 	free(p);
-}
-
-/* The level of an I/O APIC pin, as KVM has it. */
-static inline int platform_pin(struct platform *p, unsigned pin)
-{
-	struct kvm_irqchip chip = { .chip_id = KVM_IRQCHIP_IOAPIC };
-
-	cr_assert_eq(ioctl(p->m.vm_fd, KVM_GET_IRQCHIP, &chip), 0);
-	return chip.chip.ioapic.irr >> pin & 1;
-}
-
-/* Is an interrupt vector requested at the local APIC? Waits up to `ms` for it. */
-static inline int platform_requested(struct platform *p, unsigned vector, int ms)
-{
-	for (int64_t end = now_ms() + ms;;) {
-		struct kvm_lapic_state lapic;
-
-		cr_assert_eq(ioctl(p->vcpu_fd, KVM_GET_LAPIC, &lapic), 0);
-		if (lapic.regs[0x200 + vector / 32 * 0x10 + vector % 32 / 8] >> vector % 8 & 1)
-			return 1;
-		if (now_ms() >= end)
-			return 0;
-		usleep(1000);
-	}
-}
-
-/* The vCPU's interrupts are forgotten. */
-static inline void platform_forget(struct platform *p)
-{
-	struct kvm_lapic_state lapic;
-
-	cr_assert_eq(ioctl(p->vcpu_fd, KVM_GET_LAPIC, &lapic), 0);
-	for (unsigned i = 0; i < 8; i++)
-		memset(lapic.regs + 0x200 + i * 0x10, 0, 4);
-	cr_assert_eq(ioctl(p->vcpu_fd, KVM_SET_LAPIC, &lapic), 0);
 }
 
 /* A sink that keeps the records of one participant. */

@@ -76,7 +76,7 @@ static void *swallow(void *opaque)
 	size_t done = 0;
 
 	while (done < s->len) {
-		ssize_t n = read(s->fd, s->data + done, MIN(s->len - done, 1000));
+		ssize_t n = read(s->fd, s->data + done, MIN(s->len - done, (size_t)1000));
 
 		if (n <= 0)
 			break;

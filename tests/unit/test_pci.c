@@ -109,11 +109,11 @@ Test(pci, bars_are_placed_apart_in_their_windows)
 				bar->range.size = MAX(bar->size, PAGE_SIZE);
 			cr_assert_eq(bus_add(&seen[bar->is_io], &bar->range, NULL), 0);
 			if (bar->is_io)
-				cr_assert(at >= LAYOUT_PIO && at <= LAYOUT_PIO_LAST);
+				cr_assert(within(at, arch_pci.io));
 			else if (b == 4 || bar->prefetch)
-				cr_assert(at >= LAYOUT_MMIO64 && at <= LAYOUT_MMIO64_LAST);
+				cr_assert(within(at, arch_pci.mmio64));
 			else
-				cr_assert(at >= LAYOUT_MMIO32 && at <= LAYOUT_MMIO32_LAST);
+				cr_assert(within(at, arch_pci.mmio32));
 		}
 	}
 	bus_fini(&seen[0]);
@@ -197,8 +197,8 @@ Test(pci, bars_move)
 	b_home = b->f.bars[0].address;
 	cfg_write(p, 1, 4, 2);
 	cfg_write(p, 2, 4, 2);
-	cfg_write(p, 1, 0x10, LAYOUT_MMIO32 + 0x1000000);
-	cr_assert_eq(bus_read(&p->m.mmio, LAYOUT_MMIO32 + 0x1000000, 4), 0x10000);
+	cfg_write(p, 1, 0x10, arch_pci.mmio32.gpa + 0x1000000);
+	cr_assert_eq(bus_read(&p->m.mmio, arch_pci.mmio32.gpa + 0x1000000, 4), 0x10000);
 	cr_assert_eq(bus_read(&p->m.mmio, a_home, 4), 0xffffffff);
 	/* Onto another: not mapped, until that one goes away. */
 	cfg_write(p, 1, 0x10, (uint32_t)b_home);
@@ -211,7 +211,7 @@ Test(pci, bars_move)
 	cfg_write(p, 1, 0x10, 0xfee00000);
 	cr_assert(!a->f.bars[0].mapped);
 	cr_assert_eq(cfg_read(p, 1, 0x10), 0xfee00000, "but it reads back");
-	cfg_write(p, 1, 0x10, LAYOUT_ECAM);
+	cfg_write(p, 1, 0x10, arch_pci.ecam.gpa);
 	cr_assert(!a->f.bars[0].mapped);
 	cr_assert_eq(cfg_read(p, 1, 0), 0x10d38086, "the ECAM is not shadowed");
 	cfg_write(p, 1, 0x10, (uint32_t)b_home);
@@ -229,7 +229,7 @@ Test(pci, bars_of_64_bits_move_in_halves)
 
 	c->f.bars[2] = (struct pci_bar){ .size = 0x10000, .is_64 = true, .prefetch = true };
 	plug(bus, c, 1);
-	cr_assert_geq(c->f.bars[2].address, LAYOUT_MMIO64);
+	cr_assert_geq(c->f.bars[2].address, arch_pci.mmio64.gpa);
 	cfg_write(p, 1, 4, 2);
 	cr_assert(c->f.bars[2].mapped);
 	cfg_write(p, 1, 0x1c, 0x50);
@@ -255,7 +255,7 @@ Test(pci, reset)
 	plug(bus, b, 2);
 	home = a->f.bars[0].address;
 	cfg_write(p, 1, 4, 2);
-	cfg_write(p, 1, 0x10, LAYOUT_MMIO32 + 0x1000000);
+	cfg_write(p, 1, 0x10, arch_pci.mmio32.gpa + 0x1000000);
 	cfg_write(p, 0, 4, 7);
 	b->f.ejecting = true;
 	pci_reset(bus);
@@ -335,11 +335,11 @@ Test(pci, function_state)
 	a->f.bars[0] = b->f.bars[0] = (struct pci_bar){ .size = 0x1000 };
 	plug(new_bus(p), a, 1);
 	plug(new_bus(q), b, 1);
-	cfg_write(p, 1, 0x10, LAYOUT_MMIO32 + 0x5000000);
+	cfg_write(p, 1, 0x10, arch_pci.mmio32.gpa + 0x5000000);
 	cfg_write(p, 1, 4, 2);
 	pci_function_save(&a->f, state);
 	cr_assert_eq(pci_function_load(&b->f, state, &err), 0, "%s", err.text);
-	cr_assert_eq(bus_read(&q->m.mmio, LAYOUT_MMIO32 + 0x5000000, 4), 0x10000);
+	cr_assert_eq(bus_read(&q->m.mmio, arch_pci.mmio32.gpa + 0x5000000, 4), 0x10000);
 	cr_assert_eq(b->changes, 1);
 	static const struct {
 		unsigned offset;

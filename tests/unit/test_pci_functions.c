@@ -136,7 +136,7 @@ Test(pci_functions, expansion_rom)
 	c->f.bars[PCI_ROM].size = 0x10000;
 	plug(bus, c, 1);
 	at = cfg_read(p, 1, 0x30);
-	cr_assert(at >= LAYOUT_MMIO32 && at <= LAYOUT_MMIO32_LAST && !(at & 1));
+	cr_assert(within(at, arch_pci.mmio32) && !(at & 1));
 	cfg_write(p, 1, 0x30, 0xfffff800);
 	cr_assert_eq(cfg_read(p, 1, 0x30), 0xffff0000);
 	cfg_write(p, 1, 0x30, at | 1);

@@ -135,7 +135,8 @@ static inline int unix_socket(const char *path, bool listening)
 	struct sockaddr_un at = { .sun_family = AF_UNIX };
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 
-	snprintf(at.sun_path, sizeof(at.sun_path), "%s", path);
+	cr_assert_lt(snprintf(at.sun_path, sizeof(at.sun_path), "%s", path),
+	             (int)sizeof(at.sun_path));
 	if (listening) {
 		cr_assert_eq(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
 		cr_assert_eq(listen(fd, 8), 0);

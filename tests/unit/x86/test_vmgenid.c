@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The generation id: kept by a live migration, renewed by a restore, which the guest is told. */
-#include "platform.h"
+#include "pins.h"
 
 #include "vmm/memory.h"
 #include "vmm/pm.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The port with its far ends, on a loop that the test turns itself. */
-#include "platform.h"
+#include "pins.h"
 
 #include "vmm/serial.h"
 #include "vmm/x86/layout.h"

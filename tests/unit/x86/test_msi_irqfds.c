@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Vectors by irqfd on a real KVM: what arrives at a local APIC. */
-#include "platform.h"
+#include "pins.h"
 
 #include "vmm/msix.h"
 #include "vmm/pci.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Events, sleep, reset and hotplug by the registers that the DSDT uses. */
-#include "platform.h"
+#include "pins.h"
 
 #include "vmm/pci.h"
 #include "vmm/pm.h"
