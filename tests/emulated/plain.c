@@ -4,6 +4,11 @@
  * under an emulator of user programs: a fork for each test. Linked before the
  * library, whose calls of the same names it stands in for; failed assertions
  * are worded by the library.
+ *
+ *   --filter PATTERN   of "suite/test", as Criterion has it, less its extensions
+ *   --except FILE      all but the tests that are named in it
+ *   --only FILE        only those
+ *   -jN                N at a time
  */
 #include <criterion/criterion.h>
 
@@ -12,11 +17,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define SKIPPED 77
 #define SECONDS 120
+#define MAX_JOBS 16
 
 /* Test() and TestSuite() put pointers into these sections; the linker knows where they are. */
 extern struct criterion_test *__start_cr_tst[], *__stop_cr_tst[];
@@ -102,6 +109,15 @@ static enum verdict judge(const struct criterion_test *test, int status)
 	return WIFEXITED(status) && WEXITSTATUS(status) == d->exit_code ? PASSED : FAILED;
 }
 
+/* One test at a time, of those of this process: every `jobs`th of all, from `share` on. */
+struct shift {
+	const char *pattern;
+	const char *listed; /* names, each in a line of its own that goes on with the reason */
+	bool only_listed;
+	unsigned jobs, share;
+	unsigned count[3];
+};
+
 static enum verdict run_apart(const struct criterion_test *test)
 {
 	int status = 0;
@@ -118,11 +134,28 @@ static enum verdict run_apart(const struct criterion_test *test)
 	return judge(test, status);
 }
 
-/* --filter PATTERN: of "suite/test", as Criterion has it, less its extensions. */
-int main(int argc, char **argv)
+static bool in_list(const char *list, const char *name)
 {
-	const char *pattern = argc > 2 && !strcmp(argv[1], "--filter") ? argv[2] : "*";
-	unsigned count[3] = { 0 };
+	const size_t len = strlen(name);
+
+	for (const char *line = list; line; line = strchr(line, '\n')) {
+		line += *line == '\n';
+		if (!strncmp(line, name, len) && strchr("\t\n", line[len]))
+			return true;
+	}
+	return false;
+}
+
+static bool wanted(const struct shift *s, const char *name)
+{
+	if (fnmatch(s->pattern, name, 0))
+		return false;
+	return !s->listed || in_list(s->listed, name) == s->only_listed;
+}
+
+static void work(struct shift *s)
+{
+	unsigned n = 0;
 
 	for (struct criterion_test **t = __start_cr_tst; t < __stop_cr_tst; t++) {
 		char name[256];
@@ -131,14 +164,81 @@ int main(int argc, char **argv)
 		if (!*t)
 			continue;
 		snprintf(name, sizeof(name), "%s/%s", (*t)->category, (*t)->name);
-		if (fnmatch(pattern, name, 0))
+		if (!wanted(s, name) || n++ % s->jobs != s->share)
 			continue;
 		v = run_apart(*t);
-		count[v]++;
+		s->count[v]++;
 		if (v != PASSED)
 			printf("%s %s\n", v == FAILED ? "[FAIL]" : "[SKIP]", name);
 	}
+}
+
+/* The shifts that were made count in memory that is shared with them. */
+static void work_side_by_side(struct shift *s, unsigned jobs)
+{
+	for (unsigned i = 0; i < jobs; i++) {
+		s[i].share = i;
+		fflush(NULL);
+		if (fork() == 0) {
+			work(&s[i]);
+			exit(0);
+		}
+	}
+	while (wait(NULL) > 0)
+		;
+	for (unsigned i = 1; i < jobs; i++)
+		for (unsigned v = 0; v < 3; v++)
+			s[0].count[v] += s[i].count[v];
+}
+
+static char *contents(const char *path)
+{
+	FILE *f = fopen(path, "re");
+	char *text = calloc(1, 65536);
+
+	if (!f || !text || (!fread(text, 1, 65535, f) && ferror(f))) {
+		fprintf(stderr, "cannot read %s\n", path);
+		exit(2);
+	}
+	fclose(f);
+	return text;
+}
+
+static void parse(struct shift *s, int argc, char **argv)
+{
+	*s = (struct shift){ .pattern = "*", .jobs = 1 };
+	for (int i = 1; i < argc; i++) {
+		if (!strncmp(argv[i], "-j", 2)) {
+			s->jobs = (unsigned)strtoul(argv[i] + 2, NULL, 10);
+		} else if (i + 1 < argc && !strcmp(argv[i], "--filter")) {
+			s->pattern = argv[++i];
+		} else if (i + 1 < argc &&
+		           (!strcmp(argv[i], "--except") || !strcmp(argv[i], "--only"))) {
+			s->only_listed = !strcmp(argv[i], "--only");
+			s->listed = contents(argv[++i]);
+		} else {
+			fprintf(stderr, "%s is no option\n", argv[i]);
+			exit(2);
+		}
+	}
+	if (s->jobs < 1 || s->jobs > MAX_JOBS) {
+		fprintf(stderr, "-j: 1 to %d\n", MAX_JOBS);
+		exit(2);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct shift *s = mmap(NULL, MAX_JOBS * sizeof(*s), PROT_READ | PROT_WRITE,
+	                       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (s == MAP_FAILED)
+		return 2;
+	parse(&s[0], argc, argv);
+	for (unsigned i = 1; i < s[0].jobs; i++)
+		s[i] = s[0];
+	work_side_by_side(s, s[0].jobs);
 	printf("[====] Synthesis: Tested: %u | Passing: %u | Failing: %u | Crashing: 0 \n",
-	       count[PASSED] + count[FAILED], count[PASSED], count[FAILED]);
-	return count[FAILED] != 0;
+	       s->count[PASSED] + s->count[FAILED], s->count[PASSED], s->count[FAILED]);
+	return s->count[FAILED] != 0;
 }

@@ -33,7 +33,11 @@ fail() {
 }
 
 hostname "host-$LAB_HOST"
-load kvm-amd vfio-pci vfio_iommu_type1 mdev mtty virtio_net || fail "cannot load the modules"
+# Where KVM is a module.
+case $(uname -m) in
+x86_64) load kvm-amd || fail "cannot load the modules" ;;
+esac
+load vfio-pci vfio_iommu_type1 mdev mtty virtio_net || fail "cannot load the modules"
 echo 1 >/proc/sys/kernel/sysrq
 # The emulated 82574L drops a frame whose buffer is not in one piece in the host's memory, which a
 # real one does not mind. Huge pages make that rare enough to work with.
@@ -60,10 +64,11 @@ echo up >"$LAB_OUT/up"
 
 if [ -e "$LAB_OUT/interactive" ]; then
 	read -r rows cols <"$LAB_OUT/interactive"
-	stty rows "$rows" cols "$cols" 2>/dev/null </dev/ttyS0
+	tty=/dev/$(cat /sys/class/tty/console/active)
+	stty rows "$rows" cols "$cols" 2>/dev/null <"$tty"
 	printf '\nA lab host: NIC %s on vfio-pci, mtty %s.\n' "$NIC" "$MTTY"
 	printf 'godwit is on PATH when it is built; "exit" powers off.\n\n'
-	setsid -c /bin/bash --rcfile "$ROOT/tests/lab/shellrc" -i </dev/ttyS0 >/dev/ttyS0 2>&1
+	setsid -c /bin/bash --rcfile "$ROOT/tests/lab/shellrc" -i <"$tty" >"$tty" 2>&1
 	echo $? >"$LAB_OUT/status"
 	off
 fi

@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # The lab's targets, for the top Makefile to include.
-BUILD ?= build
+.PHONY: sysroot lab-setup lab-kernel lab-debian lab-shell lab-selftest
 
-.PHONY: lab-setup lab-kernel lab-debian lab-shell lab-selftest
+sysroot: $(SYSROOT_STAMP)
 
 lab-setup:
-	BUILD=$(BUILD) tests/lab/setup.sh
+	ARCH=$(ARCH) BUILD=$(BUILD) tests/lab/setup.sh
 
 lab-kernel: lab-setup
-	BUILD=$(BUILD) tests/lab/kernel.sh
+	ARCH=$(ARCH) BUILD=$(BUILD) tests/lab/kernel.sh
 
 lab-debian:
-	BUILD=$(BUILD) tests/lab/debian.sh
+	ARCH=$(ARCH) BUILD=$(BUILD) tests/lab/debian.sh
 
 lab-shell: lab-setup
-	BUILD=$(BUILD) tests/lab/shell.sh
+	ARCH=$(ARCH) BUILD=$(BUILD) tests/lab/shell.sh
 
 lab-selftest: lab-setup
-	BUILD=$(BUILD) tests/lab/selftest.sh
+	ARCH=$(ARCH) BUILD=$(BUILD) tests/lab/selftest.sh

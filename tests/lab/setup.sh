@@ -3,7 +3,8 @@
 #
 # Fills build/lab/ with all that the lab needs: kernel, modules, QEMU, busybox, the
 # initramfs images and the helper programs. Kernel, headers, QEMU and busybox come from Debian's packages,
-# unpacked and never installed. A step runs again only when its input has changed.
+# unpacked and never installed. A step runs again only when its input has changed. With ARCH=arm64 in the
+# environment it is build/arm64/lab, for hosts of that architecture.
 #
 # usage: tests/lab/setup.sh            fill what is missing or out of date
 #        tests/lab/setup.sh --update   ask the archive again (newer kernel, newer QEMU)
@@ -11,7 +12,8 @@ set -eu -o pipefail
 
 here=$(cd "$(dirname "$0")" && pwd -P)
 root=$(cd "$here/../.." && pwd -P)
-lab=${LAB:-$root/${BUILD:-build}/lab}
+# shellcheck source=tests/lab/arch.sh
+. "$here/arch.sh"
 case $lab in /*) ;; *) lab=$PWD/$lab ;; esac
 
 # Modules of the lab's hosts and guests; what they depend on comes with them. Names that the kernel
@@ -19,18 +21,18 @@ case $lab in /*) ;; *) lab=$PWD/$lab ;; esac
 modules="
 	netfs 9pnet 9pnet_virtio 9p virtio_pci virtio_net virtio_blk virtio_console virtio_balloon
 	virtio-rng virtio_scsi virtio_input virtiofs vmw_vsock_virtio_transport virtio_mem virtio_pmem
-	kvm kvm-amd kvm-intel vfio vfio-pci vfio_iommu_type1 mdev vhost_net vhost_vsock vsock_loopback
+	kvm vfio vfio-pci vfio_iommu_type1 vhost_net vhost_vsock vsock_loopback
 	e1000e igb igbvf nvme tun tap bridge veth macvtap dummy sch_netem sch_tbf pktgen
-	8250_pci button evdev pvpanic-pci i6300esb
-	null_blk virtio_mmio crc32c_generic crc32c-intel ext4 autofs4 overlay loop squashfs msr cpuid ptp_kvm"
+	8250_pci evdev i6300esb
+	null_blk virtio_mmio crc32c_generic ext4 autofs4 overlay loop squashfs ptp_kvm $arch_modules"
 
 # In the initramfs of L1: what it takes to reach the 9p root.
 modules_l1="9pnet_virtio 9p virtio_pci"
 # In the initramfs of L2: the guest's drivers, loaded at boot so that hotplug finds them.
 modules_guest="e1000e igbvf virtio_pci virtio_net virtio_blk virtio_console virtio_balloon virtio_mem
-	virtio-rng button evdev 8250_pci pvpanic-pci i6300esb vmw_vsock_virtio_transport"
+	virtio-rng evdev 8250_pci i6300esb vmw_vsock_virtio_transport $arch_modules_guest"
 # In the initramfs of the Debian guest, whose disk has none.
-modules_debian="virtio_pci virtio_mmio virtio_blk virtio_net virtio_balloon virtio-rng crc32c_generic crc32c-intel ext4 autofs4 button evdev"
+modules_debian="virtio_pci virtio_mmio virtio_blk virtio_net virtio_balloon virtio-rng crc32c_generic ext4 autofs4 evdev $arch_modules_debian"
 
 say() { echo "lab-setup: $*"; }
 die() {
@@ -52,14 +54,14 @@ step() {
 }
 
 do_fetch() {
-	apt_dir=$lab/apt
+	apt_dir=$lab/apt apt_arch=$arch_deb
 	# shellcheck source=tests/lab/apt.sh
 	. "$here/apt.sh"
 	apt_setup || die "cannot read the package lists"
 
 	local image headers kbuild common version source series p
-	image=$(depends linux-image-amd64 '^linux-image-.*-amd64$')
-	headers=$(depends linux-headers-amd64 '^linux-headers-.*-amd64$')
+	image=$(depends "linux-image-$arch_deb" "^linux-image-.*-$arch_deb\$")
+	headers=$(depends "linux-headers-$arch_deb" "^linux-headers-.*-$arch_deb\$")
 	common=$(depends "$headers" '^linux-headers-.*-common$')
 	kbuild=$(depends "$headers" '^linux-kbuild-')
 	kver=${image#linux-image-}
@@ -67,6 +69,16 @@ do_fetch() {
 		die "the archive has $image but $headers: between two updates; try again later"
 	series=$(echo "$kver" | sed -n 's/^\([0-9]*\.[0-9]*\).*/\1/p')
 	version=$(apt_candidate "$image")
+	say "kernel $kver ($version)"
+	rm -rf "$lab/pkg"
+	apt_unpack "$lab/pkg/kernel" "$image=$version"
+	apt_unpack "$lab/pkg/headers" "$headers" "$common"
+	apt_unpack "$lab/pkg/busybox" busybox-static
+
+	# What runs on this machine.
+	apt_arch=
+	[ "$arch_deb" = "$(dpkg --print-architecture)" ] || apt_setup || die "cannot read the package lists"
+	apt_unpack "$lab/pkg/headers" "$kbuild"
 	source=linux-source-$series
 	# The kernel's own version, or else what backports have now.
 	if apt-cache madison "$source" | awk -v v="$version" '$3 == v { f = 1 } END { exit !f }'; then
@@ -74,25 +86,20 @@ do_fetch() {
 	else
 		say "no $source of version $version: taking $(apt_candidate "$source")"
 	fi
-	say "kernel $kver ($version)"
-	rm -rf "$lab/pkg"
-	apt_unpack "$lab/pkg/kernel" "$image=$version"
-	apt_unpack "$lab/pkg/headers" "$headers" "$common" "$kbuild"
-	apt_unpack "$lab/pkg/busybox" busybox-static
 	apt_unpack "$lab/pkg/source" "$source"
 	mkdir -p "$lab/pkg/mtty"
-	tar -xJf "$lab/pkg/source/usr/src/linux-source-$series.tar.xz" -O --occurrence=1 \
-		"linux-source-$series/samples/vfio-mdev/mtty.c" >"$lab/pkg/mtty/mtty.c"
+	tar -xJf "$lab/pkg/source/usr/src/linux-source-$series.tar.xz" -C "$lab/pkg/mtty" --transform 's,.*/,,' \
+		"linux-source-$series/samples/vfio-mdev/mtty.c" \
+		"linux-source-$series/drivers/vfio/mdev/mdev_"{core.c,driver.c,sysfs.c,private.h}
 	rm -rf "$lab/pkg/source"
 
 	# QEMU and those of its libraries that the machine lacks.
-	apt-get -qq -s install --no-install-recommends qemu-system-x86 >"$lab/pkg/qemu.plan" ||
+	# shellcheck disable=SC2086 # a list
+	apt-get -qq -s install --no-install-recommends $arch_qemu_packages >"$lab/pkg/qemu.plan" ||
 		die "cannot resolve what QEMU depends on"
 	sed -n 's/^Inst \([^ ]*\) \(\[[^]]*\] \)\{0,1\}(\([^ ]*\) .*/\1=\3/p' \
 		"$lab/pkg/qemu.plan" >"$lab/pkg/qemu.list"
-	grep -q '^qemu-system-x86=' "$lab/pkg/qemu.list" ||
-		echo "qemu-system-x86=$(apt_candidate qemu-system-x86)" >>"$lab/pkg/qemu.list"
-	for p in qemu-system-common qemu-system-data seabios ipxe-qemu; do
+	for p in $arch_qemu_packages qemu-system-common qemu-system-data seabios ipxe-qemu; do
 		# Installed on the machine already? QEMU finds its data beside itself, so unpack all.
 		grep -q "^$p=" "$lab/pkg/qemu.list" || echo "$p=$(apt_candidate "$p")" >>"$lab/pkg/qemu.list"
 	done
@@ -117,7 +124,8 @@ flock -n 9 || { say "another set-up is running: waiting for it" && flock 9; }
 [ "$(uname -m)" = x86_64 ] || die "the lab is for x86-64"
 if [ "${1:-}" = --update ]; then rm -f "$lab/stamp/fetch"; fi
 "$root/scripts/packages.sh" lab
-step fetch "$lab/kver" "$here/apt.sh" 1
+if [ -n "$arch_triplet" ]; then make -s -C "$root" ARCH="$ARCH" BUILD="$BUILD" sysroot; fi
+step fetch "$lab/kver" "$here/apt.sh" 2
 
 kver=$(cat "$lab/kver")
 k=$lab/pkg/kernel
@@ -126,13 +134,15 @@ do_kernel() {
 	ln -f "$k/boot/vmlinuz-$kver" "$lab/vmlinuz" 2>/dev/null || cp "$k/boot/vmlinuz-$kver" "$lab/vmlinuz"
 	ln -f "$lab/pkg/busybox/bin/busybox" "$lab/bin/busybox" 2>/dev/null ||
 		cp "$lab/pkg/busybox/bin/busybox" "$lab/bin/busybox"
-	vmlinux "$lab/vmlinuz" >"$lab/vmlinux.new"
-	mv "$lab/vmlinux.new" "$lab/vmlinux"
+	if [ "$ARCH" = x86 ]; then
+		vmlinux "$lab/vmlinuz" >"$lab/vmlinux.new"
+		mv "$lab/vmlinux.new" "$lab/vmlinux"
+	fi
 	# Applets for the scripts in L1, behind the machine's own programs on PATH.
 	rm -rf "$lab/applets"
 	mkdir -p "$lab/applets"
 	local a
-	for a in $("$lab/bin/busybox" --list); do ln -s "$lab/bin/busybox" "$lab/applets/$a"; done
+	for a in $($arch_run "$lab/bin/busybox" --list); do ln -s "$lab/bin/busybox" "$lab/applets/$a"; done
 }
 
 # vmlinux BZIMAGE: the ELF image within, which can be entered by PVH and needs no unpacking at boot.
@@ -160,16 +170,18 @@ do_qemu() {
 	local q=$lab/pkg/qemu/usr lib
 	lib=$q/lib/x86_64-linux-gnu
 	# Not written in place: a copy of build/lab may share it by a hard link.
-	rm -f "$lab/bin/qemu-system-x86_64"
-	cat >"$lab/bin/qemu-system-x86_64" <<END
+	rm -f "$lab/bin/$arch_qemu"
+	cat >"$lab/bin/$arch_qemu" <<END
 #!/bin/sh
 LD_LIBRARY_PATH=$lib:$lib/pulseaudio:$lab/pkg/qemu/lib/x86_64-linux-gnu\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}
 QEMU_MODULE_DIR=$lib/qemu
 export LD_LIBRARY_PATH QEMU_MODULE_DIR
-exec $q/bin/qemu-system-x86_64 -L $q/share/qemu -L $q/share/seabios -L $q/lib/ipxe/qemu "\$@"
+exec $q/bin/$arch_qemu -L $q/share/qemu -L $q/share/seabios -L $q/lib/ipxe/qemu "\$@"
 END
-	chmod +x "$lab/bin/qemu-system-x86_64"
-	"$lab/bin/qemu-system-x86_64" --version >/dev/null || die "the unpacked QEMU does not run"
+	chmod +x "$lab/bin/$arch_qemu"
+	"$lab/bin/$arch_qemu" --version >/dev/null || die "the unpacked QEMU does not run"
+	# For programs of the hosts' architecture on this machine; static.
+	if [ -n "$arch_run" ]; then ln -f "$q/bin/${arch_run##*/}" "$arch_run"; fi
 }
 
 # build_module FOLDER: what its Kbuild names. The headers name each other by absolute path: point them
@@ -178,7 +190,7 @@ build_module() {
 	local src=$lab/pkg/headers/usr/src
 	local h=$src/linux-headers-$kver
 	sed -i "s,^include .*/usr/src/,include $src/," "$h/Makefile"
-	if ! make -C "$h" M="$1" CONFIG_DEBUG_INFO_BTF_MODULES= modules >"$1/build.log" 2>&1; then
+	if ! make -C "$h" ARCH="$ARCH" ${arch_triplet:+CROSS_COMPILE="$arch_triplet-"} M="$1" CONFIG_DEBUG_INFO_BTF_MODULES= modules >"$1/build.log" 2>&1; then
 		tail -n 20 "$1/build.log" >&2
 		die "a kernel module did not build: see $1/build.log"
 	fi
@@ -188,6 +200,10 @@ do_mtty() {
 	local b=$lab/pkg/mtty
 	rm -f "$b/Makefile"
 	echo 'obj-m := mtty.o' >"$b/Kbuild"
+	# Debian's kernel for arm64 is built without mediated devices.
+	if [ -z "$(find "$k/lib/modules" -name 'mdev.ko*')" ]; then
+		printf 'obj-m += mdev.o\nmdev-y := mdev_core.o mdev_driver.o mdev_sysfs.o\n' >>"$b/Kbuild"
+	fi
 	build_module "$b"
 }
 
@@ -215,7 +231,7 @@ do_modules() {
 		*) cp "$from/$f" "$to/$f" ;;
 		esac
 	done
-	cp "$lab/pkg/mtty/mtty.ko" "$lab/pkg/kmod/godwit_e1000e_vfio_pci.ko" "$to/extra/"
+	cp "$lab/pkg/mtty/"*.ko "$lab/pkg/kmod/godwit_e1000e_vfio_pci.ko" "$to/extra/"
 	depmod -b "$lab/modules" "$kver"
 }
 
@@ -250,7 +266,7 @@ image() {
 	t=$(mktemp -d "$lab/image.XXXXXX")
 	mkdir -p "$t/bin" "$t/dev" "$t/proc" "$t/sys" "$t/tmp" "$t/run" "$t/mnt" "$t/etc" "$t/host" "$t/modules"
 	cp "$lab/bin/busybox" "$t/bin/busybox"
-	for f in $("$lab/bin/busybox" --list); do [ "$f" = busybox ] || ln -s busybox "$t/bin/$f"; done
+	for f in $($arch_run "$lab/bin/busybox" --list); do [ "$f" = busybox ] || ln -s busybox "$t/bin/$f"; done
 	cp "$init" "$t/init"
 	chmod +x "$t/init"
 	# shellcheck disable=SC2086 # a list
@@ -287,17 +303,19 @@ do_programs() {
 	local p
 	mkdir -p "$lab/guest"
 	for p in $guest_programs; do
-		gcc -std=gnu11 -O2 -Wall -Wextra -Werror -static -pthread -s -o "$lab/guest/$p" "$here/guest/$p.c"
+		$arch_cc -std=gnu11 -O2 -Wall -Wextra -Werror -static -pthread -s -o "$lab/guest/$p" "$here/guest/$p.c"
 	done
-	for p in con hold nic_state; do
-		gcc -std=gnu11 -O2 -Wall -Wextra -Werror -o "$lab/bin/$p" "$here/$p.c"
+	for p in con nic_state; do
+		$arch_cc -std=gnu11 -O2 -Wall -Wextra -Werror -o "$lab/bin/$p" "$here/$p.c"
 	done
+	# The one that runs on this machine.
+	gcc -std=gnu11 -O2 -Wall -Wextra -Werror -o "$lab/bin/hold" "$here/hold.c"
 	for p in nettest streamtest disktest vsocktest; do ln -f "$lab/guest/$p" "$lab/bin/$p"; done
 }
 
-step kernel "$lab/vmlinux" "$lab" "$lab/pkg/versions"
-step qemu "$lab/bin/qemu-system-x86_64" "$lab" "$lab/pkg/qemu.list"
-step mtty "$lab/pkg/mtty/mtty.ko" "$lab" "$lab/pkg/versions" 2
+step qemu "$lab/bin/$arch_qemu" "$lab" "$lab/pkg/qemu.list" 1
+step kernel "$lab/vmlinuz" "$lab" "$lab/pkg/versions"
+step mtty "$lab/pkg/mtty/mtty.ko" "$lab" "$lab/pkg/versions" 3
 step kmod "$lab/pkg/kmod/godwit_e1000e_vfio_pci.ko" "$lab" "$lab/pkg/versions" "$here/kmod/"*
 step modules "$lab/modules/lib/modules/$kver/modules.dep" "$modules" "$lab/pkg/versions" "$lab/stamp/mtty" \
 	"$lab/stamp/kmod" 1

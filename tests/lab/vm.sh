@@ -28,8 +28,8 @@ VMS=${VMS:-/tmp/vms}
 MEMORY=${MEMORY:-320M}
 CPUS=${CPUS:-1}
 mkdir -p "$VMS" /tmp/bin
-cp "$ROOT/build/godwit" "$LAB/bin/con" "$LAB/bin/nettest" /tmp/bin/ 2>/dev/null || true
-[ -x /tmp/bin/godwit ] || { echo "no build/godwit: make first" >&2; exit 1; }
+cp "${LAB%/lab}/godwit" "$LAB/bin/con" "$LAB/bin/nettest" /tmp/bin/ 2>/dev/null || true
+[ -x /tmp/bin/godwit ] || { echo "no ${LAB%/lab}/godwit: make first" >&2; exit 1; }
 PATH=/tmp/bin:$PATH
 # Read often, so kept in memory.
 [ -f /tmp/vmlinuz ] || cp "$LAB/vmlinuz" "$LAB/guest.cpio.gz" /tmp/

@@ -1,0 +1,81 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# arch: arm64
+# hosts: 1
+# seconds: 300
+# cpus: neoverse-n1 cortex-a72
+#
+# A guest's life on arm64: two vCPUs, stop and cont, reset and power from both sides, and the 82574L by
+# VFIO with its messages through the ITS. Run on a core with VHE and on one without.
+set -eu
+. "$ROOT/tests/lab/vm.sh"
+
+pass() { echo "PASS boot-arm64 $*"; }
+
+_times() { [ "$(grep -c 'GUEST READY' "$VMS/a/con.log")" -ge "$1" ]; }
+_nic() { con a 10 nic "$1/24" >/dev/null; }
+# traffic ADDRESS: 2 MiB both ways through the card that has no address yet.
+traffic() {
+	nettest serve "$PEER_ADDR" 5001 1 >/tmp/served 2>&1 &
+	_peer=$!
+	wait_for 30 _nic "$1" || die "the guest has no card"
+	wait_for 30 ping -c1 -W1 -q "$1" >/dev/null || die "the guest does not answer"
+	con a 120 nettest "$PEER_ADDR" 5001 2
+	wait "$_peer"
+}
+
+CPUS=2
+vm_config a "net0=$NIC@16"
+godwit run "$VMS/a/config.json" --dump-dtb /tmp/a.dtb --control /tmp/x || die "no device tree"
+[ "$(od -An -tx1 -N4 /tmp/a.dtb | tr -d ' ')" = d00dfeed ] || die "that is no device tree"
+[ ! -e /tmp/x ] || die "the machine was run"
+pass "the device tree is written to a file"
+
+vm_start a
+vm_up a
+[ "$(con a 10 'grep -c ^processor /proc/cpuinfo')" = 2 ] || die "not two CPUs"
+if con a 10 "dmesg | grep -E 'BUG:|WARNING:|Call trace|soft lockup|OF: .*(error|fail)'"; then
+	die "the guest's kernel complains"
+fi
+pass "Image boots with two vCPUs, and the guest's kernel has no complaint"
+
+traffic 10.78.0.101
+[ "$(con a 10 'grep -c "ITS.*MSI.*eth0" /proc/interrupts')" -ge 3 ] || die "no MSI-X"
+pass "the guest's e1000e carries traffic with MSI-X through the ITS"
+
+expect_fail "net0" ctl a snapshot-save directory=/tmp/no
+[ ! -e /tmp/no ] || die "something was saved"
+pass "saving is refused by the card's name"
+
+con a 30 worker start 32 10
+ctl a stop >/dev/null
+[ "$(vm_status a)" = paused ] || die "stop: $(vm_status a)"
+sleep 3
+ctl a cont >/dev/null
+gap=$(con a 30 worker status | sed -n 's/.*max_gap_ms=\([0-9]*\).*/\1/p')
+[ "$gap" -lt 1500 ] || die "the guest saw a gap of $gap ms while it was stopped for 3 s"
+pass "guest time stands still while it is stopped (gap $gap ms)"
+
+con a 10 -s reboot -f || :
+wait_for 60 _times 2 || die "the guest did not come up again"
+traffic 10.78.0.102
+pass "the guest reboots, and the card works again"
+
+ctl a system_reset >/dev/null
+wait_for 60 _times 3 || die "the guest did not come up after system_reset"
+pass "system_reset"
+
+ctl a system_powerdown >/dev/null
+vm_gone a || die "exit status $?"
+pass "the power button"
+
+rm -f "$VMS/a/con.log"
+sed -i 's/quiet panic/pci=nomsi quiet panic/' "$VMS/a/config.json"
+vm_start a
+vm_up a
+traffic 10.78.0.103
+con a 10 'grep "GICv3.*Level.*eth0" /proc/interrupts' || die "not by INTx: $(con a 10 cat /proc/interrupts)"
+pass "with INTx alone, resampled in the kernel, it carries traffic too"
+con a 10 -s poweroff -f || :
+vm_gone a || die "exit status $?"
+pass "the guest powers off"
