@@ -130,7 +130,7 @@ $(BUILD)/tests/kvm$(VARIANT): $(call obj,$(KVM_SRC)) $(LIB_OBJ)
 
 # Programs that embed the library, linked as others would link them.
 EMBED = -Iinclude -L$(BUILD) -Wl,-rpath,'$$ORIGIN/..' -o $@ $< -lgodwit -pthread
-examples: $(BUILD)/examples/embed $(BUILD)/examples/own_device $(BUILD)/tests/give_vfio $(BUILD)/tests/cxx
+examples: $(BUILD)/examples/embed $(BUILD)/examples/own_device $(BUILD)/tests/give_vfio $(if $(SYSROOT),,$(BUILD)/tests/cxx)
 $(BUILD)/examples/%: examples/%.c include/godwit.h $(BUILD)/libgodwit.so
 	@mkdir -p $(@D)
 	$(CC) -std=gnu17 -D_GNU_SOURCE $(WARN) $(CFLAGS) $(EMBED)

@@ -17,7 +17,7 @@ debian="debootstrap e2fsprogs"
 # What the tests of the control socket are driven with, beside clients that are unpacked under build/.
 clients="socat openssl perl python3"
 # Building for arm64 on another machine; what is built against is unpacked by scripts/sysroot.sh.
-cross="gcc-aarch64-linux-gnu make pkg-config"
+cross="gcc-aarch64-linux-gnu make pkg-config device-tree-compiler"
 lint="clang clang-format clang-tidy cppcheck"
 model="gcc libc6-dev spin"
 

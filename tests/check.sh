@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Every test: builds, unit tests (also under ASan and UBSan, and built by clang), tests on the
-# machine's own /dev/kvm where it has one, then the lab. Ends in "N passed, N failed[, N skipped]".
+# machine's own /dev/kvm where it has one, then the lab, then the same for arm64, emulated. Ends in "N passed, N failed[, N skipped]".
 # What may be skipped, and why, stands in tests/skips.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -96,6 +96,12 @@ header() {
 	echo "${v:-$3}"
 }
 
+# for_arch SCRIPT ARCH: is it for hosts of that architecture? "# arch: x86 arm64" says so; x86 without a word.
+for_arch() {
+	case " $(header "$1" arch x86) " in *" $2 "*) return 0 ;; esac
+	return 1
+}
+
 # lab NAME HOSTS SECONDS MEMORY DISK KERNEL SCRIPT...: a lab run. Each line "PASS name" in a script's log is a test;
 # what ends a script early is one that failed.
 lab() {
@@ -154,6 +160,7 @@ if one lab-setup tests/lab/setup.sh && [ "$failed" -eq 0 ] || [ -f "$BUILD/lab/g
 	one lab-kernel tests/lab/kernel.sh
 	one lab-qemu-client-setup tests/lab/qemu-client.sh
 	for script in tests/lab/scenarios/*.sh; do
+		for_arch "$script" x86 || continue
 		name=$(basename "$script" .sh)
 		# A scenario whose program the archive lacks has left word why.
 		if [ -e "$BUILD/lab/$name.why" ]; then
@@ -168,6 +175,27 @@ if one lab-setup tests/lab/setup.sh && [ "$failed" -eq 0 ] || [ -f "$BUILD/lab/g
 	say "demo"
 	one demo demo/demo.sh
 fi
+
+# The same on arm64: unit tests by an emulator of user programs, but for those that it cannot run, which
+# the scenario unit-arm64 runs on an emulated host's own kernel.
+check_arm64() {
+	local script name cpu
+	say "arm64: build, unit tests"
+	one build-arm64 make -s -j2 ARCH="$ARCH" BUILD="$BUILD" all tests examples
+	one lab-setup-arm64 tests/lab/setup.sh
+	suite unit-arm64 "$BUILD/lab/bin/qemu-aarch64" -L "$BUILD/sysroot" "$BUILD/tests/unit" -j2 \
+		--except tests/emulated/skips
+	for script in tests/lab/scenarios/*.sh; do
+		for_arch "$script" arm64 || continue
+		name=$(basename "$script" .sh)
+		for cpu in $(header "$script" cpus neoverse-n1); do
+			say "lab on arm64: $name, $cpu"
+			LAB_CPU=$cpu lab "lab-$name-$cpu" "$(header "$script" hosts 1)" \
+				"$(header "$script" seconds 300)" "$(header "$script" memory 2048)" "" debian "$script"
+		done
+	done
+}
+ARCH=arm64 BUILD=$BUILD/arm64 check_arm64
 
 say "done"
 for f in "${failures[@]}"; do echo "failed: $f"; done
