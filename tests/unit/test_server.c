@@ -258,7 +258,8 @@ Test(server, vectors_go_to_their_eventfds)
 		             -EINVAL);
 	}
 	/* One is taken away, then all; a reset leaves them alone. */
-	cr_assert_eq(sclient_call(c, WIRE_DEVICE_RESET, NULL, 0, NULL, 0), 0);
+	sclient_reset(c, false);
+	sclient_reset(c, true);
 	cr_assert_eq(sclient_irqs(c, VFIO_PCI_MSIX_IRQ_INDEX, TRIGGER, 3, 1, NULL, 0), 0);
 	sclient_set(c, 0, 0x34, 4, 3);
 	sclient_set(c, 0, 0x34, 4, 1);
@@ -551,6 +552,14 @@ Test(server, writes_are_logged)
 	cr_assert_eq(bits, 6);
 	cr_assert_eq(log_report(c, 0x110000, 0x1000, 4096, &bits), 32);
 	cr_assert_eq(bits, 1);
+	/* A reset takes nothing from the log, nor from what is mapped, and ends neither. */
+	cr_assert_eq(dma(c, 0x104000, 16, 2), 0);
+	sclient_reset(c, false);
+	cr_assert_eq(dma(c, 0x105000, 16, 2), 0);
+	sclient_reset(c, true);
+	cr_assert_eq(dma(c, 0x106000, 16, 2), 0);
+	cr_assert_eq(log_report(c, 0x100000, 0x10000, 4096, &bits), 32);
+	cr_assert_eq(bits, 0x70);
 	/* A map that comes meanwhile is logged as well. */
 	cr_assert_eq(sclient_map(c, 0x400000, MIB, 0, RW, fd), 0);
 	cr_assert_eq(dma(c, 0x401000, 16, 2), 0);

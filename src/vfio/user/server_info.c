@@ -5,6 +5,7 @@
 #include "base/util.h"
 #include "vmm/pci_internal.h"
 
+#include <linux/pci_regs.h>
 #include <string.h>
 
 int server_get_info(struct server *s, struct request *q)
@@ -28,17 +29,20 @@ int server_get_info(struct server *s, struct request *q)
 
 /* ---- regions -------------------------------------------------------------------------------- */
 
-/* A function without a PCI Express capability has the 256 bytes of conventional PCI. */
-static uint64_t config_size(const struct pci_function *f)
+unsigned server_find_capability(const struct pci_function *f, uint8_t id)
 {
 	unsigned at = f->config[PCI_REG_CAPABILITIES] & ~3u;
 
-	for (unsigned n = 0; at >= PCI_FIRST_CAPABILITY && n < 64; n++) {
-		if (f->config[at] == 0x10)
-			return PCI_CONFIG_SIZE;
-		at = f->config[at + 1] & ~3u;
-	}
-	return 256;
+	for (; at >= PCI_FIRST_CAPABILITY; at = f->config[at + 1] & ~3u)
+		if (f->config[at] == id)
+			return at;
+	return 0;
+}
+
+/* A function without a PCI Express capability has the 256 bytes of conventional PCI. */
+static uint64_t config_size(const struct pci_function *f)
+{
+	return server_find_capability(f, PCI_CAP_ID_EXP) ? PCI_CONFIG_SIZE : PCI_CFG_SPACE_SIZE;
 }
 
 uint64_t server_region_size(const struct server *s, unsigned region)

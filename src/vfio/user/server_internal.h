@@ -99,6 +99,7 @@ struct server {
 	struct machine *machine;
 	struct device *device;
 	struct pci_function *function;
+	unsigned af_cap; /* of the function: Advanced Features */
 	struct participant *participant;
 
 	struct loop_watch *listening;
@@ -133,8 +134,11 @@ ssize_t server_ask(struct server *s, uint16_t command, const struct iovec *parts
                    void *reply, size_t room);
 void server_pause(struct server *s);
 void server_run(struct server *s);
-/* Power-on state: RUNNING. */
+/* Power-on state; it stands still afterwards. */
 void server_reset_device(struct server *s);
+/* What a client asks for: from whatever state to RUNNING, and a session is over. Memory, eventfds
+ * and the dirty log, which are the client's, stay. */
+void server_reset(struct server *s);
 
 /* server_info.c */
 int server_get_info(struct server *s, struct request *q);
@@ -142,6 +146,8 @@ int server_get_region_info(struct server *s, struct request *q);
 int server_get_region_io_fds(struct server *s, struct request *q);
 int server_get_irq_info(struct server *s, struct request *q);
 uint64_t server_region_size(const struct server *s, unsigned region);
+/* Where the function has this capability; 0: nowhere. */
+unsigned server_find_capability(const struct pci_function *f, uint8_t id);
 
 /* server_region.c */
 int server_region_read(struct server *s, struct request *q);

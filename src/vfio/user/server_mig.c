@@ -250,11 +250,14 @@ int server_mig_data_write(struct server *s, struct request *q)
 
 void server_mig_drop(struct server *s)
 {
+	const struct participant_ops *ops = s->participant->ops;
 	const bool loading = s->stream.kind == STREAM_LOADING;
 
 	if (s->stream.kind == STREAM_SAVING)
 		server_end_save(s);
 	stream_end(s);
+	if (loading && ops->discard)
+		ops->discard(s->participant);
 	/* What a device is that has been half loaded nobody can say. */
 	if (loading || s->state == MIG_ERROR || s->v1.error)
 		server_reset_device(s);
