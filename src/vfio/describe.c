@@ -39,8 +39,7 @@ bool vfio_pci_describe(struct device *device, cJSON *info)
 	if (!vfio_participant_describe(d, info))
 		return false;
 	machine_lock(device->machine);
-	ok = cJSON_AddStringToObject(info, "host", d->dev.name) &&
-	     cJSON_AddNumberToObject(info, "function", d->function.number) &&
+	ok = cJSON_AddNumberToObject(info, "function", d->function.number) &&
 	     cJSON_AddBoolToObject(info, "resets-alone", d->dev.can_reset) &&
 	     cJSON_AddStringToObject(info, "interrupt", interrupt(d)) &&
 	     cJSON_AddNumberToObject(info, "vectors", d->armed);

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/util.h"
 
+#include <cjson/cJSON.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -177,6 +178,14 @@ static int create(struct machine *m, const struct config_device *config, bool ho
 	return vfio_pci_create(&kernel_kind, m, config, hot, out, err);
 }
 
+static bool describe(struct device *device, cJSON *info)
+{
+	const struct vfio_pci *d = container_of(device, struct vfio_pci, device);
+
+	return cJSON_AddStringToObject(info, "host", d->dev.name) &&
+	       vfio_pci_describe(device, info);
+}
+
 const struct device_driver vfio_pci_driver = {
 	.type = "vfio-pci",
 	.help = "a device of the host, passed through by VFIO",
@@ -186,4 +195,5 @@ const struct device_driver vfio_pci_driver = {
 	.create = create,
 	.request_unplug = vfio_pci_request_unplug,
 	.destroy = vfio_pci_destroy,
+	.describe = describe,
 };

@@ -329,7 +329,7 @@ static bool describe(struct device *device, cJSON *info)
 
 	return cJSON_AddStringToObject(info, "server", d->name) &&
 	       cJSON_AddBoolToObject(info, "connected", !vfu_is_lost(d->vfu)) &&
-	       vfio_participant_describe(d->pci, info);
+	       vfio_pci_describe(device, info);
 }
 
 const struct device_driver vfio_user_pci_driver = {
