@@ -22,6 +22,16 @@
 #   vm_is NAME STATUS [SECONDS]  waits until it is
 #   field NAME JSON              the number or string that is NAME's in a JSON text
 #   expect_fail TEXT COMMAND...  the command must fail and say TEXT
+#   expect_event NAME EVENT [K=V...]   from here on, EVENT is listened for
+#   event_came NAME EVENT        waits for it; /tmp/EVENT has it
+#   listen NAME FILE             all events from here on go to FILE, until the listener is killed
+#   traffic ADDRESS              2 MiB both ways through VM a's card, which has no address yet
+#
+# Device servers, each with a name:
+#
+#   serve NAME ARGS...           one on /tmp/NAME.sock, its process id in /tmp/NAME.pid
+#   server_gone NAME             has it ended?
+#   unserve NAME                 SIGKILL, if it has not ended as it was made to
 . "$ROOT/tests/lab/lib.sh"
 
 VMS=${VMS:-/tmp/vms}
@@ -174,5 +184,67 @@ expect_fail() {
 	case $_said in
 	*"$_text"*) log "refused, as it should: $_said" ;;
 	*) die "'$*' failed, but says: $_said; not: $_text" ;;
+	esac
+}
+
+# What the connection says last before it listens is the reply to a command.
+# _hear SECONDS NAME FILE VERB...
+_hear() {
+	_t=$1 _n=$2 _file=$3
+	shift 3
+	printf 'query-status\n%s\n' "$*" | timeout "$_t" godwit ctl "$VMS/$_n/ctl" >"$_file" 2>&1 &
+	listener=$!
+	wait_for 20 grep -q '"status"' "$_file" || die "$_n does not listen: $(cat "$_file")"
+}
+listen() { _hear 3600 "$1" "$2" events; }
+expect_event() {
+	_n=$1
+	shift
+	_hear 120 "$_n" "/tmp/$1" wait "$@"
+	eval "_hears_$1=$listener"
+}
+event_came() {
+	eval "wait \$_hears_$2" || die "$1: no $2: $(cat "/tmp/$2"; tail -n 5 "$VMS/$1/log")"
+}
+
+_nic() { con a 10 nic "$1/24" >/dev/null; }
+traffic() {
+	nettest serve "$PEER_ADDR" 5001 1 >/tmp/served 2>&1 &
+	_peer=$!
+	wait_for 30 _nic "$1" || die "the guest has no card"
+	wait_for 30 ping -c1 -W1 -q "$1" >/dev/null || die "the guest does not answer"
+	wait_for 20 listening 5001 || die "no peer: $(cat /tmp/served)"
+	con a 60 nettest "$PEER_ADDR" 5001 2 || die "TCP: $(cat /tmp/served)"
+	wait "$_peer"
+}
+
+# ---- device servers -------------------------------------------------------------------------
+
+serve() {
+	_s=$1
+	shift
+	rm -f "/tmp/$_s.sock"
+	echo "-- device-server $*" >>"$LAB_OUT/$_s.log"
+	godwit device-server "$@" --socket "/tmp/$_s.sock" >>"$LAB_OUT/$_s.log" 2>&1 &
+	echo $! >"/tmp/$_s.pid"
+	wait_for 20 _served "$_s" || _server_failed "$_s" "does not come up"
+	[ -S "/tmp/$_s.sock" ] || _made_to_fail "$_s" || _server_failed "$_s" "has ended"
+}
+# A client may have come, and its last message too, between two looks.
+_served() { [ -S "/tmp/$1.sock" ] || server_gone "$1"; }
+server_gone() { gone "$(cat "/tmp/$1.pid")"; }
+_made_to_fail() { tail -n 1 "$LAB_OUT/$1.log" | grep -q 'was made to fail$'; }
+_server_failed() { die "the server $1 $2: $(tail -n 5 "$LAB_OUT/$1.log")"; }
+
+unserve() {
+	[ -e "/tmp/$1.pid" ] || return 0
+	_p=$(cat "/tmp/$1.pid") _end=0
+	kill -9 "$_p" 2>/dev/null || :
+	wait "$_p" 2>/dev/null || _end=$?
+	rm -f "/tmp/$1.pid" "/tmp/$1.sock"
+	case $_end in
+	137) ;;
+	1) _made_to_fail "$1" || _server_failed "$1" "has ended" ;;
+	*) _server_failed "$1" "ended with $_end" ;;
 	esac
 }

@@ -9,15 +9,6 @@ set -eu
 
 pass() { echo "PASS host-unbind $*"; }
 
-_nic() { con a 10 nic "$1/24" >/dev/null; }
-traffic() {
-	nettest serve "$PEER_ADDR" 5001 1 >/tmp/served 2>&1 &
-	_peer=$!
-	wait_for 30 _nic "$1" || die "the guest has no card"
-	wait_for 30 ping -c1 -W1 -q "$1" >/dev/null || die "the guest does not answer"
-	con a 60 nettest "$PEER_ADDR" 5001 2
-	wait "$_peer"
-}
 # expect EVENT: the next of its kind; expected waits for it.
 expect() {
 	ctl a wait "$1" --timeout 60 >"/tmp/$1" &

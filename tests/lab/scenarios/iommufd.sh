@@ -26,15 +26,6 @@ grep -q '"character-device":[[:space:]]*"vfio' /tmp/devices.json || die "no char
 pass "the host's devices are asked by their character devices"
 
 # ---- the card ----
-_nic() { con a 10 nic "$1/24" >/dev/null; }
-traffic() {
-	nettest serve "$PEER_ADDR" 5001 1 >/tmp/served 2>&1 &
-	_peer=$!
-	wait_for 15 _nic "$1" || die "the guest has no card"
-	wait_for 15 ping -c1 -W1 -q "$1" >/dev/null || die "the guest does not answer"
-	con a 60 nettest "$PEER_ADDR" 5001 2
-	wait "$_peer"
-}
 vm_config a "$(device net0 "$NIC" auto ',"slot":16')"
 vm_start a
 vm_up a

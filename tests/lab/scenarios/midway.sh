@@ -12,19 +12,12 @@ pass() { echo "PASS midway $*"; }
 MEMORY=256M
 MTTY2=$(make_mtty 83b8f4f2-509f-382f-3c1e-e6bfe0fa1002)
 
-# serve NAME: a device with pre-copy data on /tmp/NAME.sock
-serve() {
-	rm -f "/tmp/$1.sock"
-	godwit device-server ballast --size 4M --pre-copy --dirty-rate 64K --socket "/tmp/$1.sock" \
-		>>"$LAB_OUT/$1.log" 2>&1 &
-	echo $! >"/tmp/$1.pid"
-	wait_for 10 test -S "/tmp/$1.sock" || die "no server: $(cat "$LAB_OUT/$1.log")"
+# A device with pre-copy data, anew.
+serve_load() {
+	unserve "$1"
+	serve "$1" ballast --size 4M --pre-copy --dirty-rate 64K
 }
-unserve() {
-	kill -9 "$(cat "/tmp/$1.pid")"
-	wait "$(cat "/tmp/$1.pid")" 2>/dev/null || :
-}
-serve a
+serve_load a
 vm_config a "{\"id\":\"tty0\",\"type\":\"vfio-pci\",\"host\":\"$MTTY\",\"slot\":5}" \
 	'{"id":"load","type":"vfio-user-pci","socket":"/tmp/a.sock","slot":6,"timeout":20000}'
 vm_start a
@@ -41,8 +34,7 @@ from=a to=b
 # begin: a migration is in the middle of pre-copy when this returns.
 begin() {
 	case $to in a) card=$MTTY ;; *) card=$MTTY2 ;; esac
-	[ -e /tmp/$to.sock ] && unserve $to || :
-	serve $to
+	serve_load $to
 	vm_incoming $to unix:/tmp/mig --map "devices.tty0.host=$card" \
 		--map devices.load.socket=/tmp/$to.sock
 	slow $from
@@ -153,8 +145,7 @@ pass "cancelled in the middle, and begun again"
 # ---- masks ----
 for without in pre-copy p2p pre-copy,p2p; do
 	case $to in a) card=$MTTY ;; *) card=$MTTY2 ;; esac
-	unserve $to
-	serve $to
+	serve_load $to
 	vm_incoming $to unix:/tmp/mig --map "devices.tty0.host=$card" \
 		--map devices.load.socket=/tmp/$to.sock
 	ctl $to migrate-set-parameters downtime-limit=500 >/dev/null
@@ -166,27 +157,23 @@ for without in pre-copy p2p pre-copy,p2p; do
 	ctl $from snapshot-save directory=/tmp/snap --timeout 60 >/dev/null
 	vm_kill $from
 	rm -f "$VMS/$from/ctl" "$VMS/$from/con.log"
-	unserve $from
-	serve $from
+	serve_load $from
 	case $from in a) card=$MTTY ;; *) card=$MTTY2 ;; esac
 	# The device's own features come back with the next configuration.
 	vm_restore $from /tmp/snap --map "devices.tty0.host=$card" \
 		--map "devices.tty0.migration.without=$without" --map devices.load.socket=/tmp/$from.sock
 	vm_is $from running
 	con $from 10 ttytest check 0 9 3
-	ctl $from events >/tmp/events 2>/dev/null &
-	events=$!
-	sleep 0.5
+	listen $from /tmp/events
 	case $to in a) card=$MTTY ;; *) card=$MTTY2 ;; esac
-	unserve $to
-	serve $to
+	serve_load $to
 	vm_incoming $to unix:/tmp/mig --map "devices.tty0.host=$card" \
 		--map devices.tty0.migration.without=p2p --map devices.load.socket=/tmp/$to.sock
 	fast $from
 	ctl $from migrate uri=unix:/tmp/mig >/dev/null
 	arrive
-	kill "$events" 2>/dev/null || :
-	grep '"tty0"' /tmp/events >/tmp/states || :
+	wait "$listener" || : # it ends with the VM
+	grep '"tty0"' /tmp/events >/tmp/states || die "no state of the mtty: $(cat /tmp/events)"
 	case $without in *pre-copy*) ! grep -q pre-copy /tmp/states || die "not masked: $(cat /tmp/states)" ;; esac
 	case $without in *p2p*) ! grep -q p2p /tmp/states || die "not masked: $(cat /tmp/states)" ;; esac
 	verify

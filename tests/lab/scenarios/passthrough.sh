@@ -9,17 +9,6 @@ set -eu
 
 pass() { echo "PASS passthrough $*"; }
 
-_nic() { con a 10 nic "$1/24" >/dev/null; }
-# traffic ADDRESS: 2 MiB both ways through the card that has no address yet.
-traffic() {
-	nettest serve "$PEER_ADDR" 5001 1 >/tmp/served 2>&1 &
-	_peer=$!
-	wait_for 15 _nic "$1" || die "the guest has no card"
-	wait_for 15 ping -c1 -W1 -q "$1" >/dev/null || die "the guest does not answer"
-	con a 60 nettest "$PEER_ADDR" 5001 2
-	wait "$_peer"
-}
-
 vm_config a "net0=$NIC@16"
 vm_start a
 vm_up a

@@ -11,16 +11,6 @@ set -eu
 pass() { echo "PASS pci $*"; }
 
 CARD=/sys/bus/pci/devices/0000:00:10.0
-_nic() { con a 10 nic "$1/24" >/dev/null; }
-# traffic ADDRESS: 2 MiB both ways through the card that has no address yet.
-traffic() {
-	nettest serve "$PEER_ADDR" 5001 1 >/tmp/served 2>&1 &
-	_peer=$!
-	wait_for 30 _nic "$1" || die "the guest has no card"
-	wait_for 30 ping -c1 -W1 -q "$1" >/dev/null || die "the guest does not answer"
-	con a 60 nettest "$PEER_ADDR" 5001 2
-	wait "$_peer"
-}
 no_address() { con a 10 'ip addr flush dev eth0; ip link set eth0 down'; }
 
 # A ROM image of 2 KiB: signature, pointer at 0x18 to the PCI data structure at 0x20, whose length is

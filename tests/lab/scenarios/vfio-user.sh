@@ -21,14 +21,6 @@ for t in tap0 tap1; do
 	ip link set "$t" master br0 up
 done
 
-# serve NAME ARGS...: a device server on /tmp/NAME.sock, its process id in /tmp/NAME.pid
-serve() {
-	_s=$1
-	shift
-	godwit device-server "$@" --socket "/tmp/$_s.sock" >>"$LAB_OUT/$_s.log" 2>&1 &
-	echo $! >"/tmp/$_s.pid"
-	wait_for 10 test -S "/tmp/$_s.sock" || die "no server: $(cat "$LAB_OUT/$_s.log")"
-}
 MAC=52:54:00:09:00:02
 serve net virtio-net --tap tap0 --mac $MAC
 serve blk virtio-blk --disk "$DISK"
@@ -50,48 +42,47 @@ pass "disk: written, read, the same on both sides"
 
 _card() { con "$1" 10 "ip addr add 10.9.0.2/24 dev eth0 2>/dev/null; ip link set eth0 up && grep -q $MAC /sys/class/net/eth0/address"; }
 _pings() { ping -c 1 -W 1 10.9.0.2 >/dev/null 2>&1; }
-traffic() {
-	wait_for 20 _card "$1" || die "the guest has no card"
-	wait_for 20 _pings || die "no ping"
+_host_side() {
 	nettest serve 10.9.0.1 5001 1 >/tmp/nettest.log 2>&1 &
 	_peer=$!
+	wait_for 20 listening 5001 || die "no peer: $(cat /tmp/nettest.log)"
+}
+tap_traffic() {
+	wait_for 20 _card "$1" || die "the guest has no card"
+	wait_for 20 _pings || die "no ping"
+	_host_side
 	con "$1" 90 nettest 10.9.0.1 5001 8 || die "TCP: $(tail -n 1 /tmp/nettest.log)"
 	wait "$_peer"
 }
-traffic a
+tap_traffic a
 [ "$(con a 10 'grep -c "MSI.*virtio" /proc/interrupts')" -ge 4 ] || die "no MSI-X: $(con a 10 cat /proc/interrupts)"
 pass "network: ping, TCP both ways, every byte checked"
 
 # ---- a server that dies, and one that comes in its place ----
 _connected() { ctl a query-devices | tr -d ' \n' | grep -q "\"/tmp/$1.sock\",\"connected\":$2"; }
 kill_server() {
-	_p=$(cat "/tmp/$1.pid")
-	kill -9 "$_p"
-	wait "$_p" 2>/dev/null || :
+	unserve "$1"
 	wait_for 20 _connected "$1" false || die "nobody notices that $1 is gone"
 }
 # rebind FOLDER: the driver of the PCI device that this device of the guest belongs to begins anew.
 rebind() {
 	con a 40 "d=\$(basename \$(readlink -f $1/device/..)); cd /sys/bus/pci/drivers/virtio-pci; echo \$d >unbind; echo \$d >bind" || die "no rebinding of $1"
 }
-ctl a wait DEVICE_BROKEN --timeout 30 >/tmp/broken &
-waiter=$!
-sleep 0.5
+expect_event a DEVICE_BROKEN
 kill_server net
-wait "$waiter" || die "no event"
-grep -q '"device": *"net0"' /tmp/broken || die "$(cat /tmp/broken)"
+event_came a DEVICE_BROKEN
+grep -q '"device": *"net0"' /tmp/DEVICE_BROKEN || die "$(cat /tmp/DEVICE_BROKEN)"
 expect_fail "its server is gone" ctl a snapshot-save directory=/tmp/no
 con a 10 true || die "the guest suffers"
 [ "$(on_disk a)" = "$there" ] || die "the other device suffers"
 pass "a server that is killed breaks its device, and nothing else"
 
-ctl a wait DEVICE_REPAIRED --timeout 60 >/tmp/repaired &
-waiter=$!
+expect_event a DEVICE_REPAIRED device=net0
 serve net virtio-net --tap tap0 --mac $MAC
-wait "$waiter" || die "no event"
+event_came a DEVICE_REPAIRED
 wait_for 10 _connected net true || die "not connected"
 rebind /sys/class/net/eth0
-traffic a
+tap_traffic a
 pass "started again, it is set up again; its driver, bound anew, has traffic"
 
 kill_server blk
@@ -107,11 +98,11 @@ kill_server net
 serve net virtio-rng
 sleep 3
 _connected net false || die "another device was taken for the card"
-kill -9 "$(cat /tmp/net.pid)"
+unserve net
 serve net virtio-net --tap tap0 --mac $MAC
 wait_for 30 _connected net true || die "the card's server is not found again"
 rebind /sys/class/net/eth0
-traffic a
+tap_traffic a
 pass "another device behind the same socket is not taken for it"
 
 # ---- plugged in and out ----
@@ -123,13 +114,10 @@ for i in 1 2; do
 	wait_for 20 _hot || die "a disk that was plugged in is not seen"
 	con a 30 "echo plugged $i | dd of=/dev/vdb oflag=direct conv=sync 2>/dev/null; sync" || die "hot-plugged disk"
 	grep -q "plugged $i" /tmp/hot.img || die "nothing was written"
-	ctl a wait DEVICE_DELETED "device=hot$i" --timeout 30 >/dev/null &
-	waiter=$!
-	sleep 0.5
+	expect_event a DEVICE_DELETED "device=hot$i"
 	ctl a device_del "id=hot$i" >/dev/null
-	wait "$waiter" || die "the disk does not go"
-	kill "$(cat "/tmp/hot$i.pid")"
-	rm -f "/tmp/hot$i.sock"
+	event_came a DEVICE_DELETED
+	unserve "hot$i"
 done
 pass "plugged in and out twice, with data"
 
@@ -147,5 +135,5 @@ vm_quit a
 _moved() { [ "$(con b 10 cat /tmp/moved)" = 0 ]; }
 wait_for 90 _moved || die "the connection does not live: $(con b 10 'cat /tmp/moved /tmp/moved.out')"
 [ "$(on_disk b)" = "$there" ] || die "other data on the disk"
-traffic b
+tap_traffic b
 pass "moved with both devices, a TCP stream lives through it"
