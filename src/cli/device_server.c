@@ -7,6 +7,7 @@
 #include "base/util.h"
 
 #include <cjson/cJSON.h>
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -23,20 +24,27 @@ struct invocation {
 
 /*
  * An access to a page of a file that is gone: the page becomes one of zeros, and the access is made
- * again. What the client loses by it is its own. Pages of the host's larger sizes are tried, too,
- * since a part of one cannot be replaced.
+ * again. What the client loses by it is its own. Where the host's pages are larger ones, of which
+ * no part can be replaced (EINVAL), it is such a page.
  */
 static void on_bus_error(int signal, siginfo_t *info, void *context)
 {
 	static const size_t sizes[] = { 4096, 2 << 20, 1 << 30 };
+	const int was = errno;
 
 	(void)context;
 	for (size_t i = 0; i < ARRAY_SIZE(sizes) && info->si_code == BUS_ADRERR; i++) {
 		void *page = (void *)((uintptr_t)info->si_addr & ~(uintptr_t)(sizes[i] - 1));
 
 		if (mmap(page, sizes[i], PROT_READ | PROT_WRITE,
-		         MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED)
+		         MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED) {
+			errno = was;
 			return;
+		}
+		/* Short of memory or mappings: a larger piece would take what is beside it along.
+		 */
+		if (errno != EINVAL)
+			break;
 	}
 	/* Anything else is a fault like any other. */
 	sigaction(signal, &(struct sigaction){ .sa_handler = SIG_DFL }, NULL);
