@@ -113,6 +113,7 @@ int unix_socket_open(const char *path, const gid_t *group, struct unix_socket *o
                      struct gw_error *err)
 {
 	char bound[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	autofree char *kept = NULL;
 	autoclose int fd = -1;
 	struct stat st;
 	int r;
@@ -125,17 +126,18 @@ int unix_socket_open(const char *path, const gid_t *group, struct unix_socket *o
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return error_set_sys(err, -errno, "%s: socket", path);
+	kept = strdup(path);
+	if (!kept)
+		return error_set(err, -ENOMEM, "%s: out of memory", path);
 	r = bind_and_listen(fd, bound, group, err);
-	if (!r)
-		r = publish(bound, path, err);
 	if (!r && lstat(bound, &st) < 0)
 		r = error_set_sys(err, -errno, "%s", bound);
+	if (!r)
+		r = publish(bound, path, err);
 	unlink(bound);
 	if (r < 0)
 		return r;
-	out->path = strdup(path);
-	if (!out->path)
-		return error_set(err, -ENOMEM, "%s: out of memory", path);
+	out->path = take_ptr(&kept);
 	out->fd = take_fd(&fd);
 	out->dev = st.st_dev;
 	out->ino = st.st_ino;
