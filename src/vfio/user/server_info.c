@@ -56,12 +56,15 @@ uint64_t server_region_size(const struct server *s, unsigned region)
 	return 0;
 }
 
-/* What of a region may be mapped, and the file behind it; false: nothing. */
+/* What of a region may be mapped, and the file behind it; false: nothing, or the client takes no
+ * descriptors. */
 static bool mappable(const struct server *s, unsigned region, struct pci_bar_memory *out)
 {
 	struct pci_function *f = s->function;
 
 	*out = (struct pci_bar_memory){ .fd = -1 };
+	if (!s->caps.max_msg_fds)
+		return false;
 	if (region < PCI_BARS)
 		return f->bars[region].size && f->ops->bar_memory &&
 		       f->ops->bar_memory(f, region, out);
