@@ -213,11 +213,12 @@ int server_v1_write(struct server *s, uint64_t offset, const void *buf, size_t l
 int stream_begin_save(struct server *s, bool final, struct gw_error *err);
 int stream_begin_load(struct server *s, struct gw_error *err);
 void stream_end(struct server *s);
-/* Up to `len` bytes; fewer: there are no more, for now or (when final) for good. */
-ssize_t stream_pull(struct server *s, void *buf, size_t len, struct gw_error *err);
+/* What goes wrong in these is logged. Up to `len` bytes; fewer: there are no more, for now or (when
+ * final) for good. */
+ssize_t stream_pull(struct server *s, void *buf, size_t len);
 /* Bytes that a pull would give without waiting for the device to change; at least 1 if any. */
-int64_t stream_pending(struct server *s, struct gw_error *err);
-int stream_push(struct server *s, const void *buf, size_t len, struct gw_error *err);
+int64_t stream_pending(struct server *s);
+int stream_push(struct server *s, const void *buf, size_t len);
 
 /* server_faults.c */
 /* Is this arc to fail? A negative errno, and whether it leads to the error state. */
