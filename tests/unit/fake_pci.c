@@ -141,11 +141,19 @@ static int hot_reset_info(struct vfio_dev *d, struct vfio_pci_hot_reset_info *in
 	return 0;
 }
 
+static void note(struct fake_pci *f, char what)
+{
+	if (f->order_len < sizeof(f->order))
+		f->order[f->order_len++] = what;
+}
+
 static int hot_reset(struct vfio_dev *d, struct vfio_pci_hot_reset *hot)
 {
+	note(of(d), 'H');
 	of(d)->hot_resets++;
 	of(d)->hot_groups = hot->count;
-	return 0;
+	of(d)->hot_size = hot->argsz;
+	return of(d)->hot_error;
 }
 
 static int feature(struct vfio_dev *d, struct vfio_device_feature *request)
@@ -153,6 +161,10 @@ static int feature(struct vfio_dev *d, struct vfio_device_feature *request)
 	uint32_t which = request->flags & VFIO_DEVICE_FEATURE_MASK;
 	uint32_t running[2] = { VFIO_DEVICE_STATE_RUNNING, UINT32_MAX };
 
+	if (which == VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT)
+		note(of(d), 'R');
+	if (which == VFIO_DEVICE_FEATURE_DMA_LOGGING_START)
+		note(of(d), 'S');
 	if (!of(d)->mig_flags)
 		return -ENOTTY;
 	if (which == VFIO_DEVICE_FEATURE_MIGRATION)

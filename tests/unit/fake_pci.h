@@ -40,7 +40,7 @@ struct fake_pci {
 
 	/* What was asked of it. */
 	unsigned maps;
-	unsigned resets, hot_resets, hot_groups;
+	unsigned resets, hot_resets, hot_groups, hot_size;
 	unsigned config_reads, config_writes, bar_reads, bar_writes, rom_reads;
 	struct fake_irq_call calls[64];
 	unsigned call_count;
@@ -50,6 +50,10 @@ struct fake_pci {
 	struct vfio_pci_dependent_device deps[4];
 	unsigned dep_count;
 	uint32_t dep_flags;
+	int hot_error; /* what that reset answers */
+	/* A letter a call: H that reset, R a report of the DMA log, S its start. */
+	char order[8];
+	unsigned order_len;
 	unsigned foreign_group;
 
 	unsigned given_back, events;
