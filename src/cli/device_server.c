@@ -2,6 +2,7 @@
 /* godwit device-server: one device, served by the vfio-user protocol until SIGTERM. */
 #include "cli/cli.h"
 #include "cli/signals.h"
+#include "cli/value.h"
 
 #include "base/error.h"
 #include "base/util.h"
@@ -66,13 +67,10 @@ static bool set_text(struct invocation *in, const char *key, const char *value)
 	return cJSON_AddStringToObject(in->device, key, value);
 }
 
-/* JSON if it can be read as such, and a string otherwise. */
-static bool set_json(struct invocation *in, const char *key, const char *value)
+static bool set_value(struct invocation *in, const char *key, const char *value)
 {
-	cJSON *item = cJSON_ParseWithOpts(value, NULL, 1);
+	cJSON *item = value_read_device(in->device, key, value);
 
-	if (!item)
-		return set_text(in, key, value);
 	cJSON_DeleteItemFromObjectCaseSensitive(in->device, key);
 	return cJSON_AddItemToObject(in->device, key, item);
 }
@@ -83,7 +81,7 @@ static bool set_pair(struct invocation *in, const char *key, const char *value)
 	autofree char *name = equals ? strndup(value, (size_t)(equals - value)) : NULL;
 
 	(void)key;
-	return name && *name && set_json(in, name, equals + 1);
+	return name && *name && set_value(in, name, equals + 1);
 }
 
 static bool set_disk(struct invocation *in, const char *key, const char *value)
@@ -93,7 +91,7 @@ static bool set_disk(struct invocation *in, const char *key, const char *value)
 	const bool ro = len > tail && !strcmp(value + len - tail, suffix);
 	autofree char *file = strndup(value, ro ? len - tail : len);
 
-	return file && set_text(in, key, file) && (!ro || set_json(in, "read-only", "true"));
+	return file && set_text(in, key, file) && (!ro || set_value(in, "read-only", "true"));
 }
 
 static bool set_socket(struct invocation *in, const char *key, const char *value)
@@ -143,7 +141,7 @@ static bool set_v1_data(struct invocation *in, const char *key, const char *valu
 static bool set_true(struct invocation *in, const char *key, const char *value)
 {
 	(void)value;
-	return set_json(in, key, "true");
+	return set_value(in, key, "true");
 }
 
 static bool be_loud(struct invocation *in, const char *key, const char *value)
@@ -175,10 +173,10 @@ static const struct flag {
 	{ "--tap", set_text, "tap", false },
 	{ "--mac", set_text, "mac", false },
 	{ "--disk", set_disk, "file", false },
-	{ "--size", set_json, "size", false },
+	{ "--size", set_value, "size", false },
 	{ "--pre-copy", set_true, "pre-copy", true },
-	{ "--rate", set_json, "rate", false },
-	{ "--dirty-rate", set_json, "dirty-rate", false },
+	{ "--rate", set_value, "rate", false },
+	{ "--dirty-rate", set_value, "dirty-rate", false },
 	{ "--interrupt", set_text, "interrupt", false },
 	{ "--fail", set_text, "fail", false },
 	{ "--die-at", set_text, "die-at", false },

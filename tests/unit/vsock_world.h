@@ -246,6 +246,7 @@ static inline int guest_connects(struct world *w, uint32_t room)
 
 	h.buf_alloc = room;
 	guest_send(w, &h, NULL, 0);
+	taken(w, 1);
 	h = guest_receive(w, NULL);
 	cr_assert_eq(h.op, VSOCK_OP_RESPONSE);
 	cr_assert_eq(h.src_cid, VSOCK_CID_HOST);
