@@ -18,8 +18,9 @@
  *
  * The last column: a class whose participants go through the phase side by
  * side, a thread each. While the guest stands still, N devices then take as
- * long as the slowest one. Still the whole class is through before the next
- * begins, and the whole phase before the next phase.
+ * long as the slowest one, and N that hang as long as one that hangs. Still
+ * the whole class is through before the next begins, and the whole phase
+ * before the next phase.
  */
 #define ONE_BY_ONE PARTICIPANT_CLASSES
 #define ALL(a, b, c, d, e, f, g)                                                                   \
@@ -65,10 +66,12 @@ static const struct phase_row {
 	                 ALL(BOOT, RAM, CHIP, DEVICE, PASSTHROUGH, VCPU, CLOCK),
 	                 PARTICIPANT_PASSTHROUGH },
 	[PHASE_FINISH] = { "finish", call_finish, PHASE_FINISH,
-	                   ALL(PASSTHROUGH, DEVICE, CHIP, VCPU, CLOCK, RAM, BOOT), ONE_BY_ONE },
+	                   ALL(PASSTHROUGH, DEVICE, CHIP, VCPU, CLOCK, RAM, BOOT),
+	                   PARTICIPANT_PASSTHROUGH },
 	/* RAM last: tracking ends when nobody else needs it. */
 	[PHASE_ROLLBACK] = { "rollback", call_rollback, PHASE_ROLLBACK,
-	                     ALL(CLOCK, VCPU, CHIP, DEVICE, PASSTHROUGH, RAM, BOOT), ONE_BY_ONE },
+	                     ALL(CLOCK, VCPU, CHIP, DEVICE, PASSTHROUGH, RAM, BOOT),
+	                     PARTICIPANT_PASSTHROUGH },
 
 	[PHASE_BEGIN_LOAD] = { "begin-load", call_begin_load, PHASE_DISCARD,
 	                       ALL(BOOT, RAM, CHIP, DEVICE, PASSTHROUGH, VCPU, CLOCK), ONE_BY_ONE },
@@ -87,7 +90,8 @@ static const struct phase_row {
 	                ALL(BOOT, RAM, CHIP, DEVICE, PASSTHROUGH, VCPU, CLOCK),
 	                PARTICIPANT_PASSTHROUGH },
 	[PHASE_DISCARD] = { "discard", call_discard, PHASE_DISCARD,
-	                    ALL(CLOCK, VCPU, CHIP, DEVICE, PASSTHROUGH, RAM, BOOT), ONE_BY_ONE },
+	                    ALL(CLOCK, VCPU, CHIP, DEVICE, PASSTHROUGH, RAM, BOOT),
+	                    PARTICIPANT_PASSTHROUGH },
 };
 
 const char *phase_name(enum phase phase)

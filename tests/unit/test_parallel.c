@@ -158,16 +158,22 @@ static int dev_resume(struct participant *p, int pass, struct gw_error *err)
 	return step(p, pass ? PHASE_RUN : PHASE_ANSWER_DMA, NULL, err);
 }
 
+static void dev_finish(struct participant *p, bool goes_on)
+{
+	(void)goes_on;
+	step(p, PHASE_FINISH, NULL, NULL);
+}
+
 static int dev_rollback(struct participant *p, struct gw_error *err)
 {
-	(void)err;
 	of(p)->undone++;
-	return 0;
+	return step(p, PHASE_ROLLBACK, NULL, err);
 }
 
 static void dev_discard(struct participant *p)
 {
 	of(p)->undone++;
+	step(p, PHASE_DISCARD, NULL, NULL);
 }
 
 /* One at a time, or the stream would be a heap of pieces. */
@@ -214,6 +220,7 @@ static struct world *world_new(enum phase phase, enum conduct all)
 		.save = dev_save,
 		.settle = dev_settle,
 		.resume = dev_resume,
+		.finish = dev_finish,
 		.rollback = dev_rollback,
 		.discard = dev_discard,
 	};
@@ -247,8 +254,18 @@ static int run(struct world *w, struct sequence *s, struct gw_error *err)
 
 static const enum phase phases[] = { PHASE_QUIESCE, PHASE_STOP,       PHASE_SAVE,
 	                             PHASE_SETTLE,  PHASE_ANSWER_DMA, PHASE_RUN };
+/* What goes on past any failure. */
+static const enum phase endings[] = { PHASE_FINISH, PHASE_ROLLBACK, PHASE_DISCARD };
 
 /* ---- at once -------------------------------------------------------------------------------- */
+
+static void check_all_met(struct world *w)
+{
+	cr_assert_eq(w->most, DEVICES, "%s", phase_name(w->phase));
+	cr_assert_not(w->vcpu_met_one, "%s: the class was not through", phase_name(w->phase));
+	for (size_t d = 0; d < DEVICES; d++)
+		cr_assert_eq(w->devs[d].calls, 1);
+}
 
 Test(parallel, all_four_are_in_the_phase_at_once)
 {
@@ -258,11 +275,20 @@ Test(parallel, all_four_are_in_the_phase_at_once)
 		struct sequence s;
 
 		cr_assert_eq(run(w, &s, &err), 0, "%s", err.text);
-		cr_assert_eq(w->most, DEVICES, "%s", phase_name(phases[i]));
-		cr_assert_not(w->vcpu_met_one, "%s: the class was not through",
-		              phase_name(phases[i]));
-		for (size_t d = 0; d < DEVICES; d++)
-			cr_assert_eq(w->devs[d].calls, 1);
+		check_all_met(w);
+		world_free(w);
+	}
+}
+
+/* Four that hang take no longer than one. */
+Test(parallel, all_four_are_taken_back_at_once_F3)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(endings); i++) {
+		struct world *w = world_new(endings[i], MEET);
+		struct sequence s = { .list = &w->list };
+
+		sequence_run_all(&s, endings[i], NULL);
+		check_all_met(w);
 		world_free(w);
 	}
 }
@@ -401,15 +427,22 @@ Test(parallel, cancelling_ends_all)
 
 Test(parallel, what_cannot_be_undone_goes_on_past_failures)
 {
-	struct world *w = world_new(PHASE_RUN, MEET);
-	struct gw_error err = { 0 };
-	struct sequence s = { .list = &w->list };
+	static const enum phase those[] = { PHASE_RUN, PHASE_ROLLBACK };
 
-	w->devs[1].conduct = FAIL;
-	w->devs[3].conduct = FAIL;
-	sequence_run_all(&s, PHASE_RUN, &err);
-	cr_assert(strstr(err.text, "dev1: run: it broke; dev3: run: it broke"), "%s", err.text);
-	for (size_t d = 0; d < DEVICES; d++)
-		cr_assert_eq(w->devs[d].calls, 1);
-	world_free(w);
+	for (size_t i = 0; i < ARRAY_SIZE(those); i++) {
+		struct world *w = world_new(those[i], MEET);
+		struct gw_error err = { 0 };
+		struct sequence s = { .list = &w->list };
+		char want[80];
+
+		w->devs[1].conduct = FAIL;
+		w->devs[3].conduct = FAIL;
+		sequence_run_all(&s, those[i], &err);
+		snprintf(want, sizeof(want), "dev1: %s: it broke; dev3: %s: it broke",
+		         phase_name(those[i]), phase_name(those[i]));
+		cr_assert(strstr(err.text, want), "%s", err.text);
+		for (size_t d = 0; d < DEVICES; d++)
+			cr_assert_eq(w->devs[d].calls, 1);
+		world_free(w);
+	}
 }
