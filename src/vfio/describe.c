@@ -39,7 +39,9 @@ bool vfio_pci_describe(struct device *device, cJSON *info)
 	if (!vfio_participant_describe(d, info))
 		return false;
 	machine_lock(device->machine);
-	ok = cJSON_AddNumberToObject(info, "function", d->function.number) &&
+	ok = d->kind->describe(d, info) &&
+	     cJSON_AddStringToObject(info, "backend", d->space->ops->backend) &&
+	     cJSON_AddNumberToObject(info, "function", d->function.number) &&
 	     cJSON_AddBoolToObject(info, "resets-alone", d->dev.can_reset) &&
 	     cJSON_AddStringToObject(info, "interrupt", interrupt(d)) &&
 	     cJSON_AddNumberToObject(info, "vectors", d->armed);

@@ -6,6 +6,7 @@
 
 #include "platform.h"
 
+#include "vfio/options.h"
 #include "vfio/vfio_pci.h"
 #include "vmm/memory_internal.h"
 
@@ -33,7 +34,7 @@ struct fake_pci {
 	uint64_t bar_size; /* 0: FAKE_BAR */
 	bool bar_maps;
 	bool no_reset;
-	const char *rom_option;
+	struct vfio_options options;
 	struct vfio_irqs irqs[VFIO_PCI_NUM_IRQS];
 	uint64_t mig_flags;
 	uint32_t msi_limit; /* what the host can give; 0: all */

@@ -423,7 +423,7 @@ Test(vfio_rom, none)
 {
 	struct fake_pci *f = fake_new();
 
-	f->rom_option = "none";
+	strcpy(f->options.rom, "none");
 	fake_plug(f);
 	fake_write(f, PCI_ROM_ADDRESS, 4, 0xffffffff);
 	cr_assert_eq(fake_read(f, PCI_ROM_ADDRESS, 4), 0);
@@ -439,7 +439,7 @@ Test(vfio_rom, a_file)
 	struct gw_error err = { 0 };
 
 	cr_assert_eq(write(fd, bytes, sizeof(bytes)), sizeof(bytes));
-	f->rom_option = path;
+	strcpy(f->options.rom, path);
 	fake_plug(f);
 	cr_assert_eq(rom_at(f, 0), 0x0403aa55);
 	cr_assert_eq(rom_at(f, 4), 0xffffff05);
@@ -447,7 +447,7 @@ Test(vfio_rom, a_file)
 	cr_assert_eq(f->rom_reads, 0);
 	fake_free(f);
 	f = fake_new();
-	f->rom_option = path;
+	strcpy(f->options.rom, path);
 	cr_assert_eq(pwrite(fd, "no", 2, 0), 2);
 	cr_assert_eq(fake_try(f, &err), -EINVAL);
 	cr_assert(strstr(err.text, "does not begin with 55 aa"), "%s", err.text);

@@ -226,14 +226,16 @@ static void wait_for_reply(struct vfu *c, struct vfu_flight *f)
 	const enum wire_command command = f->request->command;
 	const int64_t ms = (int64_t)c->owner.timeout_ms * (is_slow(command) ? SLOW_FACTOR : 1);
 	struct timespec until;
+	bool in_vain;
 	int r = 0;
 
 	deadline_in(ms, &until);
 	pthread_mutex_lock(&c->lock);
 	while (!f->done && r != ETIMEDOUT)
 		r = pthread_cond_timedwait(&f->answered, &c->lock, &until);
+	in_vain = !f->done;
 	pthread_mutex_unlock(&c->lock);
-	if (r == ETIMEDOUT)
+	if (in_vain)
 		vfu_lied(c, "no reply to %s within %lld ms", wire_command_name(command),
 		         (long long)ms);
 	/* Breaking has answered it, if nobody else has. */
@@ -258,6 +260,21 @@ int vfu_call(struct vfu *c, struct vfu_request *r)
 	}
 	pthread_cond_destroy(&f.answered);
 	return ret;
+}
+
+ssize_t vfu_ask(struct vfu *c, enum wire_command command, const void *ask, size_t len, void *reply,
+                size_t room)
+{
+	struct vfu_request r = {
+		.command = command,
+		.parts = { { (void *)(uintptr_t)ask, len } },
+		.part_count = len ? 1 : 0,
+		.reply = reply,
+		.room = room,
+	};
+	int ret = vfu_call(c, &r);
+
+	return ret < 0 ? ret : (ssize_t)r.len;
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -325,7 +342,7 @@ int vfu_create(const struct vfu_owner *owner, struct vfu **out, struct gw_error 
 	return 0;
 }
 
-void vfu_destroy(struct vfu *c)
+void vfu_stop(struct vfu *c)
 {
 	if (!c)
 		return;
@@ -333,6 +350,13 @@ void vfu_destroy(struct vfu *c)
 	c->stopping = true;
 	pthread_mutex_unlock(&c->lock);
 	vfu_break(c, "it is not needed any more");
+}
+
+void vfu_destroy(struct vfu *c)
+{
+	if (!c)
+		return;
+	vfu_stop(c);
 	if (c->has_keeper)
 		pthread_join(c->keeper, NULL);
 	vfu_drop(c);

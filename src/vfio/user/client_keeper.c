@@ -9,6 +9,7 @@
 #include "vfio/user/client_internal.h"
 
 #include "base/error.h"
+#include "base/thread.h"
 #include "base/util.h"
 
 #include <poll.h>
@@ -265,11 +266,8 @@ static void *keeper_main(void *opaque)
 
 int vfu_start_keeper(struct vfu *c, struct gw_error *err)
 {
-	int r = pthread_create(&c->keeper, NULL, keeper_main, c);
+	int r = thread_start(&c->keeper, keeper_main, c, "godwit-vfu-keep");
 
-	if (r)
-		return error_set_sys(err, -r, "thread");
-	pthread_setname_np(c->keeper, "godwit-vfu-keep");
-	c->has_keeper = true;
-	return 0;
+	c->has_keeper = !r;
+	return r < 0 ? error_set_sys(err, r, "thread") : 0;
 }

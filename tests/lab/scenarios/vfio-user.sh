@@ -56,6 +56,11 @@ tap_traffic() {
 }
 tap_traffic a
 [ "$(con a 10 'grep -c "MSI.*virtio" /proc/interrupts')" -ge 4 ] || die "no MSI-X: $(con a 10 cat /proc/interrupts)"
+_told=$(ctl a query-devices | tr -d ' \n')
+case $_told in
+*'"server":"/tmp/net.sock","connected":true,"backend":"vfio-user"'*'"interrupt":"MSI-X"'*'"name":"MSI-X","shown":true'*) ;;
+*) die "query-devices: $_told" ;;
+esac
 pass "network: ping, TCP both ways, every byte checked"
 
 # ---- a server that dies, and one that comes in its place ----
