@@ -140,8 +140,8 @@ GW_API int gw_vm_listen(struct gw_vm *vm, void (*event)(void *opaque, const stru
 GW_API int gw_vm_unlisten(struct gw_vm *vm,
                           void (*event)(void *opaque, const struct gw_event *event), void *opaque);
 
-/* Stops whatever runs and releases everything. A migration that is under way is cancelled first,
- * and waited for. Must not be called from a callback of the VM. */
+/* Stops whatever runs, as gw_vm_quit does, and releases everything. A migration that is under way
+ * is cancelled first, and waited for. Must not be called from a callback of the VM. */
 GW_API void gw_vm_free(struct gw_vm *vm);
 
 /*
@@ -193,7 +193,7 @@ GW_API int gw_vm_powerdown(struct gw_vm *vm, struct gw_error *err);
 GW_API int gw_vm_reset(struct gw_vm *vm, struct gw_error *err);
 
 /* Ends the VM as QMP's quit does: vCPUs stop for good, gw_vm_wait returns. A migration under way
- * is cancelled. */
+ * is cancelled. The first time it emits SHUTDOWN, also where the VM is empty. */
 GW_API void gw_vm_quit(struct gw_vm *vm);
 
 /* Waits until the VM was told to quit, the guest has powered off, or a vCPU has failed; at most

@@ -294,7 +294,7 @@ int gw_vm_reset(struct gw_vm *vm, struct gw_error *err)
 
 void gw_vm_quit(struct gw_vm *vm)
 {
-	bool had_machine, first;
+	bool first;
 
 	pthread_mutex_lock(&vm->lock);
 	first = !vm->quit;
@@ -302,8 +302,7 @@ void gw_vm_quit(struct gw_vm *vm)
 	pthread_mutex_unlock(&vm->lock);
 	vm_end_migration(vm, "the VM was told to quit");
 	pthread_mutex_lock(&vm->lock);
-	had_machine = vm->machine;
-	if (had_machine)
+	if (vm->machine)
 		machine_pause(vm->machine);
 	if (vm->state == GW_STATE_RUNNING)
 		vm_set_state(vm, GW_STATE_PAUSED);
@@ -311,7 +310,7 @@ void gw_vm_quit(struct gw_vm *vm)
 	if (vm->external_loop)
 		loop_wake(vm->loop);
 	pthread_mutex_unlock(&vm->lock);
-	if (had_machine && first)
+	if (first)
 		vm_emit(vm, "SHUTDOWN", "{\"guest\":false,\"reason\":\"host-qmp-quit\"}");
 }
 
