@@ -346,6 +346,7 @@ void *outgoing_thread(void *opaque)
 		sequence_run(&o.sequence, PHASE_FINISH, NULL);
 	if (r < 0 && !o.handed_over)
 		migration_explain_cancel(mig, &err);
+	sequence_end(&o.sequence);
 	channel_close(&o.channel);
 	writer_fini(&o.writer);
 	reader_fini(&o.reader);

@@ -157,6 +157,7 @@ Test(sequence, each_phase_keeps_its_order)
 		stop_all(vm);
 		cr_assert_eq(sequence_run(&s, rows[i].phase, &err), 0, "%s", err.text);
 		cr_assert(is_phase(vm->trace, rows[i].order, rows[i].op), "%s", vm->trace);
+		sequence_end(&s);
 		fake_vm_free(vm);
 	}
 }
@@ -188,6 +189,7 @@ Test(sequence, one_failure_takes_all_back)
 			/* A second time there is nothing left to undo. */
 			sequence_undo(&s, rows[i].phase, &err);
 			cr_assert(is_phase(rest, undo_order, rows[i].undone_by), "%s", vm->trace);
+			sequence_end(&s);
 			fake_vm_free(vm);
 		}
 	}
@@ -215,6 +217,7 @@ Test(sequence, what_goes_wrong_in_undoing_comes_behind_the_first_error)
 		cr_assert(strstr(vm->logged_text, "tty: rollback: it broke"));
 		/* Each was asked all the same. */
 		cr_assert(is_phase(vm->trace, undo_order, OP_ROLLBACK), "%s", vm->trace);
+		sequence_end(&s);
 		fake_vm_free(vm);
 	}
 }
@@ -226,6 +229,7 @@ Test(sequence, nothing_begun_is_nothing_to_undo)
 
 	sequence_undo(&s, PHASE_PREPARE, NULL);
 	cr_assert_str_eq(vm->trace, "");
+	sequence_end(&s);
 	fake_vm_free(vm);
 }
 
@@ -238,6 +242,7 @@ Test(sequence, finish_is_not_undone)
 	sequence_undo(&s, PHASE_FINISH, NULL);
 	cr_assert(is_phase(vm->trace, finish_order, OP_FINISH), "%s", vm->trace);
 	cr_assert(fake_vm_all(vm, AT_REST));
+	sequence_end(&s);
 	fake_vm_free(vm);
 }
 
@@ -253,6 +258,7 @@ Test(sequence, run_all_goes_on_past_failures)
 	cr_assert(is_phase(vm->trace, rows[8].order, OP_RUN), "%s", vm->trace);
 	cr_assert_eq(fake_part(vm, "clock")->state, RUNS);
 	cr_assert(strstr(vm->logged_text, "tty: run: it broke"), "%s", vm->logged_text);
+	sequence_end(&s);
 	fake_vm_free(vm);
 }
 
@@ -270,6 +276,7 @@ Test(sequence, a_pause_lets_the_others_wait)
 	want_pause = false;
 	cr_assert_eq(sequence_run(&s, PHASE_ITERATE, NULL), 0);
 	cr_assert_not(s.paused);
+	sequence_end(&s);
 	fake_vm_free(vm);
 }
 
@@ -289,6 +296,7 @@ Test(sequence, pending_adds_up)
 	vm->fail_at = "nic";
 	cr_assert_eq(sequence_pending(&s, PENDING_EXACT, &pending, &err), -EIO);
 	cr_assert_str_eq(err.text, "nic: pending: it broke");
+	sequence_end(&s);
 	fake_vm_free(vm);
 }
 
