@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A device in a process of its own: joins socket, server and the device's driver. */
 #include "base/error.h"
-#include "base/io.h"
 #include "base/unix_socket.h"
 #include "base/util.h"
 #include "vfio/user/ballast.h"
@@ -9,7 +8,6 @@
 #include "vmm/config.h"
 #include "vmm/virtio/devices.h"
 
-#include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -59,18 +57,12 @@ static void on_ended(void *opaque)
 static int adopt(struct gw_device_server *ds, struct gw_error *err)
 {
 	const int fd = ds->options.listen_fd;
-	int family = 0, listens = 0;
-	socklen_t len = sizeof(int);
-	int r;
+	int family, r = listening_socket_adopt(fd, &family, err);
 
-	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &len) < 0 ||
-	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) < 0)
-		return error_set_sys(err, -EINVAL, "listen_fd %d", fd);
-	if (family != AF_UNIX || !listens)
-		return error_set(err, -EINVAL, "listen_fd %d: not a UNIX socket that listens", fd);
-	r = io_set_nonblock(fd, 1);
-	if (r < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
-		return error_set_sys(err, r < 0 ? r : -errno, "listen_fd %d", fd);
+	if (r < 0)
+		return r;
+	if (family != AF_UNIX)
+		return error_set(err, -EINVAL, "listen_fd %d: not a UNIX socket", fd);
 	ds->listen_fd = fd;
 	return 0;
 }

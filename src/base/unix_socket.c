@@ -7,8 +7,10 @@
 #include "base/unix_socket.h"
 
 #include "base/error.h"
+#include "base/io.h"
 #include "base/util.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -141,6 +143,35 @@ int unix_socket_open(const char *path, const gid_t *group, struct unix_socket *o
 	out->fd = take_fd(&fd);
 	out->dev = st.st_dev;
 	out->ino = st.st_ino;
+	return 0;
+}
+
+static int option_of(int fd, int name, int *out)
+{
+	socklen_t size = sizeof(*out);
+
+	return getsockopt(fd, SOL_SOCKET, name, out, &size) < 0 ? -errno : 0;
+}
+
+int listening_socket_adopt(int fd, int *family, struct gw_error *err)
+{
+	int listens, type;
+	int r = option_of(fd, SO_ACCEPTCONN, &listens);
+
+	if (!r)
+		r = option_of(fd, SO_TYPE, &type);
+	if (!r)
+		r = option_of(fd, SO_DOMAIN, family);
+	if (r == -EBADF || r == -ENOTSOCK)
+		return error_set(err, -EINVAL, "listen_fd %d: %s", fd, strerror(-r));
+	if (r < 0)
+		return error_set_sys(err, r, "listen_fd %d", fd);
+	if (!listens || type != SOCK_STREAM)
+		return error_set(err, -EINVAL, "listen_fd %d: not a stream socket that listens",
+		                 fd);
+	r = io_set_nonblock(fd, 1);
+	if (r < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+		return error_set_sys(err, r < 0 ? r : -errno, "listen_fd %d", fd);
 	return 0;
 }
 
