@@ -246,6 +246,17 @@ Test(server_memory, writes_are_logged)
 	cr_assert_eq(dma(c, 0x401000, 16, 2), 0);
 	cr_assert_eq(log_report(c, 0x400000, 0x4000, 4096, &bits), 32);
 	cr_assert_eq(bits, 2);
+	/* All of several maps that a report is about: whatever lies before, between and behind. */
+	cr_assert_eq(sclient_map(c, 0x80000, 0x1000, 0, RW, fd), 0);
+	cr_assert_eq(sclient_map(c, 0x600000, 0x1000, 0, RW, fd), 0);
+	cr_assert_eq(dma(c, 0x80000, 16, 2), 0);
+	cr_assert_eq(dma(c, 0x1ff000, 16, 2), 0);
+	cr_assert_eq(dma(c, 0x400000, 16, 2), 0);
+	cr_assert_eq(dma(c, 0x600000, 16, 2), 0);
+	cr_assert_eq(log_report(c, 0x100000, 0x400000, 0x10000, &bits), 32);
+	cr_assert_eq(bits, 1ull << 15 | 1ull << 48);
+	cr_assert_eq(log_report(c, 0, 0x800000, 0x20000, &bits), 32);
+	cr_assert_eq(bits, 1ull << 4 | 1ull << 48, "the others have been taken");
 	cr_assert_eq(log_report(c, 0x100000, 0, 4096, &bits), -EINVAL);
 	cr_assert_eq(log_report(c, 0x100000, 0x1000, 100, &bits), -EINVAL);
 	cr_assert_eq(log_report(c, UINT64_MAX - 4095, 0x2000, 4096, &bits), -EINVAL);

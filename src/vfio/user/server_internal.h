@@ -176,6 +176,9 @@ int server_dma_unmap(struct server *s, struct request *q);
 void *server_dma_hva(void *opaque, uint64_t address, uint64_t len);
 int server_dma_access(void *opaque, uint64_t address, void *buf, size_t len, bool write);
 void server_dma_dirty(void *opaque, uint64_t address, uint64_t len);
+/* The first map that ends at `address` or behind it; count if there is none. Any thread, with the
+ * lock. */
+unsigned server_dma_find_after(const struct server_dma *dma, uint64_t address);
 /* The log: server_log.c. */
 int server_log_start(struct server *s, struct gw_error *err);
 void server_log_stop(struct server *s);
