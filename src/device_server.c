@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A device in a process of its own: joins socket, server and the device's driver. */
 #include "base/error.h"
+#include "base/io.h"
+#include "base/thread.h"
 #include "base/unix_socket.h"
 #include "base/util.h"
 #include "vfio/user/ballast.h"
@@ -147,7 +149,6 @@ static int make(struct gw_device_server *ds, const char *json, struct gw_error *
 int gw_device_server_new(const char *json, const struct gw_device_server_options *options,
                          struct gw_device_server **out, struct gw_error *err)
 {
-	pthread_condattr_t attr;
 	struct gw_device_server *ds;
 	int r;
 
@@ -160,10 +161,7 @@ int gw_device_server_new(const char *json, const struct gw_device_server_options
 	ds->log = (struct log){ options->opaque, options->log };
 	ds->socket.fd = ds->listen_fd = -1;
 	pthread_mutex_init(&ds->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&ds->changed, &attr);
-	pthread_condattr_destroy(&attr);
+	thread_cond_init(&ds->changed);
 	r = make(ds, json, err);
 	ds->options.path = NULL;
 	if (r < 0) {
@@ -199,17 +197,14 @@ void gw_device_server_stop(struct gw_device_server *ds)
 
 int gw_device_server_wait(struct gw_device_server *ds, int timeout_ms, struct gw_error *err)
 {
-	const int64_t end_ms = now_ms() + timeout_ms;
-	const struct timespec end = { end_ms / 1000, end_ms % 1000 * 1000000 };
+	const int64_t end = timeout_ms < 0 ? -1 : now_ms() + timeout_ms;
 	bool stopped, ended;
-	int r = 0;
 
 	if (ds->options.external_loop)
 		return error_set(err, -EINVAL, "the server has no thread of its own");
 	pthread_mutex_lock(&ds->lock);
-	while (!ds->stopped && !ds->ended && !r)
-		r = timeout_ms < 0 ? pthread_cond_wait(&ds->changed, &ds->lock)
-		                   : pthread_cond_timedwait(&ds->changed, &ds->lock, &end);
+	while (!ds->stopped && !ds->ended && thread_cond_wait(&ds->changed, &ds->lock, end))
+		;
 	stopped = ds->stopped;
 	ended = ds->ended;
 	pthread_mutex_unlock(&ds->lock);

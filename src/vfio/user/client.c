@@ -4,13 +4,13 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "base/thread.h"
 #include "base/util.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
 /* What may take a server long: all that it has under way has to come to an end. */
 #define SLOW_FACTOR 6
@@ -209,30 +209,17 @@ static int transmit(struct vfu *c, struct vfu_flight *f)
 	return ret;
 }
 
-static void deadline_in(int64_t ms, struct timespec *out)
-{
-	clock_gettime(CLOCK_MONOTONIC, out);
-	out->tv_sec += ms / 1000;
-	out->tv_nsec += ms % 1000 * 1000000;
-	if (out->tv_nsec >= 1000000000) {
-		out->tv_sec++;
-		out->tv_nsec -= 1000000000;
-	}
-}
-
 /* Whoever waits in vain ends the connection: an answer that comes later finds nobody. */
 static void wait_for_reply(struct vfu *c, struct vfu_flight *f)
 {
 	const enum wire_command command = f->request->command;
 	const int64_t ms = (int64_t)c->owner.timeout_ms * (is_slow(command) ? SLOW_FACTOR : 1);
-	struct timespec until;
+	const int64_t until = now_ms() + ms;
 	bool in_vain;
-	int r = 0;
 
-	deadline_in(ms, &until);
 	pthread_mutex_lock(&c->lock);
-	while (!f->done && r != ETIMEDOUT)
-		r = pthread_cond_timedwait(&f->answered, &c->lock, &until);
+	while (!f->done && thread_cond_wait(&f->answered, &c->lock, until))
+		;
 	in_vain = !f->done;
 	pthread_mutex_unlock(&c->lock);
 	if (in_vain)
@@ -244,14 +231,10 @@ static void wait_for_reply(struct vfu *c, struct vfu_flight *f)
 int vfu_call(struct vfu *c, struct vfu_request *r)
 {
 	struct vfu_flight f = { .request = r };
-	pthread_condattr_t monotonic;
 	int ret;
 
 	r->len = r->fds_came = 0;
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&f.answered, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	thread_cond_init(&f.answered);
 	ret = take_off(c, &f);
 	if (!ret) {
 		transmit(c, &f);
@@ -318,7 +301,7 @@ int vfu_create(const struct vfu_owner *owner, struct vfu **out, struct gw_error 
 	c->wake_fd = io_eventfd();
 	pthread_mutex_init(&c->sending, NULL);
 	pthread_mutex_init(&c->lock, NULL);
-	pthread_cond_init(&c->changed, NULL);
+	thread_cond_init(&c->changed);
 	c->in.payload = malloc(WIRE_MESSAGE_MAX);
 	c->out = malloc(WIRE_MAX_DATA);
 	if (!c->in.payload || !c->out)

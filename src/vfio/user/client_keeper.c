@@ -16,7 +16,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #define BACK_OFF_MS 100
 #define BACK_OFF_MAX_MS 5000
@@ -183,18 +182,11 @@ int vfu_connect(struct vfu *c, struct gw_error *err)
 /* True: nobody wants it any more. */
 static bool pause_for(struct vfu *c, int ms)
 {
-	struct timespec until;
+	const int64_t until = now_ms() + ms;
 	bool stopping;
 
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += ms / 1000;
-	until.tv_nsec += ms % 1000 * 1000000l;
-	if (until.tv_nsec >= 1000000000l) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000l;
-	}
 	pthread_mutex_lock(&c->lock);
-	while (!c->stopping && pthread_cond_timedwait(&c->changed, &c->lock, &until) != ETIMEDOUT)
+	while (!c->stopping && thread_cond_wait(&c->changed, &c->lock, until))
 		;
 	stopping = c->stopping;
 	pthread_mutex_unlock(&c->lock);
