@@ -9,10 +9,12 @@
 #include "base/util.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <linux/pci_regs.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 /* MSI-X has no more (PCI Local Bus 3.0, 6.8.2.3). */
 #define IRQS_MAX 2048
@@ -153,16 +155,20 @@ static int region_write(struct vfio_dev *dev, unsigned region, uint64_t offset, 
 /*
  * Memory of the server's in our process, and in the guest. Whoever can cut the file short can have
  * us killed (SIGBUS) or the vCPU stopped, so it has to be sealed against that: F_SEAL_SHRINK,
- * fcntl(2). Other regions are trapped, which a server has to put up with ("all of these operations
- * must be supported", specification, Read and Write Operations).
+ * fcntl(2). In huge pages a hole can do the same, when the host has no other page to put there.
+ * Other regions are trapped: a server has to take messages for each of them (specification, Read
+ * and Write Operations).
  */
 static int check_file(int fd, uint64_t end)
 {
+	struct statfs fs;
 	struct stat st;
 	int seals = fcntl(fd, F_GET_SEALS);
 
-	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || fstatfs(fd, &fs) < 0)
 		return -EBADF;
+	if (fs.f_type != TMPFS_MAGIC)
+		return -EMEDIUMTYPE;
 	if (seals < 0 || !(seals & F_SEAL_SHRINK))
 		return -EPERM;
 	return (uint64_t)st.st_size < end ? -EOVERFLOW : 0;

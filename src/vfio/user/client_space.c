@@ -170,6 +170,9 @@ static void unmap(struct vfio_space *base, uint64_t iova, uint64_t size)
 	struct vfu_space *s = of(base);
 	struct vfu_mapping *m;
 
+	/* Another device's memory, say: that need not wait for this one's server. */
+	if (!within(s, iova, size))
+		return;
 	pthread_mutex_lock(&s->changing);
 	while ((m = within(s, iova, size))) {
 		if (s->vfu)
