@@ -49,8 +49,7 @@ incoming() {
 }
 unhurt() {
 	vm_is a running 10
-	con a 30 worker verify >/tmp/verify
-	grep -q 'pages_bad=0' /tmp/verify || die "$(cat /tmp/verify)"
+	verify a
 	con a 20 ttytest check 0 7 1 # reading takes it away
 	con a 20 ttytest fill 0 7 1 >/dev/null
 	con a 20 'dd if=/dev/urandom of=/dev/vda bs=4k count=16 oflag=direct 2>/dev/null'
@@ -137,9 +136,18 @@ for arc in STOP-RUNNING_P2P RUNNING_P2P-RUNNING; do
 done
 
 # ---- the server dies at one message after another ----
-# Either the guest has gone, or it runs where it was; and never at both.
+# Either the guest has gone (then _done is 1), or it runs where it was; and never at both. _begun: not
+# refused because the server was gone already.
 one_guest() {
-	ctl a wait-migration --timeout 90 >/tmp/migration 2>&1 && _done=1 || _done=
+	_done='' _begun=1
+	if ! ctl a migrate uri=unix:/tmp/mig >/tmp/migration 2>&1; then
+		grep -q 'its server is gone' /tmp/migration || die "refused: $(cat /tmp/migration)"
+		_begun=
+	elif ctl a wait-migration --timeout 90 >/tmp/migration 2>&1; then
+		_done=1
+	else
+		grep -q 'was not completed but failed' /tmp/migration || die "no end: $(cat /tmp/migration)"
+	fi
 	if [ -n "$_done" ]; then
 		vm_is b running
 	else
@@ -160,10 +168,9 @@ for command in DEVICE_FEATURE MIG_DATA_READ; do
 		unserve bad.b
 		serve bad.b ballast --size 1M --pre-copy
 		incoming
-		ctl a migrate uri=unix:/tmp/mig >/dev/null 2>&1 || :
 		one_guest
 		[ -z "$_done" ] || break
-		deaths=$((deaths + 1))
+		[ -z "$_begun" ] || deaths=$((deaths + 1))
 		log "$command $((n - EVERY)): $(tail -n 1 /tmp/migration)"
 		unhurt
 		vm_kill b
@@ -181,7 +188,6 @@ for command in DEVICE_FEATURE MIG_DATA_WRITE; do
 		serve bad.b ballast --size 1M --pre-copy --die-at "$command:$n"
 		n=$((n + EVERY))
 		incoming
-		ctl a migrate uri=unix:/tmp/mig >/dev/null 2>&1 || :
 		one_guest
 		server_gone bad.b || break
 		deaths=$((deaths + 1))
