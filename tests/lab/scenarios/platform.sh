@@ -67,7 +67,7 @@ for clock in continue realtime; do
 	vm_is "r$clock" paused
 	ctl "r$clock" cont >/dev/null
 	eval "up_$clock=$(($(uptime_s "r$clock") - began))"
-	con "r$clock" 10 dmesg | grep -q "crng reseeded due to virtual machine fork" || die "the generation id is as it was"
+	con "r$clock" 30 "dmesg | grep -q 'crng reseeded due to virtual machine fork'" || die "the generation id is as it was"
 	no_complaint "r$clock" '[Hh]ung task|[Uu]nstable'
 	vm_quit "r$clock"
 done
