@@ -29,11 +29,9 @@ con vm 10 lspci
 step_done "guest up"
 
 step 2 "unplug it; a worker writes patterns over 112 MiB"
-ctl vm wait DEVICE_DELETED --timeout 20 >/dev/null &
-waiter=$!
-sleep 0.3
+expect_event vm DEVICE_DELETED
 ctl vm device_del id=net0 >/dev/null
-wait "$waiter"
+event_came vm DEVICE_DELETED
 con vm 30 worker start 112 100
 step_done "the host has it back"
 
@@ -58,8 +56,10 @@ step_done "patterns as they were" "downtime=$(field downtime "$(cat "$LAB_OUT/mi
 
 step 5 "plug $NIC in again"
 ctl next device_add id=net1 type=vfio-pci "host=$NIC" >/dev/null
-sleep 2
-con next 10 lspci
+read -r vendor <"/sys/bus/pci/devices/$NIC/vendor"
+read -r device <"/sys/bus/pci/devices/$NIC/device"
+_back() { con next 10 lspci | grep "${vendor#0x}:${device#0x}"; }
+wait_for 20 _back || die "the guest does not see it"
 ctl next system_powerdown >/dev/null
 vm_gone next
 step_done "used and given back"

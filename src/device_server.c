@@ -2,6 +2,7 @@
 /* A device in a process of its own: joins socket, server and the device's driver. */
 #include "base/error.h"
 #include "base/io.h"
+#include "base/thread.h"
 #include "base/unix_socket.h"
 #include "base/util.h"
 #include "vfio/user/ballast.h"
@@ -9,7 +10,6 @@
 #include "vmm/config.h"
 #include "vmm/virtio/devices.h"
 
-#include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -59,18 +59,12 @@ static void on_ended(void *opaque)
 static int adopt(struct gw_device_server *ds, struct gw_error *err)
 {
 	const int fd = ds->options.listen_fd;
-	int family = 0, listens = 0;
-	socklen_t len = sizeof(int);
-	int r;
+	int family, r = listening_socket_adopt(fd, &family, err);
 
-	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &len) < 0 ||
-	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) < 0)
-		return error_set_sys(err, -EINVAL, "listen_fd %d", fd);
-	if (family != AF_UNIX || !listens)
-		return error_set(err, -EINVAL, "listen_fd %d: not a UNIX socket that listens", fd);
-	r = io_set_nonblock(fd, 1);
-	if (r < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
-		return error_set_sys(err, r < 0 ? r : -errno, "listen_fd %d", fd);
+	if (r < 0)
+		return r;
+	if (family != AF_UNIX)
+		return error_set(err, -EINVAL, "listen_fd %d: not a UNIX socket", fd);
 	ds->listen_fd = fd;
 	return 0;
 }
@@ -155,7 +149,6 @@ static int make(struct gw_device_server *ds, const char *json, struct gw_error *
 int gw_device_server_new(const char *json, const struct gw_device_server_options *options,
                          struct gw_device_server **out, struct gw_error *err)
 {
-	pthread_condattr_t attr;
 	struct gw_device_server *ds;
 	int r;
 
@@ -168,10 +161,7 @@ int gw_device_server_new(const char *json, const struct gw_device_server_options
 	ds->log = (struct log){ options->opaque, options->log };
 	ds->socket.fd = ds->listen_fd = -1;
 	pthread_mutex_init(&ds->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&ds->changed, &attr);
-	pthread_condattr_destroy(&attr);
+	thread_cond_init(&ds->changed);
 	r = make(ds, json, err);
 	ds->options.path = NULL;
 	if (r < 0) {
@@ -207,17 +197,14 @@ void gw_device_server_stop(struct gw_device_server *ds)
 
 int gw_device_server_wait(struct gw_device_server *ds, int timeout_ms, struct gw_error *err)
 {
-	const int64_t end_ms = now_ms() + timeout_ms;
-	const struct timespec end = { end_ms / 1000, end_ms % 1000 * 1000000 };
+	const int64_t end = timeout_ms < 0 ? -1 : now_ms() + timeout_ms;
 	bool stopped, ended;
-	int r = 0;
 
 	if (ds->options.external_loop)
 		return error_set(err, -EINVAL, "the server has no thread of its own");
 	pthread_mutex_lock(&ds->lock);
-	while (!ds->stopped && !ds->ended && !r)
-		r = timeout_ms < 0 ? pthread_cond_wait(&ds->changed, &ds->lock)
-		                   : pthread_cond_timedwait(&ds->changed, &ds->lock, &end);
+	while (!ds->stopped && !ds->ended && thread_cond_wait(&ds->changed, &ds->lock, end))
+		;
 	stopped = ds->stopped;
 	ended = ds->ended;
 	pthread_mutex_unlock(&ds->lock);

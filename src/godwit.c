@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "base/thread.h"
 #include "base/util.h"
 #include "vmm/pci.h"
 #include "vmm/vcpu.h"
@@ -84,7 +85,6 @@ int gw_vm_new_with(const struct gw_options *options, struct gw_vm **out, struct 
 {
 	struct gw_vm *vm;
 	struct migration_host host = vm_migration_host;
-	pthread_condattr_t attr;
 	int r;
 
 	if (options->size != sizeof(*options))
@@ -100,10 +100,7 @@ int gw_vm_new_with(const struct gw_options *options, struct gw_vm **out, struct 
 	pthread_mutex_init(&vm->lock, NULL);
 	pthread_mutex_init(&vm->event_lock, NULL);
 	pthread_mutex_init(&vm->fd_lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&vm->changed, &attr);
-	pthread_condattr_destroy(&attr);
+	thread_cond_init(&vm->changed);
 
 	host.opaque = vm;
 	host.log = &vm->log;
@@ -294,7 +291,7 @@ int gw_vm_reset(struct gw_vm *vm, struct gw_error *err)
 
 void gw_vm_quit(struct gw_vm *vm)
 {
-	bool had_machine, first;
+	bool first;
 
 	pthread_mutex_lock(&vm->lock);
 	first = !vm->quit;
@@ -302,8 +299,7 @@ void gw_vm_quit(struct gw_vm *vm)
 	pthread_mutex_unlock(&vm->lock);
 	vm_end_migration(vm, "the VM was told to quit");
 	pthread_mutex_lock(&vm->lock);
-	had_machine = vm->machine;
-	if (had_machine)
+	if (vm->machine)
 		machine_pause(vm->machine);
 	if (vm->state == GW_STATE_RUNNING)
 		vm_set_state(vm, GW_STATE_PAUSED);
@@ -311,7 +307,7 @@ void gw_vm_quit(struct gw_vm *vm)
 	if (vm->external_loop)
 		loop_wake(vm->loop);
 	pthread_mutex_unlock(&vm->lock);
-	if (had_machine && first)
+	if (first)
 		vm_emit(vm, "SHUTDOWN", "{\"guest\":false,\"reason\":\"host-qmp-quit\"}");
 }
 
@@ -322,26 +318,15 @@ static bool is_over(const struct gw_vm *vm)
 
 int gw_vm_wait(struct gw_vm *vm, int timeout_ms, struct gw_error *err)
 {
-	struct timespec until;
+	const int64_t until = timeout_ms < 0 ? -1 : now_ms() + timeout_ms;
 	int r = 0;
 
 	if (__atomic_load_n(&vm->dispatcher, __ATOMIC_RELAXED) == pthread_self())
 		return error_set(err, -EDEADLK,
 		                 "wait: this thread runs the VM's event loop, and would stop it");
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += timeout_ms / 1000;
-	until.tv_nsec += (timeout_ms % 1000) * 1000000l;
-	if (until.tv_nsec >= 1000000000l) {
-		until.tv_nsec -= 1000000000l;
-		until.tv_sec++;
-	}
 	pthread_mutex_lock(&vm->lock);
-	while (!is_over(vm) && !r) {
-		if (timeout_ms < 0)
-			pthread_cond_wait(&vm->changed, &vm->lock);
-		else if (pthread_cond_timedwait(&vm->changed, &vm->lock, &until))
-			r = -ETIMEDOUT;
-	}
+	while (!is_over(vm) && !r)
+		r = thread_cond_wait(&vm->changed, &vm->lock, until) ? 0 : -ETIMEDOUT;
 	pthread_mutex_unlock(&vm->lock);
 	return r ? error_set(err, r, "the VM goes on after %d ms", timeout_ms) : 0;
 }

@@ -15,24 +15,17 @@ passed=0 failed=0
 rm -rf "$OUT"
 mkdir -p "$OUT"
 
-# header SCRIPT KEY DEFAULT: what a scenario says of itself in its first lines.
-header() {
-	local v
-	v=$(sed -n "s/^# $2: //p" "$1")
-	echo "${v:-$3}"
-}
+# shellcheck source=tests/lab/scenario.sh
+. tests/lab/scenario.sh
 
 # long SCRIPT ROUNDS SECONDS: the scenario with what it asks for, its rounds being its argument.
 long() {
-	local script=$1 name disk status=0 n
+	local name status=0 n
 	name=$(basename "$1" .sh)
-	disk=$(header "$script" disk "")
 	echo "== $name: $2 rounds"
-	tests/lab/lab -n "$(header "$script" hosts 1)" -t $(($(header "$script" seconds 300) + $2 * $3)) \
-		-m "$(header "$script" memory 2048)" ${disk:+-d "$disk"} -k "$(header "$script" kernel debian)" \
-		-o "$OUT/$name" "$script" -- "$2" >"$OUT/$name.log" 2>&1 || status=$?
-	cat "$OUT/$name"/?/script.log | grep '^PASS '
-	n=$(cat "$OUT/$name"/?/script.log | grep -c '^PASS ')
+	scenario "$OUT/$name" $(($2 * $3)) "$1" "$2" || status=$?
+	passes "$OUT/$name"
+	n=$(passes "$OUT/$name" | wc -l)
 	passed=$((passed + n))
 	if [ "$status" -ne 0 ] || [ "$n" -eq 0 ]; then
 		failed=$((failed + 1))

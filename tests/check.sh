@@ -51,9 +51,9 @@ one() {
 
 # suite NAME COMMAND...: a Criterion binary; counts its tests.
 suite() {
-	local name=$1 line n p f c
+	local name=$1 status=0 line n p f c
 	shift
-	"$@" >"$OUT/$name.log" 2>&1
+	"$@" >"$OUT/$name.log" 2>&1 || status=$?
 	line=$(sed 's/\x1b\[[0-9;]*m//g' "$OUT/$name.log" | grep 'Synthesis:' | tail -1)
 	n=$(sed -n 's/.*Tested: \([0-9]*\).*/\1/p' <<<"$line")
 	p=$(sed -n 's/.*Passing: \([0-9]*\).*/\1/p' <<<"$line")
@@ -70,15 +70,19 @@ suite() {
 	if [ $((f + c)) -gt 0 ]; then
 		failures+=("$name: $((f + c)) of $n")
 		grep -aE '\[FAIL\]|\[CRASH\]|Assertion|^\s*\[----\]' "$OUT/$name.log" | head -n 60
+	elif [ "$status" -ne 0 ]; then
+		bad "$name: ended with status $status"
+		tail -n 30 "$OUT/$name.log"
 	fi
 }
 
 # lines NAME COMMAND...: a program that prints "PASS what", "FAIL what" or "SKIP what: why" for each test.
 lines() {
-	local name=$1 verdict what
+	local name=$1 status=0 verdict what
 	shift
-	"$@" >"$OUT/$name.log" 2>&1
+	"$@" >"$OUT/$name.log" 2>&1 || status=$?
 	grep -qE '^(PASS|FAIL) ' "$OUT/$name.log" || bad "$name: ran no test"
+	[ "$status" -eq 0 ] || grep -q '^FAIL ' "$OUT/$name.log" || bad "$name: ended with status $status"
 	while read -r verdict what; do
 		case $verdict in
 		PASS) ok "$name: $what" ;;
@@ -89,12 +93,8 @@ lines() {
 	! grep -q '^FAIL ' "$OUT/$name.log" || tail -n 60 "$OUT/$name.log"
 }
 
-# header SCRIPT KEY DEFAULT: what a scenario says of itself in its first lines.
-header() {
-	local v
-	v=$(sed -n "s/^# $2: //p" "$1")
-	echo "${v:-$3}"
-}
+# shellcheck source=tests/lab/scenario.sh
+. tests/lab/scenario.sh
 
 # for_arch SCRIPT ARCH: is it for hosts of that architecture? "# arch: x86 arm64" says so; x86 without a word.
 for_arch() {
@@ -102,17 +102,15 @@ for_arch() {
 	return 1
 }
 
-# lab NAME HOSTS SECONDS MEMORY DISK KERNEL SCRIPT...: a lab run. Each line "PASS name" in a script's log is a test;
-# what ends a script early is one that failed.
+# lab NAME SCRIPT: a lab run. Each line "PASS name" in a script's log is a test; what ends a script
+# early is one that failed.
 lab() {
-	local name=$1 hosts=$2 limit=$3 memory=$4 disk=$5 kernel=$6 n
-	shift 6
-	local status=0
-	tests/lab/lab -n "$hosts" -t "$limit" -m "$memory" ${disk:+-d "$disk"} -k "$kernel" -o "$OUT/$name" "$@" >"$OUT/$name.log" 2>&1 || status=$?
-	n=$(cat "$OUT/$name"/?/script.log 2>/dev/null | grep -c '^PASS ')
+	local name=$1 n status=0
+	scenario "$OUT/$name" 0 "$2" || status=$?
+	n=$(passes "$OUT/$name" | wc -l)
 	passed=$((passed + n))
 	echo "$name: $n passed"
-	cat "$OUT/$name"/?/script.log 2>/dev/null | grep '^PASS ' | sed 's/^/  /'
+	passes "$OUT/$name" | sed 's/^/  /'
 	if [ "$status" -ne 0 ] || [ "$n" -eq 0 ]; then
 		bad "$name: $(grep -ah 'FAILED' "$OUT/$name"/?/script.log 2>/dev/null | tail -1)"
 		cat "$OUT/$name"/?/script.log | sed 's/\x1b\[[0-9;]*m//g' | grep -aE '^\[(FAIL|CRASH|----)\]' | head -n 40
@@ -168,9 +166,7 @@ if one lab-setup tests/lab/setup.sh && [ "$failed" -eq 0 ] || [ -f "$BUILD/lab/g
 			continue
 		fi
 		say "lab: $name"
-		lab "lab-$name" "$(header "$script" hosts 1)" "$(header "$script" seconds 300)" \
-			"$(header "$script" memory 2048)" "$(header "$script" disk "")" \
-			"$(header "$script" kernel debian)" "$script"
+		lab "lab-$name" "$script"
 	done
 	say "demo"
 	one demo demo/demo.sh
@@ -190,8 +186,7 @@ check_arm64() {
 		name=$(basename "$script" .sh)
 		for cpu in $(header "$script" cpus neoverse-n1); do
 			say "lab on arm64: $name, $cpu"
-			LAB_CPU=$cpu lab "lab-$name-$cpu" "$(header "$script" hosts 1)" \
-				"$(header "$script" seconds 300)" "$(header "$script" memory 2048)" "" debian "$script"
+			LAB_CPU=$cpu lab "lab-$name-$cpu" "$script"
 		done
 	done
 }

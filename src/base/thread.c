@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/thread.h"
 
+#include <errno.h>
 #include <signal.h>
+#include <time.h>
 
 int thread_start(pthread_t *thread, void *(*run)(void *opaque), void *opaque, const char *name)
 {
@@ -15,4 +17,23 @@ int thread_start(pthread_t *thread, void *(*run)(void *opaque), void *opaque, co
 	if (!r)
 		pthread_setname_np(*thread, name);
 	return -r;
+}
+
+void thread_cond_init(pthread_cond_t *cond)
+{
+	pthread_condattr_t attr;
+
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(cond, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
+bool thread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex, int64_t until_ms)
+{
+	const struct timespec until = { until_ms / 1000, until_ms % 1000 * 1000000 };
+
+	if (until_ms < 0)
+		return pthread_cond_wait(cond, mutex) == 0;
+	return pthread_cond_timedwait(cond, mutex, &until) != ETIMEDOUT;
 }

@@ -1,11 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Threads of the library: they take no signals, which are the embedder's. */
+/* Threads of the library, and conditions that are waited for by a clock which nobody sets. */
 #ifndef BASE_THREAD_H
 #define BASE_THREAD_H
 
 #include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
 
-/* `name` has at most 15 bytes. Negative errno. */
+/* It takes no signals, which are the embedder's. `name` has at most 15 bytes. Negative errno. */
 int thread_start(pthread_t *thread, void *(*run)(void *opaque), void *opaque, const char *name);
+
+void thread_cond_init(pthread_cond_t *cond);
+/* With the mutex held, as pthread_cond_wait(); false: it is `until_ms` by now_ms() (-1: never). */
+bool thread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex, int64_t until_ms);
 
 #endif

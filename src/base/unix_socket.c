@@ -7,8 +7,10 @@
 #include "base/unix_socket.h"
 
 #include "base/error.h"
+#include "base/io.h"
 #include "base/util.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -113,6 +115,7 @@ int unix_socket_open(const char *path, const gid_t *group, struct unix_socket *o
                      struct gw_error *err)
 {
 	char bound[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	autofree char *kept = NULL;
 	autoclose int fd = -1;
 	struct stat st;
 	int r;
@@ -125,20 +128,50 @@ int unix_socket_open(const char *path, const gid_t *group, struct unix_socket *o
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return error_set_sys(err, -errno, "%s: socket", path);
+	kept = strdup(path);
+	if (!kept)
+		return error_set(err, -ENOMEM, "%s: out of memory", path);
 	r = bind_and_listen(fd, bound, group, err);
-	if (!r)
-		r = publish(bound, path, err);
 	if (!r && lstat(bound, &st) < 0)
 		r = error_set_sys(err, -errno, "%s", bound);
+	if (!r)
+		r = publish(bound, path, err);
 	unlink(bound);
 	if (r < 0)
 		return r;
-	out->path = strdup(path);
-	if (!out->path)
-		return error_set(err, -ENOMEM, "%s: out of memory", path);
+	out->path = take_ptr(&kept);
 	out->fd = take_fd(&fd);
 	out->dev = st.st_dev;
 	out->ino = st.st_ino;
+	return 0;
+}
+
+static int option_of(int fd, int name, int *out)
+{
+	socklen_t size = sizeof(*out);
+
+	return getsockopt(fd, SOL_SOCKET, name, out, &size) < 0 ? -errno : 0;
+}
+
+int listening_socket_adopt(int fd, int *family, struct gw_error *err)
+{
+	int listens, type;
+	int r = option_of(fd, SO_ACCEPTCONN, &listens);
+
+	if (!r)
+		r = option_of(fd, SO_TYPE, &type);
+	if (!r)
+		r = option_of(fd, SO_DOMAIN, family);
+	if (r == -EBADF || r == -ENOTSOCK)
+		return error_set(err, -EINVAL, "listen_fd %d: %s", fd, strerror(-r));
+	if (r < 0)
+		return error_set_sys(err, r, "listen_fd %d", fd);
+	if (!listens || type != SOCK_STREAM)
+		return error_set(err, -EINVAL, "listen_fd %d: not a stream socket that listens",
+		                 fd);
+	r = io_set_nonblock(fd, 1);
+	if (r < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+		return error_set_sys(err, r < 0 ? r : -errno, "listen_fd %d", fd);
 	return 0;
 }
 

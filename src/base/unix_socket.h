@@ -23,4 +23,8 @@ int unix_socket_open(const char *path, const gid_t *group, struct unix_socket *o
                      struct gw_error *err);
 void unix_socket_close(struct unix_socket *socket);
 
+/* One that somebody else has made, of whatever family, and that is to be served on: it must be a
+ * stream socket that listens (-EINVAL), and becomes non-blocking. */
+int listening_socket_adopt(int fd, int *family, struct gw_error *err);
+
 #endif

@@ -3,9 +3,9 @@
 
 #include "base/error.h"
 #include "base/util.h"
+#include "cli/value.h"
 
 #include <cjson/cJSON.h>
-#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -20,70 +20,10 @@ static int out_of_memory(struct gw_error *err)
 /* ---- values by path ----------------------------------------------------------------------------
  */
 
-/* One step of a path: a name, or a place in a list. */
-struct step {
-	char name[64]; /* "": it is an index */
-	unsigned index;
-};
-
-/* Takes the next step off the path; false: it is none. */
-static bool take_step(const char **path, struct step *step)
-{
-	const char *at = *path;
-	size_t len;
-	char *end;
-
-	*step = (struct step){ 0 };
-	if (*at == '[') {
-		if (!isdigit((unsigned char)at[1]))
-			return false;
-		step->index = (unsigned)strtoul(at + 1, &end, 10);
-		if (*end != ']')
-			return false;
-		at = end + 1;
-	} else {
-		len = strcspn(at, ".[]");
-		if (!len || len >= sizeof(step->name))
-			return false;
-		memcpy(step->name, at, len);
-		at += len;
-	}
-	if (*at == '.' && at[1] && at[1] != '[')
-		at++;
-	else if (*at && *at != '[')
-		return false;
-	*path = at;
-	return true;
-}
-
-/* In a list of objects, the one with this id. */
-static cJSON *find_id(cJSON *list, const char *id)
-{
-	cJSON *item;
-
-	cJSON_ArrayForEach(item, list)
-	{
-		const cJSON *has = cJSON_GetObjectItemCaseSensitive(item, "id");
-
-		if (cJSON_IsString(has) && !strcmp(has->valuestring, id))
-			return item;
-	}
-	return NULL;
-}
-
-/* What stands there; NULL: nothing yet. */
-static cJSON *look_up(cJSON *at, const struct step *step)
-{
-	if (!step->name[0])
-		return cJSON_IsArray(at) ? cJSON_GetArrayItem(at, (int)step->index) : NULL;
-	return cJSON_IsArray(at) ? find_id(at, step->name)
-	                         : cJSON_GetObjectItemCaseSensitive(at, step->name);
-}
-
 /* Puts `value` there, in place of what there is; it is consumed. */
 static bool put(cJSON *at, const struct step *step, cJSON *value)
 {
-	cJSON *old = look_up(at, step);
+	cJSON *old = step_look_up(at, step);
 	bool ok = false;
 
 	if (old && cJSON_IsObject(at))
@@ -103,13 +43,13 @@ static bool put(cJSON *at, const struct step *step, cJSON *value)
 /* Goes one step down, over an object or list made for it if there is none. */
 static cJSON *descend(cJSON *at, const struct step *step, char next)
 {
-	cJSON *below = look_up(at, step);
+	cJSON *below = step_look_up(at, step);
 
 	if (below)
 		return below;
 	if (!put(at, step, next == '[' ? cJSON_CreateArray() : cJSON_CreateObject()))
 		return NULL;
-	return look_up(at, step);
+	return step_look_up(at, step);
 }
 
 /* `value` is consumed; NULL takes away what is there. */
@@ -119,27 +59,19 @@ static int set_path(cJSON *root, const char *path, cJSON *value, struct gw_error
 	cJSON *at = root;
 	struct step step;
 
-	while (at && take_step(&rest, &step)) {
+	while (at && step_take(&rest, &step)) {
 		if (*rest) {
 			at = descend(at, &step, *rest);
 			continue;
 		}
 		if (!value)
-			cJSON_Delete(cJSON_DetachItemViaPointer(at, look_up(at, &step)));
+			cJSON_Delete(cJSON_DetachItemViaPointer(at, step_look_up(at, &step)));
 		else if (!put(at, &step, value))
 			return error_set(err, -EINVAL, "%s: there is no such place", path);
 		return 0;
 	}
 	cJSON_Delete(value);
 	return error_set(err, -EINVAL, at ? "%s: not a path" : "%s: there is no such place", path);
-}
-
-/* JSON if it can be read as such, and a string otherwise. */
-static cJSON *read_value(const char *text)
-{
-	cJSON *value = cJSON_ParseWithOpts(text, NULL, 1);
-
-	return value ? value : cJSON_CreateString(text);
 }
 
 /* ---- the flags
@@ -154,7 +86,7 @@ static int set_text(cJSON *root, const char *path, const char *value, struct gw_
 
 static int set_json(cJSON *root, const char *path, const char *value, struct gw_error *err)
 {
-	cJSON *item = read_value(value);
+	cJSON *item = value_read(root, path, value);
 
 	return item ? set_path(root, path, item, err) : out_of_memory(err);
 }
@@ -169,11 +101,9 @@ static int set_any(cJSON *root, const char *path, const char *word, struct gw_er
 	if (!equals || equals == word)
 		return error_set(err, -EINVAL, "\"%s\" is not PATH=VALUE", word);
 	name = strndup(word, (size_t)(equals - word));
-	value = read_value(equals + 1);
-	if (!name || !value) {
-		cJSON_Delete(value);
+	value = name ? value_read(root, name, equals + 1) : NULL;
+	if (!value)
 		return out_of_memory(err);
-	}
 	if (cJSON_IsNull(value)) {
 		cJSON_Delete(value);
 		value = NULL;
@@ -186,15 +116,15 @@ static cJSON *add_device(cJSON *root, const char *stem, const char *type)
 {
 	cJSON *devices = cJSON_GetObjectItemCaseSensitive(root, "devices");
 	cJSON *device = cJSON_CreateObject();
+	struct step id = { 0 };
 	unsigned n = 0;
-	char id[32];
 
 	if (!devices)
 		devices = cJSON_AddArrayToObject(root, "devices");
 	do
-		snprintf(id, sizeof(id), "%s%u", stem, n++);
-	while (find_id(devices, id));
-	if (device && cJSON_IsArray(devices) && cJSON_AddStringToObject(device, "id", id) &&
+		snprintf(id.name, sizeof(id.name), "%s%u", stem, n++);
+	while (step_look_up(devices, &id));
+	if (device && cJSON_IsArray(devices) && cJSON_AddStringToObject(device, "id", id.name) &&
 	    cJSON_AddStringToObject(device, "type", type) && cJSON_AddItemToArray(devices, device))
 		return device;
 	cJSON_Delete(device);

@@ -5,7 +5,8 @@
  *
  *     --name, --memory, --cpus, --kernel, --initrd, --cmdline   the key of that name
  *     --disk FILE[,ro]   a virtio-blk      --net TAP   a virtio-net
- *     --vfio ADDRESS     a vfio-pci        --set PATH=VALUE   any key
+ *     --vfio ADDRESS     a vfio-pci        --vfio-user SOCKET   a vfio-user-pci
+ *     --set PATH=VALUE   any key
  *
  * All is done on JSON; what the keys mean is the library's business. --set
  * comes after the other flags, so that it reaches the devices that they make.
@@ -37,7 +38,7 @@ struct compose {
 	COMPOSE_OPTION("name"), COMPOSE_OPTION("memory"), COMPOSE_OPTION("cpus"),                  \
 	        COMPOSE_OPTION("kernel"), COMPOSE_OPTION("initrd"), COMPOSE_OPTION("cmdline"),     \
 	        COMPOSE_OPTION("disk"), COMPOSE_OPTION("net"), COMPOSE_OPTION("vfio"),             \
-	        COMPOSE_OPTION("set")
+	        COMPOSE_OPTION("vfio-user"), COMPOSE_OPTION("set")
 
 /* Notes a flag. -ENOENT: it is none of these. -E2BIG: too many. */
 int compose_option(const char *flag, const char *value, struct compose *to, struct gw_error *err);

@@ -2,11 +2,13 @@
 /* godwit device-server: one device, served by the vfio-user protocol until SIGTERM. */
 #include "cli/cli.h"
 #include "cli/signals.h"
+#include "cli/value.h"
 
 #include "base/error.h"
 #include "base/util.h"
 
 #include <cjson/cJSON.h>
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -23,20 +25,27 @@ struct invocation {
 
 /*
  * An access to a page of a file that is gone: the page becomes one of zeros, and the access is made
- * again. What the client loses by it is its own. Pages of the host's larger sizes are tried, too,
- * since a part of one cannot be replaced.
+ * again. What the client loses by it is its own. Where the host's pages are larger ones, of which
+ * no part can be replaced (EINVAL), it is such a page.
  */
 static void on_bus_error(int signal, siginfo_t *info, void *context)
 {
 	static const size_t sizes[] = { 4096, 2 << 20, 1 << 30 };
+	const int was = errno;
 
 	(void)context;
 	for (size_t i = 0; i < ARRAY_SIZE(sizes) && info->si_code == BUS_ADRERR; i++) {
 		void *page = (void *)((uintptr_t)info->si_addr & ~(uintptr_t)(sizes[i] - 1));
 
 		if (mmap(page, sizes[i], PROT_READ | PROT_WRITE,
-		         MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED)
+		         MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED) {
+			errno = was;
 			return;
+		}
+		/* Short of memory or mappings: a larger piece would take what is beside it along.
+		 */
+		if (errno != EINVAL)
+			break;
 	}
 	/* Anything else is a fault like any other. */
 	sigaction(signal, &(struct sigaction){ .sa_handler = SIG_DFL }, NULL);
@@ -58,13 +67,10 @@ static bool set_text(struct invocation *in, const char *key, const char *value)
 	return cJSON_AddStringToObject(in->device, key, value);
 }
 
-/* JSON if it can be read as such, and a string otherwise. */
-static bool set_json(struct invocation *in, const char *key, const char *value)
+static bool set_value(struct invocation *in, const char *key, const char *value)
 {
-	cJSON *item = cJSON_ParseWithOpts(value, NULL, 1);
+	cJSON *item = value_read_device(in->device, key, value);
 
-	if (!item)
-		return set_text(in, key, value);
 	cJSON_DeleteItemFromObjectCaseSensitive(in->device, key);
 	return cJSON_AddItemToObject(in->device, key, item);
 }
@@ -75,7 +81,7 @@ static bool set_pair(struct invocation *in, const char *key, const char *value)
 	autofree char *name = equals ? strndup(value, (size_t)(equals - value)) : NULL;
 
 	(void)key;
-	return name && *name && set_json(in, name, equals + 1);
+	return name && *name && set_value(in, name, equals + 1);
 }
 
 static bool set_disk(struct invocation *in, const char *key, const char *value)
@@ -85,7 +91,7 @@ static bool set_disk(struct invocation *in, const char *key, const char *value)
 	const bool ro = len > tail && !strcmp(value + len - tail, suffix);
 	autofree char *file = strndup(value, ro ? len - tail : len);
 
-	return file && set_text(in, key, file) && (!ro || set_json(in, "read-only", "true"));
+	return file && set_text(in, key, file) && (!ro || set_value(in, "read-only", "true"));
 }
 
 static bool set_socket(struct invocation *in, const char *key, const char *value)
@@ -135,7 +141,7 @@ static bool set_v1_data(struct invocation *in, const char *key, const char *valu
 static bool set_true(struct invocation *in, const char *key, const char *value)
 {
 	(void)value;
-	return set_json(in, key, "true");
+	return set_value(in, key, "true");
 }
 
 static bool be_loud(struct invocation *in, const char *key, const char *value)
@@ -167,10 +173,10 @@ static const struct flag {
 	{ "--tap", set_text, "tap", false },
 	{ "--mac", set_text, "mac", false },
 	{ "--disk", set_disk, "file", false },
-	{ "--size", set_json, "size", false },
+	{ "--size", set_value, "size", false },
 	{ "--pre-copy", set_true, "pre-copy", true },
-	{ "--rate", set_json, "rate", false },
-	{ "--dirty-rate", set_json, "dirty-rate", false },
+	{ "--rate", set_value, "rate", false },
+	{ "--dirty-rate", set_value, "dirty-rate", false },
 	{ "--interrupt", set_text, "interrupt", false },
 	{ "--fail", set_text, "fail", false },
 	{ "--die-at", set_text, "die-at", false },

@@ -2,45 +2,24 @@
 #include "control/listener.h"
 
 #include "base/error.h"
-#include "base/io.h"
 #include "base/util.h"
 #include "control/tcp.h"
 
-#include <fcntl.h>
 #include <sys/socket.h>
 
 /* ---- opening ------------------------------------------------------------------------------- */
 
-static int option_of(int fd, int name, int *out)
-{
-	socklen_t size = sizeof(*out);
-
-	return getsockopt(fd, SOL_SOCKET, name, out, &size) < 0 ? -errno : 0;
-}
-
 /* A socket from elsewhere: is it one to serve on? */
 static int adopt(const struct gw_control_options *options, struct listener *l, struct gw_error *err)
 {
-	const int fd = options->listen_fd;
-	int listens, type, family;
-	int r = option_of(fd, SO_ACCEPTCONN, &listens);
+	int family, r = listening_socket_adopt(options->listen_fd, &family, err);
 
-	if (!r)
-		r = option_of(fd, SO_TYPE, &type);
-	if (!r)
-		r = option_of(fd, SO_DOMAIN, &family);
 	if (r < 0)
-		return error_set_sys(err, r == -EBADF || r == -ENOTSOCK ? -EINVAL : r,
-		                     "listen_fd %d", fd);
-	if (!listens || type != SOCK_STREAM)
-		return error_set(err, -EINVAL, "listen_fd %d: not a stream socket that listens",
-		                 fd);
+		return r;
 	l->is_unix = family == AF_UNIX;
 	if (!l->is_unix && family != AF_INET && family != AF_INET6)
-		return error_set(err, -EINVAL, "listen_fd %d: neither UNIX nor TCP", fd);
-	r = io_set_nonblock(fd, 1);
-	if (r < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
-		return error_set_sys(err, r < 0 ? r : -errno, "listen_fd %d", fd);
+		return error_set(err, -EINVAL, "listen_fd %d: neither UNIX nor TCP",
+		                 options->listen_fd);
 	return 0;
 }
 

@@ -294,6 +294,7 @@ void *incoming_thread(void *opaque)
 		error_context(&err, "incoming");
 		give_up(&in, &err);
 	}
+	sequence_end(&in.sequence);
 	channel_close(&in.channel);
 	if (in.wake_fd >= 0)
 		close(in.wake_fd);

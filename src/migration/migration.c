@@ -338,6 +338,7 @@ int migration_take_back(struct migration *mig, struct gw_error *err)
 	pthread_mutex_unlock(&mig->lock);
 	if (s.list)
 		sequence_run_all(&s, PHASE_ROLLBACK, NULL);
+	sequence_end(&s);
 	migration_call_off(mig);
 	return 0;
 }

@@ -44,6 +44,7 @@ static void on_frame(void *opaque, uint16_t type, const struct participant *p, u
 
 	pthread_mutex_lock(&o->mig->lock);
 	s->bytes += bytes;
+	rate_sent(&o->rate, bytes);
 	if (type == FRAME_PAGES)
 		s->normal_pages += pages;
 	else if (type == FRAME_ZERO)
@@ -55,12 +56,14 @@ static void on_frame(void *opaque, uint16_t type, const struct participant *p, u
 	pthread_mutex_unlock(&o->mig->lock);
 }
 
+/* The limit's time is not the participant's: that would be taken for a slow one. */
 static void on_called(void *opaque, const struct participant *p, enum phase phase, int64_t us)
 {
 	struct outgoing *o = opaque;
 
 	pthread_mutex_lock(&o->mig->lock);
-	progress_called(&o->mig->progress, p, phase, (uint64_t)MAX(us, 0));
+	progress_called(&o->mig->progress, p, phase, (uint64_t)MAX(us - o->throttled_us, 0));
+	o->throttled_us = 0;
 	pthread_mutex_unlock(&o->mig->lock);
 }
 
@@ -81,24 +84,26 @@ static bool on_pause_wanted(void *opaque)
 	return now_ms() >= o->slice_end;
 }
 
-/* Sleeps until the bytes of this pass are no more than max-bandwidth allows; not while the guest
- * is stopped. */
+/* Waits until no more has been sent than max-bandwidth allows, of whatever kind; not while the
+ * guest is stopped. The limit may change meanwhile. */
 static int on_throttle(void *opaque, struct gw_error *err)
 {
 	struct outgoing *o = opaque;
-	uint64_t limit = migration_params(o->mig).max_bandwidth;
-	struct pollfd cancel = { .fd = o->channel.cancel_fd, .events = POLLIN };
-	int64_t due;
+	const int64_t began = now_us();
+	int64_t us;
+	int r = 0;
 
-	if (o->guest_stopped || limit == UINT64_MAX || !limit)
+	if (o->guest_stopped)
 		return 0;
-	due = o->pass_started +
-	      (int64_t)((double)(o->writer.bytes - o->pass_bytes) * 1000.0 / (double)limit);
-	while (now_ms() < due) {
-		if (poll(&cancel, 1, (int)MIN(due - now_ms(), 1000)) > 0)
-			return error_set(err, -ECANCELED, "cancelled");
+	while (!r &&
+	       (us = rate_wait_us(&o->rate, migration_params(o->mig).max_bandwidth, now_us()))) {
+		struct pollfd cancel = { .fd = o->channel.cancel_fd, .events = POLLIN };
+
+		if (poll(&cancel, 1, (int)MIN(us / 1000 + 1, 100)) > 0)
+			r = error_set(err, -ECANCELED, "cancelled");
 	}
-	return 0;
+	o->throttled_us += now_us() - began;
+	return r;
 }
 
 int outgoing_heed(struct outgoing *o, struct gw_error *err)
@@ -341,6 +346,7 @@ void *outgoing_thread(void *opaque)
 		sequence_run(&o.sequence, PHASE_FINISH, NULL);
 	if (r < 0 && !o.handed_over)
 		migration_explain_cancel(mig, &err);
+	sequence_end(&o.sequence);
 	channel_close(&o.channel);
 	writer_fini(&o.writer);
 	reader_fini(&o.reader);

@@ -4,6 +4,7 @@
 #define MIGRATION_OUTGOING_H
 
 #include "migration/migration_internal.h"
+#include "migration/rate.h"
 #include "migration/reader.h"
 #include "migration/writer.h"
 
@@ -19,7 +20,8 @@ struct outgoing {
 	enum phase phase; /* the last begun: what has to be undone */
 	int64_t slice_end;
 	int64_t pass_started;
-	uint64_t pass_bytes;
+	struct rate rate;      /* max-bandwidth's */
+	int64_t throttled_us;  /* waited for it, within the call under way */
 	uint64_t sample_bytes; /* sent since bandwidth was last reckoned, */
 	int64_t sample_us;     /* and the time that sending took */
 	unsigned acks_due;     /* MARKs that the destination has not answered */

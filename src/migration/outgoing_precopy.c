@@ -116,7 +116,6 @@ static int send_pass(struct outgoing *o, struct gw_error *err)
 	int r;
 
 	o->pass_started = now_ms();
-	o->pass_bytes = o->writer.bytes;
 	do {
 		o->slice_end = now_ms() + SLICE_MS;
 		r = outgoing_run_phase(o, PHASE_ITERATE, err);

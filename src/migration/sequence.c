@@ -18,8 +18,9 @@
  *
  * The last column: a class whose participants go through the phase side by
  * side, a thread each. While the guest stands still, N devices then take as
- * long as the slowest one. Still the whole class is through before the next
- * begins, and the whole phase before the next phase.
+ * long as the slowest one, and N that hang as long as one that hangs. Still
+ * the whole class is through before the next begins, and the whole phase
+ * before the next phase.
  */
 #define ONE_BY_ONE PARTICIPANT_CLASSES
 #define ALL(a, b, c, d, e, f, g)                                                                   \
@@ -65,10 +66,12 @@ static const struct phase_row {
 	                 ALL(BOOT, RAM, CHIP, DEVICE, PASSTHROUGH, VCPU, CLOCK),
 	                 PARTICIPANT_PASSTHROUGH },
 	[PHASE_FINISH] = { "finish", call_finish, PHASE_FINISH,
-	                   ALL(PASSTHROUGH, DEVICE, CHIP, VCPU, CLOCK, RAM, BOOT), ONE_BY_ONE },
+	                   ALL(PASSTHROUGH, DEVICE, CHIP, VCPU, CLOCK, RAM, BOOT),
+	                   PARTICIPANT_PASSTHROUGH },
 	/* RAM last: tracking ends when nobody else needs it. */
 	[PHASE_ROLLBACK] = { "rollback", call_rollback, PHASE_ROLLBACK,
-	                     ALL(CLOCK, VCPU, CHIP, DEVICE, PASSTHROUGH, RAM, BOOT), ONE_BY_ONE },
+	                     ALL(CLOCK, VCPU, CHIP, DEVICE, PASSTHROUGH, RAM, BOOT),
+	                     PARTICIPANT_PASSTHROUGH },
 
 	[PHASE_BEGIN_LOAD] = { "begin-load", call_begin_load, PHASE_DISCARD,
 	                       ALL(BOOT, RAM, CHIP, DEVICE, PASSTHROUGH, VCPU, CLOCK), ONE_BY_ONE },
@@ -87,7 +90,8 @@ static const struct phase_row {
 	                ALL(BOOT, RAM, CHIP, DEVICE, PASSTHROUGH, VCPU, CLOCK),
 	                PARTICIPANT_PASSTHROUGH },
 	[PHASE_DISCARD] = { "discard", call_discard, PHASE_DISCARD,
-	                    ALL(CLOCK, VCPU, CHIP, DEVICE, PASSTHROUGH, RAM, BOOT), ONE_BY_ONE },
+	                    ALL(CLOCK, VCPU, CHIP, DEVICE, PASSTHROUGH, RAM, BOOT),
+	                    PARTICIPANT_PASSTHROUGH },
 };
 
 const char *phase_name(enum phase phase)
@@ -290,7 +294,7 @@ static int run_side_by_side(struct sequence *s, enum phase phase, enum participa
 			calls[count++] = (struct parallel_call){ .p = *p };
 	shared_sink_init(&b.sink, sink);
 	s->sink = &b.sink.sink;
-	parallel_run(calls, count, call_aside, &b);
+	parallel_run(s->crew, calls, count, call_aside, &b);
 	s->sink = sink;
 	r = settle_calls(&b, calls, count, err);
 	shared_sink_fini(&b.sink);
@@ -316,10 +320,22 @@ static int run_one_by_one(struct sequence *s, enum phase phase, enum participant
 	return 0;
 }
 
+/* At the first phase of all, when the guest still runs, or does not yet. */
+static void hire(struct sequence *s)
+{
+	size_t count = 0;
+
+	for (const struct participant *p = s->list->first; p && !s->crew; p = p->next)
+		count += p->ops->class == PARTICIPANT_PASSTHROUGH;
+	if (!s->crew)
+		s->crew = crew_create(count);
+}
+
 static int run(struct sequence *s, enum phase phase, enum attitude attitude, struct gw_error *err)
 {
 	int r = 0;
 
+	hire(s);
 	for (size_t c = 0; c < PARTICIPANT_CLASSES && !r && !s->paused; c++) {
 		enum participant_class class = phases[phase].order[c];
 		struct participant *p = s->list->first;
@@ -363,6 +379,13 @@ void sequence_wake(const struct log *log, struct participant_list *list)
 
 	sequence_run_all(&s, PHASE_ANSWER_DMA, NULL);
 	sequence_run_all(&s, PHASE_RUN, NULL);
+	sequence_end(&s);
+}
+
+void sequence_end(struct sequence *s)
+{
+	crew_destroy(s->crew);
+	s->crew = NULL;
 }
 
 int sequence_pending(struct sequence *s, enum pending_effort effort,

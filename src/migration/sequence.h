@@ -48,10 +48,14 @@ struct sequence {
 	 * here yet; they are read as they are, and sleep on. Destination: the guest is to stay
 	 * paused; they are left to sequence_wake(). */
 	bool asleep;
-	bool waking; /* within sequence_wake() */
-	bool begun;  /* there is something to undo */
-	bool paused; /* PHASE_ITERATE: the sink stopped it before all were through */
+	bool waking;       /* within sequence_wake() */
+	bool begun;        /* there is something to undo */
+	bool paused;       /* PHASE_ITERATE: the sink stopped it before all were through */
+	struct crew *crew; /* threads for what goes side by side, from the first phase on */
 };
+
+/* Gives back what the first phase has taken; also where there was none. */
+void sequence_end(struct sequence *s);
 
 /* Runs one phase over all participants, class by class as the table says, and where the table
  * says so all of a class at once. On failure the error is "NAME: PHASE: cause" of the first that

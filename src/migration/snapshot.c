@@ -221,6 +221,15 @@ int snapshot_open(int dir_fd, const char *name, uint64_t size, struct gw_error *
 	return fd;
 }
 
+void snapshot_close_files(int dir_fd, int state_fd, int memory_fd)
+{
+	const int fds[] = { memory_fd, state_fd, dir_fd };
+
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+}
+
 int snapshot_sum_file(int fd, const char *name, uint64_t *sum, struct gw_error *err)
 {
 	autofree uint8_t *buf = malloc(SNAPSHOT_BLOCK);

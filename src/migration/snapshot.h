@@ -40,6 +40,8 @@ int manifest_read(int dir_fd, struct snapshot_manifest *m, struct gw_error *err)
 
 /* Opens `name` in the directory; its size must be that of the manifest. */
 int snapshot_open(int dir_fd, const char *name, uint64_t size, struct gw_error *err);
+/* Those of them that are open; -1: not. */
+void snapshot_close_files(int dir_fd, int state_fd, int memory_fd);
 /* XXH3-64 of a whole file. */
 int snapshot_sum_file(int fd, const char *name, uint64_t *sum, struct gw_error *err);
 /* Checks `state` and each block of `memory`, by `memory.sums`. Holes are not read. */

@@ -162,13 +162,9 @@ int migration_load(struct migration *mig, const char *dir, bool run, struct gw_e
 		sequence_undo(&l.sequence, l.phase, &own);
 		mig->host.abandon(mig->host.opaque);
 	}
+	sequence_end(&l.sequence);
 	reader_fini(&l.reader);
-	for (size_t i = 0; i < 3; i++) {
-		const int fds[] = { l.memory_fd, l.state_fd, l.dir_fd };
-
-		if (fds[i] >= 0)
-			close(fds[i]);
-	}
+	snapshot_close_files(l.dir_fd, l.state_fd, l.memory_fd);
 	migration_call_off(mig);
 	if (r < 0 && err)
 		*err = own;

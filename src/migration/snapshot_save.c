@@ -302,15 +302,6 @@ static int save(struct save *s, const char *dir, bool let_leave, struct gw_error
 	return r ? r : publish(s, dir, err);
 }
 
-static void close_files(const struct save *s)
-{
-	const int fds[] = { s->memory_fd, s->state_fd, s->dir_fd };
-
-	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
-		if (fds[i] >= 0)
-			close(fds[i]);
-}
-
 int migration_save(struct migration *mig, const char *dir, bool let_leave, struct gw_error *err)
 {
 	struct gw_error own = { 0 };
@@ -333,13 +324,14 @@ int migration_save(struct migration *mig, const char *dir, bool let_leave, struc
 	s.sequence.list = mig->host.participants(mig->host.opaque);
 	r = s.sequence.list ? save(&s, dir, let_leave, &own)
 	                    : error_set(&own, -ENODATA, "the VM is empty");
-	if (r < 0) {
-		remove_files(&s);
+	if (r < 0)
 		sequence_undo(&s.sequence, s.phase, &own);
-	}
 	if (s.stopped)
 		mig->host.resume_guest(mig->host.opaque);
-	close_files(&s);
+	if (r < 0)
+		remove_files(&s);
+	sequence_end(&s.sequence);
+	snapshot_close_files(s.dir_fd, s.state_fd, s.memory_fd);
 	writer_fini(&s.writer);
 	migration_call_off(mig);
 	if (r < 0 && err)

@@ -92,15 +92,25 @@ static struct writer *writer_of(struct sink *sink)
 	return container_of(sink, struct writer, sink);
 }
 
+static int throttle(struct writer *w, struct gw_error *err)
+{
+	return w->watch.throttle ? w->watch.throttle(w->watch.opaque, err) : 0;
+}
+
 static int sink_put_record(struct sink *sink, struct participant *p, uint16_t type,
                            const void *head, size_t head_len, const void *body, size_t body_len,
                            struct gw_error *err)
 {
+	struct writer *w = writer_of(sink);
+	int r;
+
 	if (head_len + body_len > RECORD_MAX)
 		return error_set(err, -EMSGSIZE, "record of %zu bytes, more than %u",
 		                 head_len + body_len, RECORD_MAX);
-	return writer_frame(writer_of(sink), FRAME_RECORD, type, p, head, head_len, body, body_len,
-	                    err);
+	r = throttle(w, err);
+	if (r < 0)
+		return r;
+	return writer_frame(w, FRAME_RECORD, type, p, head, head_len, body, body_len, err);
 }
 
 bool page_is_zero(const void *page)
@@ -131,7 +141,7 @@ static int put_pages(struct writer *w, struct participant *p, uint64_t gpa, size
 
 	if (!count)
 		return 0;
-	r = w->watch.throttle ? w->watch.throttle(w->watch.opaque, err) : 0;
+	r = throttle(w, err);
 	if (r < 0)
 		return r;
 	return writer_frame(w, FRAME_PAGES, 0, p, &head, sizeof(head), w->pages, count * PAGE_SIZE,

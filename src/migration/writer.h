@@ -20,7 +20,7 @@ struct writer_watch {
 	void *opaque;
 	void (*frame)(void *opaque, uint16_t type, const struct participant *p, uint64_t bytes,
 	              uint64_t pages);
-	/* Before each frame of pages: waits for the bandwidth limit; -ECANCELED. */
+	/* Before each record and each frame of pages: waits for the bandwidth limit; -ECANCELED. */
 	int (*throttle)(void *opaque, struct gw_error *err);
 	bool (*pause_wanted)(void *opaque);
 };

@@ -39,7 +39,8 @@ bool vfio_pci_describe(struct device *device, cJSON *info)
 	if (!vfio_participant_describe(d, info))
 		return false;
 	machine_lock(device->machine);
-	ok = cJSON_AddStringToObject(info, "host", d->dev.name) &&
+	ok = d->kind->describe(d, info) &&
+	     cJSON_AddStringToObject(info, "backend", d->space->ops->backend) &&
 	     cJSON_AddNumberToObject(info, "function", d->function.number) &&
 	     cJSON_AddBoolToObject(info, "resets-alone", d->dev.can_reset) &&
 	     cJSON_AddStringToObject(info, "interrupt", interrupt(d)) &&

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/util.h"
 
+#include <cjson/cJSON.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -119,24 +120,17 @@ static int open_by(struct vfio_pci *d, struct kernel_device *k, enum vfio_backen
 
 static int open_device(struct vfio_pci *d, const void *opaque, struct gw_error *err)
 {
-	const struct vfio_options *options = opaque;
+	const struct vfio_kernel_options *options = opaque;
 	struct kernel_device *k = calloc(1, sizeof(*k));
 	int r;
 
 	if (!k)
 		return error_set(err, -ENOMEM, "out of memory");
 	d->backend = k;
-	d->dirty_none_ok = options->dirty_tracking == VFIO_DIRTY_NONE_OK;
-	memcpy(d->rom, options->rom, sizeof(d->rom));
-	d->device.give_back_ms = options->request_timeout * 1000;
 	r = sysfs_find(SYSFS_ROOT, options->host, &k->sysfs, err);
 	if (r < 0)
 		return error_context(err, "host");
-	r = vfio_compat_parse(options->compat_ignore, &d->compat_ignored, err);
-	if (!r)
-		r = vfio_state_without(options->without, &d->without, err);
-	if (!r)
-		r = open_by(d, k, (enum vfio_backend)options->backend, err);
+	r = open_by(d, k, (enum vfio_backend)options->backend, err);
 	if (!r)
 		log_info(d->device.machine->log, "device %s: %s by %s", d->device.id, k->sysfs.name,
 		         d->space->ops->backend);
@@ -164,10 +158,17 @@ static int group_fd(struct vfio_pci *d, unsigned number)
 	return k->group ? vfio_group_fd(d->device.machine, number) : -1;
 }
 
+static bool describe(struct vfio_pci *d, cJSON *info)
+{
+	return cJSON_AddStringToObject(info, "host", d->dev.name);
+}
+
 static const struct vfio_pci_kind kernel_kind = {
 	.driver = &vfio_pci_driver,
+	.holder = "the host",
 	.open = open_device,
 	.close = close_device,
+	.describe = describe,
 	.group_fd = group_fd,
 };
 
@@ -184,6 +185,5 @@ const struct device_driver vfio_pci_driver = {
 	.check_host = vfio_check_host,
 	.address = vfio_address,
 	.create = create,
-	.request_unplug = vfio_pci_request_unplug,
-	.destroy = vfio_pci_destroy,
+	VFIO_PCI_DRIVER_CALLS,
 };

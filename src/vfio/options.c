@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a configuration says of a device of type "vfio-pci". */
 #include "vfio/options.h"
 
 #include "vfio/sysfs.h"
@@ -9,7 +8,7 @@
 
 #include <string.h>
 
-static int check_rom(const char *text, struct gw_error *err)
+int vfio_check_rom(const char *text, struct gw_error *err)
 {
 	if (!strcmp(text, "device") || !strcmp(text, "none") || text[0] == '/')
 		return 0;
@@ -31,23 +30,13 @@ static const char *const backend_words[] = {
 };
 
 const struct config_key vfio_keys[] = {
-	CONFIG_ROW_TEXT(NULL, "host", CONFIG_REQUIRED | CONFIG_OF_HOST, struct vfio_options, host,
+	CONFIG_ROW_TEXT(NULL, "host", CONFIG_REQUIRED | CONFIG_OF_HOST, struct vfio_kernel_options,
+	                host,
 	                "the host's device: a PCI address (0000:03:00.0) or a folder in sysfs "
 	                "(/sys/bus/mdev/devices/UUID); godwit devices lists them"),
-	VFIO_ROW_DIRTY_TRACKING(struct vfio_options, dirty_tracking),
-	{ NULL, "rom", CONFIG_TEXT, CONFIG_OF_HOST, offsetof(struct vfio_options, rom), 0,
-	  sizeof(((struct vfio_options *)0)->rom), "\"device\"", NULL,
-	  "its expansion ROM: \"device\" the device's own, if it has one, \"none\", or a file",
-	  check_rom },
-	CONFIG_ROW_NUMBER(
-	        NULL, "request-timeout", CONFIG_UINT, 0, struct vfio_options, request_timeout, 0,
-	        3600, "10",
-	        "seconds that the guest has to let go when the host wants the device back "
-	        "or has found it in error; then it is taken away"),
-	VFIO_ROW_COMPAT(struct vfio_options, compat_ignore),
-	VFIO_ROW_WITHOUT(struct vfio_options, without),
-	{ NULL, "backend", CONFIG_ENUM, CONFIG_OF_HOST, offsetof(struct vfio_options, backend), 0,
-	  0, "\"auto\"", backend_words,
+	VFIO_ROWS,
+	{ NULL, "backend", CONFIG_ENUM, CONFIG_OF_HOST,
+	  offsetof(struct vfio_kernel_options, backend), 0, 0, "\"auto\"", backend_words,
 	  "how the host's kernel hands it over: type1 (group and container), iommufd (character "
 	  "device), or auto: iommufd where there is one",
 	  NULL },
@@ -56,7 +45,7 @@ const struct config_key vfio_keys[] = {
 
 int vfio_check_host(const void *options, struct gw_error *err)
 {
-	const struct vfio_options *o = options;
+	const struct vfio_kernel_options *o = options;
 	struct sysfs_device device;
 
 	return sysfs_find(SYSFS_ROOT, o->host, &device, err) < 0 ? error_context(err, "host") : 0;
@@ -64,7 +53,7 @@ int vfio_check_host(const void *options, struct gw_error *err)
 
 bool vfio_address(const void *options, uint8_t mac[6])
 {
-	const struct vfio_options *o = options;
+	const struct vfio_kernel_options *o = options;
 	struct sysfs_device device;
 
 	return !sysfs_find(SYSFS_ROOT, o->host, &device, NULL) && vf_address(device.path, mac);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The options of a passed-through device, and their rows for the configuration's checks. */
+/* What a configuration says of passed-through devices: of all of them, whoever has the device, and
+ * of those that the host's kernel hands over. */
 #ifndef VFIO_OPTIONS_H
 #define VFIO_OPTIONS_H
 
@@ -12,49 +13,60 @@
 
 enum vfio_dirty_tracking { VFIO_DIRTY_REQUIRED, VFIO_DIRTY_NONE_OK };
 
-enum vfio_backend { VFIO_BACKEND_AUTO, VFIO_BACKEND_TYPE1, VFIO_BACKEND_IOMMUFD };
-
+/* The options of each type of passed-through device begin with this, */
 struct vfio_options {
-	char host[CONFIG_PATH_MAX];
-	uint32_t dirty_tracking; /* enum vfio_dirty_tracking */
-	uint32_t backend;        /* enum vfio_backend */
-	char rom[CONFIG_PATH_MAX];
+	uint32_t dirty_tracking;  /* enum vfio_dirty_tracking */
 	uint32_t request_timeout; /* seconds */
+	char rom[CONFIG_PATH_MAX];
 	char compat_ignore[VFIO_COMPAT_MAX];
 	char without[VFIO_WITHOUT_MAX];
 };
 
-extern const struct config_key vfio_keys[];
-
-/* The row "dirty-tracking" of every kind of passed-through device; `member` is a uint32_t. */
 extern const char *const vfio_dirty_words[];
-#define VFIO_ROW_DIRTY_TRACKING(type, member)                                                      \
-	CONFIG_ROW_ENUM(NULL, "dirty-tracking", type, member, "\"required\"", vfio_dirty_words,    \
+int vfio_check_rom(const char *text, struct gw_error *err);
+
+/* and its keys have these rows. */
+#define VFIO_ROW(section, name, flags, member, otherwise, help, check)                             \
+	{                                                                                          \
+		section, name, CONFIG_TEXT, flags, offsetof(struct vfio_options, member), 0,       \
+		        sizeof(((struct vfio_options *)0)->member), otherwise, NULL, help, check   \
+	}
+#define VFIO_ROWS                                                                                  \
+	CONFIG_ROW_ENUM(NULL, "dirty-tracking", struct vfio_options, dirty_tracking,               \
+	                "\"required\"", vfio_dirty_words,                                          \
 	                "whether somebody has to tell which memory it writes to, for a migration " \
 	                "of the running guest: required, or none-ok: where nobody does, all "      \
-	                "memory is sent again while the guest stands")
+	                "memory is sent again while the guest stands"),                            \
+	        VFIO_ROW(NULL, "rom", CONFIG_OF_HOST, rom, "\"device\"",                           \
+	                 "its expansion ROM: \"device\" the device's own, if it has one, "         \
+	                 "\"none\", or a file",                                                    \
+	                 vfio_check_rom),                                                          \
+	        CONFIG_ROW_NUMBER(NULL, "request-timeout", CONFIG_UINT, 0, struct vfio_options,    \
+	                          request_timeout, 0, 3600, "10",                                  \
+	                          "seconds that the guest has to let go when whoever has the "     \
+	                          "device wants it back or has found it in error; then it is "     \
+	                          "taken away"),                                                   \
+	        VFIO_ROW("compat", "ignore", CONFIG_OF_HOST, compat_ignore, NULL,                  \
+	                 "where a device arrives, properties in which it may differ from the one " \
+	                 "that it was, with commas between them: device, subsystem, class, "       \
+	                 "revision, features",                                                     \
+	                 vfio_compat_check),                                                       \
+	        VFIO_ROW("migration", "without", CONFIG_OF_HOST, without, NULL,                    \
+	                 "what the device offers for its migration and is not to be used, with "   \
+	                 "commas between them: pre-copy, p2p",                                     \
+	                 vfio_state_check_without)
 
-/* The row "compat.ignore" likewise; `member` is a char[VFIO_COMPAT_MAX]. */
-#define VFIO_ROW_COMPAT(type, member)                                                              \
-	{                                                                                          \
-		"compat", "ignore", CONFIG_TEXT, CONFIG_OF_HOST, offsetof(type, member), 0,        \
-		        VFIO_COMPAT_MAX, NULL, NULL,                                               \
-		        "where a device arrives, properties in which it may differ from the one "  \
-		        "that it was, with commas between them: device, subsystem, class, "        \
-		        "revision, features",                                                      \
-		        vfio_compat_check                                                          \
-	}
+/* ---- "vfio-pci" ---- */
 
-/* The row "migration.without" likewise; `member` is a char[VFIO_WITHOUT_MAX]. */
-#define VFIO_ROW_WITHOUT(type, member)                                                             \
-	{                                                                                          \
-		"migration", "without", CONFIG_TEXT, CONFIG_OF_HOST, offsetof(type, member), 0,    \
-		        VFIO_WITHOUT_MAX, NULL, NULL,                                              \
-		        "what the device offers for its migration and is not to be used, with "    \
-		        "commas between them: pre-copy, p2p",                                      \
-		        vfio_state_check_without                                                   \
-	}
+enum vfio_backend { VFIO_BACKEND_AUTO, VFIO_BACKEND_TYPE1, VFIO_BACKEND_IOMMUFD };
 
+struct vfio_kernel_options {
+	struct vfio_options common;
+	char host[CONFIG_PATH_MAX];
+	uint32_t backend; /* enum vfio_backend */
+};
+
+extern const struct config_key vfio_keys[];
 /* device_driver.check_host: the device is there, and it and its IOMMU group can be handed over;
  * otherwise the error says what is to be done. */
 int vfio_check_host(const void *options, struct gw_error *err);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The driver: a VFIO device becomes a PCI function of the machine, and goes back to the host. */
+#include "vfio/options.h"
 #include "vfio/reset.h"
 #include "vfio/vfio_pci.h"
 
@@ -8,8 +9,6 @@
 
 #include <stdio.h>
 #include <string.h>
-
-#define GIVE_BACK_MS 10000
 
 /* Everything back to the host, in the reverse order of create(). */
 static void release(struct vfio_pci *d)
@@ -54,6 +53,16 @@ static const struct pci_function_ops function_ops = {
 };
 
 /* ---- making it ----------------------------------------------------------------------------- */
+
+static int take_options(struct vfio_pci *d, const struct vfio_options *o, struct gw_error *err)
+{
+	int r = vfio_compat_parse(o->compat_ignore, &d->compat_ignored, err);
+
+	d->dirty_none_ok = o->dirty_tracking == VFIO_DIRTY_NONE_OK;
+	d->device.give_back_ms = o->request_timeout * 1000;
+	memcpy(d->rom, o->rom, sizeof(d->rom));
+	return r ? r : vfio_state_without(o->without, &d->without, err);
+}
 
 static int init_parts(struct vfio_pci *d, struct gw_error *err)
 {
@@ -111,8 +120,9 @@ int vfio_pci_create(const struct vfio_pci_kind *kind, struct machine *m,
 	pthread_mutex_init(&d->intx.lock, NULL);
 	d->dev.fd = d->intx.fd = d->intx.resample_fd = d->intx.line_fd = -1;
 	d->wanted.fd = d->in_error.fd = -1;
-	d->device.give_back_ms = GIVE_BACK_MS;
-	r = kind->open(d, config->options, err);
+	r = take_options(d, (const void *)config->options, err);
+	if (!r)
+		r = kind->open(d, config->options, err);
 	if (!r)
 		r = init_parts(d, err);
 	if (!r)

@@ -16,8 +16,8 @@
 
 /* ---- what a bus reset takes along --------------------------------------------------------- */
 
-/* Owned by the caller; NULL and *err: not to be had. */
-static struct vfio_pci_hot_reset_info *read_info(struct vfio_pci *d, struct gw_error *err)
+/* *out is the caller's to free. */
+static int read_info(struct vfio_pci *d, struct vfio_pci_hot_reset_info **out, struct gw_error *err)
 {
 	struct vfio_pci_hot_reset_info probe = { .argsz = sizeof(probe) }, *info;
 	size_t size;
@@ -25,29 +25,25 @@ static struct vfio_pci_hot_reset_info *read_info(struct vfio_pci *d, struct gw_e
 
 	if (d->dev.ops->hot_reset_info)
 		r = d->dev.ops->hot_reset_info(&d->dev, &probe);
-	if (r < 0 && r != -ENOSPC) {
-		error_set_sys(err, r, "%s: VFIO_DEVICE_GET_PCI_HOT_RESET_INFO", d->dev.name);
-		return NULL;
-	}
-	if (probe.count > DEPENDENTS_MAX) {
-		error_set(err, -E2BIG, "%s: a reset of %u devices", d->dev.name, probe.count);
-		return NULL;
-	}
+	if (r < 0 && r != -ENOSPC)
+		return error_set_sys(err, r, "%s: VFIO_DEVICE_GET_PCI_HOT_RESET_INFO", d->dev.name);
+	if (probe.count > DEPENDENTS_MAX)
+		return error_set(err, -E2BIG, "%s: a reset of %u devices", d->dev.name,
+		                 probe.count);
 	size = sizeof(*info) + probe.count * sizeof(info->devices[0]);
 	info = calloc(1, size);
-	if (!info) {
-		error_set(err, -ENOMEM, "out of memory");
-		return NULL;
-	}
+	if (!info)
+		return error_set(err, -ENOMEM, "out of memory");
 	info->argsz = (uint32_t)size;
 	r = d->dev.ops->hot_reset_info(&d->dev, info);
-	if (r < 0 || info->count > probe.count) {
-		error_set_sys(err, r < 0 ? r : -EAGAIN, "%s: VFIO_DEVICE_GET_PCI_HOT_RESET_INFO",
-		              d->dev.name);
+	if (r >= 0 && info->count > probe.count)
+		r = -EAGAIN;
+	if (r < 0) {
 		free(info);
-		return NULL;
+		return error_set_sys(err, r, "%s: VFIO_DEVICE_GET_PCI_HOT_RESET_INFO", d->dev.name);
 	}
-	return info;
+	*out = info;
+	return 0;
 }
 
 static void address_of(const struct vfio_pci_dependent_device *dep, char name[16])
@@ -57,8 +53,12 @@ static void address_of(const struct vfio_pci_dependent_device *dep, char name[16
 }
 
 /* The machine's device at this address of the host; `self` may not be in the list yet. */
-static struct vfio_pci *find_ours(struct vfio_pci *self, const char *name)
+static struct vfio_pci *find_ours(struct vfio_pci *self,
+                                  const struct vfio_pci_dependent_device *dep)
 {
+	char name[16];
+
+	address_of(dep, name);
 	if (!strcmp(self->dev.name, name))
 		return self;
 	for (struct device *o = self->device.machine->devices; o; o = o->next) {
@@ -70,61 +70,92 @@ static struct vfio_pci *find_ours(struct vfio_pci *self, const char *name)
 	return NULL;
 }
 
-/* The group's or, by its descriptor, the device's leave for the reset: -1, another's. */
-static int leave_of(struct vfio_pci *d, const struct vfio_pci_dependent_device *dep)
+/* Leave for the reset is given by descriptors of groups; where the device came without one its
+ * iommufd has it for all that are bound to that, and the kernel says by their ids which are not.
+ * -1: nobody here can give it. */
+static int leave_of(struct vfio_pci *d, const struct vfio_pci_hot_reset_info *info, uint32_t i)
 {
-	return d->kind->group_fd ? d->kind->group_fd(d, dep->group_id) : -1;
+	/* An id is where a group's number would be. */
+	const uint32_t number = info->devices[i].group_id;
+
+	if (info->flags & VFIO_PCI_HOT_RESET_FLAG_DEV_ID)
+		return number == (uint32_t)VFIO_PCI_DEVID_NOT_OWNED ? -1 : 0;
+	return d->kind->group_fd ? d->kind->group_fd(d, number) : -1;
+}
+
+static int refuse(struct vfio_pci *d, const struct vfio_pci_dependent_device *dep,
+                  const struct vfio_pci *other, struct gw_error *err)
+{
+	char name[16];
+
+	address_of(dep, name);
+	if (other)
+		return error_set(err, -EPERM,
+		                 "%s: a reset of its bus takes %s along, which the guest has by "
+		                 "another backend (device %s)",
+		                 d->dev.name, name, other->device.id);
+	return error_set(err, -EPERM,
+	                 "%s: a reset of its bus takes %s along, which is not this machine's",
+	                 d->dev.name, name);
+}
+
+static void add_group(struct vfio_pci_hot_reset *reset, int fd)
+{
+	for (uint32_t i = 0; i < reset->count; i++)
+		if (reset->group_fds[i] == fd)
+			return;
+	reset->group_fds[reset->count++] = fd;
 }
 
 /* All of them ours, and none in use but those that are reset anyway. Fills in whose leave is
- * needed, each once: of groups; an iommufd has it for all that are bound to it. */
+ * needed: of groups, each once; of an iommufd, nothing. */
 static int check_owners(struct vfio_pci *d, const struct vfio_pci_hot_reset_info *info,
                         bool all_reset, struct vfio_pci_hot_reset *reset, struct gw_error *err)
 {
 	const bool by_id = info->flags & VFIO_PCI_HOT_RESET_FLAG_DEV_ID;
 
-	if (by_id && !(info->flags & VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED))
-		return error_set(err, -EPERM,
-		                 "%s: a reset of its bus takes devices along that are not this "
-		                 "machine's",
-		                 d->dev.name);
 	for (uint32_t i = 0; i < info->count; i++) {
-		int fd = by_id ? 0 : leave_of(d, &info->devices[i]);
-		struct vfio_pci *other;
-		bool known = false;
-		char name[16];
+		struct vfio_pci *other = find_ours(d, &info->devices[i]);
+		int fd = leave_of(d, info, i);
 
-		address_of(&info->devices[i], name);
 		if (fd < 0)
-			return error_set(err, -EPERM,
-			                 "%s: a reset of its bus takes %s along, which is not this "
-			                 "machine's",
-			                 d->dev.name, name);
-		other = find_ours(d, name);
+			return refuse(d, &info->devices[i], other, err);
 		if (other && other != d && !all_reset)
 			return error_set(
 			        err, -EBUSY,
 			        "%s: a reset of its bus takes %s along, which the guest has "
 			        "(device %s)",
-			        d->dev.name, name, other->device.id);
-		for (uint32_t k = 0; k < reset->count; k++)
-			known |= reset->group_fds[k] == fd;
-		known |= by_id;
-		if (!known)
-			reset->group_fds[reset->count++] = fd;
+			        d->dev.name, other->dev.name, other->device.id);
+		if (!by_id)
+			add_group(reset, fd);
 	}
+	/* What it says of all of them together. */
+	if (by_id && !(info->flags & VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED))
+		return error_set(err, -EPERM,
+		                 "%s: a reset of its bus takes devices along that are not this "
+		                 "machine's",
+		                 d->dev.name);
 	return 0;
+}
+
+/* `call` for the DMA log of each that has one. */
+static void each_log(struct vfio_pci *d, const struct vfio_pci_hot_reset_info *info,
+                     void (*call)(struct vfio_dirty *log))
+{
+	for (uint32_t i = 0; i < info->count; i++) {
+		struct vfio_pci *ours = find_ours(d, &info->devices[i]);
+
+		if (ours && ours->dev.dirty)
+			call(ours->dev.dirty);
+	}
 }
 
 /* The others have lost what the guest had set as well. */
 static void restore_others(struct vfio_pci *d, const struct vfio_pci_hot_reset_info *info)
 {
 	for (uint32_t i = 0; i < info->count; i++) {
-		struct vfio_pci *other;
-		char name[16];
+		struct vfio_pci *other = find_ours(d, &info->devices[i]);
 
-		address_of(&info->devices[i], name);
-		other = find_ours(d, name);
 		if (!other || other == d)
 			continue;
 		vfio_participant_was_reset(other);
@@ -135,22 +166,24 @@ static void restore_others(struct vfio_pci *d, const struct vfio_pci_hot_reset_i
 
 int vfio_bus_reset(struct vfio_pci *d, bool all_reset, struct gw_error *err)
 {
-	autofree struct vfio_pci_hot_reset_info *info = read_info(d, err);
+	autofree struct vfio_pci_hot_reset_info *info = NULL;
 	autofree struct vfio_pci_hot_reset *reset = NULL;
 	size_t size;
-	int r;
+	int r = read_info(d, &info, err);
 
-	if (!info)
-		return -ENOTTY;
+	if (r < 0)
+		return r;
 	size = sizeof(*reset) + info->count * sizeof(reset->group_fds[0]);
 	reset = calloc(1, size);
 	if (!reset)
 		return error_set(err, -ENOMEM, "out of memory");
-	reset->argsz = (uint32_t)size;
 	r = check_owners(d, info, all_reset, reset, err);
 	if (r < 0)
 		return r;
+	reset->argsz = (uint32_t)(sizeof(*reset) + reset->count * sizeof(reset->group_fds[0]));
+	each_log(d, info, vfio_dirty_before_reset);
 	r = d->dev.ops->hot_reset(&d->dev, reset);
+	each_log(d, info, vfio_dirty_after_reset);
 	if (r < 0)
 		return error_set_sys(err, r, "%s: VFIO_DEVICE_PCI_HOT_RESET", d->dev.name);
 	restore_others(d, info);

@@ -94,6 +94,11 @@ static void load_device(struct vfio_pci *d)
 
 		if (r >= 0)
 			continue;
+		/* A server that is gone may come back. */
+		if (r == -ENOTCONN) {
+			vfio_rom_fini(d);
+			return;
+		}
 		log_warn(d->device.machine->log, "device %s: its ROM cannot be read at 0x%llx: %s",
 		         d->device.id, (unsigned long long)at, strerror(-r));
 		memset(d->rom_image + at, ROM_EMPTY, d->function.bars[PCI_ROM].size - at);
@@ -106,7 +111,7 @@ uint64_t vfio_rom_read(struct vfio_pci *d, uint64_t offset, unsigned size)
 	const uint64_t end = d->function.bars[PCI_ROM].size;
 	uint64_t value = UINT64_MAX;
 
-	if (!d->rom_image && vfio_pci_reachable(d))
+	if (!d->rom_image && vfio_pci_reachable(d) && !d->concealed)
 		load_device(d);
 	if (d->rom_image && offset < end && size <= end - offset)
 		memcpy(&value, d->rom_image + offset, MIN((size_t)size, sizeof(value)));

@@ -29,6 +29,8 @@ struct vfio_device_feature_mig_data_size {
 #ifndef VFIO_PCI_HOT_RESET_FLAG_DEV_ID
 #define VFIO_PCI_HOT_RESET_FLAG_DEV_ID (1 << 0)       /* devices[] has ids, not groups */
 #define VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED (1 << 1) /* all are the asking iommufd's */
+#define VFIO_PCI_DEVID_OWNED 0      /* not open, but of a group of which we have one */
+#define VFIO_PCI_DEVID_NOT_OWNED -1 /* another's */
 #endif
 
 /* Opt-in, without a payload: VFIO_MIG_GET_PRECOPY_INFO has flags that count. */

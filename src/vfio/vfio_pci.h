@@ -53,10 +53,11 @@ struct vfio_intx {
 	bool again;           /* the device raised it once more meanwhile */
 };
 
-/* Something that the host has to say. */
+/* Something that whoever has the device has to say. */
 struct vfio_notice {
 	int fd; /* -1 */
 	struct loop_watch *watch;
+	int64_t deaf_until; /* by now_ms() */
 };
 
 struct vfio_pci;
@@ -64,10 +65,13 @@ struct vfio_pci;
 /* What tells one type of passed-through device from another: how it is reached. */
 struct vfio_pci_kind {
 	const struct device_driver *driver;
+	const char *holder; /* who has the device, in messages: "the host" */
 	/* Fills in `dev` and `space` from the type's options. On failure close() follows. */
 	int (*open)(struct vfio_pci *d, const void *options, struct gw_error *err);
 	/* Gives back what open() took, all or in part; `dev` is closed. */
 	void (*close)(struct vfio_pci *d);
+	/* What query-devices says of where it comes from; false: out of memory. */
+	bool (*describe)(struct vfio_pci *d, cJSON *info);
 	/* A BAR is at another place, or has none any more (vfio_bar_changed). NULL. */
 	void (*bar_changed)(struct vfio_pci *d, unsigned bar);
 	/* The descriptor of an IOMMU group that this machine holds, by its number; -1: it does
@@ -100,7 +104,7 @@ struct vfio_pci {
 	struct participant participant;
 	struct vfio_space *space; /* in which it does DMA */
 	struct vfio_dev dev;
-	bool dirty_none_ok; /* open() sets it: nobody has to tell what it writes to memory */
+	bool dirty_none_ok; /* nobody has to tell what it writes to memory */
 	struct vfio_dirty dirty;
 	struct vfio_state *state; /* NULL: it offers no migration */
 	uint32_t compat_ignored;  /* compat.h */
@@ -207,22 +211,26 @@ int vfio_rom_init(struct vfio_pci *d, struct gw_error *err);
 void vfio_rom_fini(struct vfio_pci *d);
 uint64_t vfio_rom_read(struct vfio_pci *d, uint64_t offset, unsigned size);
 
-/* ---- wanted.c: the host wants its device back, or has found it in error ---- */
+/* ---- wanted.c: whoever has the device wants it back, or has found it in error ---- */
 int vfio_wanted_init(struct vfio_pci *d, struct gw_error *err);
+/* Once more, to a server that knows of nothing. */
+void vfio_wanted_rearm(struct vfio_pci *d);
 void vfio_wanted_fini(struct vfio_pci *d);
 
 /* ---- pci.c ---- */
 /* VFIO_DEVICE_RESET, and all pushed to the device again that the guest has set. */
 int vfio_pci_reset_keeping(void *opaque, struct gw_error *err);
-/* What the drivers of all kinds have in common. */
+/* What the drivers of all kinds have in common. The options begin with a struct vfio_options. */
 int vfio_pci_create(const struct vfio_pci_kind *kind, struct machine *m,
                     const struct config_device *config, bool hot, struct device **out,
                     struct gw_error *err);
 int vfio_pci_request_unplug(struct device *device, struct gw_error *err);
 void vfio_pci_destroy(struct device *device);
-
-/* ---- describe.c: struct device_driver.describe ---- */
+/* describe.c */
 bool vfio_pci_describe(struct device *device, cJSON *info);
+#define VFIO_PCI_DRIVER_CALLS                                                                      \
+	.request_unplug = vfio_pci_request_unplug, .destroy = vfio_pci_destroy,                    \
+	.describe = vfio_pci_describe
 
 /* While it stands still for a migration nobody goes near its regions: that could spoil its state.
  * What the guest sees then is what was known before; its interrupts' registers are our own. */

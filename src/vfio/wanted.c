@@ -15,9 +15,12 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "base/util.h"
 
 #include <stdio.h>
 #include <unistd.h>
+
+#define REPEAT_MS 1000
 
 /* On the loop, without locks: whoever closes the watch waits for this, with them. */
 static void give_back(struct vfio_pci *d, const char *event)
@@ -34,14 +37,28 @@ static void give_back(struct vfio_pci *d, const char *event)
 		n->give_back(n->opaque);
 }
 
+/* Who repeats it without a pause is not listened to each time. */
+static bool is_news(struct vfio_notice *notice)
+{
+	const int64_t now = now_ms();
+	const bool news = now >= notice->deaf_until;
+
+	io_eventfd_drain(notice->fd);
+	if (news)
+		notice->deaf_until = now + REPEAT_MS;
+	return news;
+}
+
 static void on_wanted(void *opaque, int fd, uint32_t events)
 {
 	struct vfio_pci *d = opaque;
 
+	(void)fd;
 	(void)events;
-	io_eventfd_drain(fd);
-	log_warn(d->device.machine->log, "device %s: the host wants %s back", d->device.id,
-	         d->dev.name);
+	if (!is_news(&d->wanted))
+		return;
+	log_warn(d->device.machine->log, "device %s: %s wants %s back", d->device.id,
+	         d->kind->holder, d->dev.name);
 	give_back(d, "VFIO_DEVICE_REQUEST");
 }
 
@@ -49,12 +66,22 @@ static void on_error(void *opaque, int fd, uint32_t events)
 {
 	struct vfio_pci *d = opaque;
 
+	(void)fd;
 	(void)events;
-	io_eventfd_drain(fd);
+	if (!is_news(&d->in_error))
+		return;
 	log_error(d->device.machine->log,
-	          "device %s: the host has found %s in an error that cannot be corrected",
-	          d->device.id, d->dev.name);
+	          "device %s: %s has found %s in an error that cannot be corrected", d->device.id,
+	          d->kind->holder, d->dev.name);
 	give_back(d, "VFIO_DEVICE_ERROR");
+}
+
+static int tell(struct vfio_pci *d, const struct vfio_notice *notice, unsigned index,
+                struct gw_error *err)
+{
+	int r = vfio_irq_set(&d->dev, index, 0, &notice->fd, 1, err);
+
+	return r > 0 ? -ENOSPC : r;
 }
 
 /* A device without the index says nothing. */
@@ -69,9 +96,7 @@ static int listen_to(struct vfio_pci *d, struct vfio_notice *notice, unsigned in
 	if (notice->fd < 0)
 		return error_set_sys(err, notice->fd, "eventfd");
 	r = loop_watch(d->device.machine->loop, notice->fd, EPOLLIN, fn, d, &notice->watch, err);
-	if (!r)
-		r = vfio_irq_set(&d->dev, index, 0, &notice->fd, 1, err);
-	return r > 0 ? -ENOSPC : r;
+	return r ? r : tell(d, notice, index, err);
 }
 
 int vfio_wanted_init(struct vfio_pci *d, struct gw_error *err)
@@ -79,6 +104,19 @@ int vfio_wanted_init(struct vfio_pci *d, struct gw_error *err)
 	int r = listen_to(d, &d->wanted, VFIO_PCI_REQ_IRQ_INDEX, on_wanted, err);
 
 	return r ? r : listen_to(d, &d->in_error, VFIO_PCI_ERR_IRQ_INDEX, on_error, err);
+}
+
+void vfio_wanted_rearm(struct vfio_pci *d)
+{
+	struct gw_error err;
+	int r = 0;
+
+	if (d->wanted.fd >= 0)
+		r = tell(d, &d->wanted, VFIO_PCI_REQ_IRQ_INDEX, &err);
+	if (!r && d->in_error.fd >= 0)
+		r = tell(d, &d->in_error, VFIO_PCI_ERR_IRQ_INDEX, &err);
+	if (r < 0)
+		log_error(d->device.machine->log, "device %s: %s", d->device.id, err.text);
 }
 
 static void forget(struct vfio_pci *d, struct vfio_notice *notice, unsigned index)

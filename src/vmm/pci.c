@@ -262,6 +262,8 @@ unsigned pci_add_capability(struct pci_function *f, uint8_t id, const void *body
 	f->capabilities_end = (uint8_t)ALIGN_UP(at + len, 4u);
 	pci_set(f->config, PCI_REG_STATUS, 2,
 	        pci_get(f->config, PCI_REG_STATUS, 2) | PCI_STATUS_CAPABILITIES);
+	if (f->bus)
+		memcpy(f->initial, f->config, sizeof(f->initial));
 	return at;
 }
 

@@ -207,6 +207,7 @@ test_tls() {
 	check "tls: openssl s_client" grep -q '"id":"by openssl"' <<<"$reply"
 	reply=$(sleep 1 | timeout 20 openssl s_client -quiet -connect "127.0.0.1:$port" 2>&1)
 	check "tls: nothing without a certificate" [ -z "$(grep QMP <<<"$reply")" ]
+	check "tls: but an alert" grep -q 'alert certificate required' <<<"$reply"
 	reply=$(timeout 20 "$godwit" run --incoming defer --control "tcp:127.0.0.1:$port" 2>&1)
 	check "tls: TCP without it is refused" grep -q 'TLS only' <<<"$reply"
 	finish

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a client sends to the vfio-user server: after the versions, messages whose payload and kind
- * the fuzzer chooses, with a descriptor here and there. */
+ * the fuzzer chooses, with a descriptor here and there; to a device that speaks v2, or v1. */
 #include "vfio/user/ballast.h"
 #include "vfio/user/server.h"
 
@@ -36,12 +36,12 @@ static int listen_somewhere(struct sockaddr_un *sun)
 	return fd;
 }
 
-static void make(struct world *w)
+static void make(struct world *w, enum server_migration migration)
 {
 	static struct config_device config = { .id = "dev", .type = "ballast" };
 	struct ballast_options *o = (void *)config.options;
 	struct sockaddr_un sun = { 0 };
-	struct server_options options = { .pre_copy = true };
+	struct server_options options = { .pre_copy = true, .migration = migration };
 	struct device *device;
 	struct gw_error err;
 
@@ -87,7 +87,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (ftruncate(memory, 1 << 20) < 0)
 		abort();
-	make(&w);
+	/* By its last bit: which protocol of state. */
+	make(&w, size && data[size - 1] & 1 ? SERVER_MIGRATION_V1 : SERVER_MIGRATION_V2);
 	say(&w, WIRE_VERSION, &version, sizeof(version), -1);
 	/* Two bytes of kind and length, then the payload. DMA without a descriptor would make the
 	 * server wait for answers. */

@@ -22,6 +22,7 @@
 #   make_mtty [UUID]             makes a two-port mtty, prints its sysfs folder
 #   iommu_group DEVICE_FOLDER    prints the number of its IOMMU group
 #   net_up ADDRESS NAME CIDR     names and starts the network interface of a PCI device
+#   listening PORT               does a program here listen on that TCP port?
 #   gone PID                     has the process ended? (also when nobody has waited for it yet)
 #   lab_mark NAME [TEXT]         tells the other host that NAME is reached
 #   lab_await NAME [SECONDS]     waits for it (60 s), prints its text; fails at once when the
@@ -105,6 +106,8 @@ _net() {
 	done
 }
 _has_net() { [ -n "$(_net "$1")" ]; }
+
+listening() { grep -q ":$(printf %04X "$1") 00000000:0000 0A " /proc/net/tcp; }
 
 lab_mark() {
 	echo "${2:-}" >"$LAB_RUN/sync/.$1.$LAB_HOST"

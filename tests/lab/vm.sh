@@ -17,11 +17,26 @@
 #   con_wait NAME SECONDS TEXT   waits for a text on the console
 #   vm_up NAME                   waits for the guest's GUEST READY
 #   vm_quit NAME                 quit, and waits for the process's end
-#   vm_kill NAME                 SIGKILL
+#   vm_kill NAME                 SIGKILL; it must not have ended by itself
 #   vm_status NAME               running, paused, ...
 #   vm_is NAME STATUS [SECONDS]  waits until it is
 #   field NAME JSON              the number or string that is NAME's in a JSON text
 #   expect_fail TEXT COMMAND...  the command must fail and say TEXT
+#   expect_event NAME EVENT [K=V...]   from here on, EVENT is listened for
+#   event_came NAME EVENT        waits for it
+#   listen NAME FILE             all events from here on go to FILE, until the listener is killed
+#   verify NAME                  the memory of its guest's worker is whole; /tmp/verify has its line
+#   no_complaint NAME [REGEX]    its guest's kernel has logged no warning, and nothing like REGEX
+#   stream_alive NAME            its guest's streamtest goes on, both ways
+#   bridge_taps CIDR TAP...      br0, with that address and those taps
+#   spread FILE                  median and maximum of a file's numbers
+#   traffic ADDRESS              2 MiB both ways through VM a's card, which has no address yet
+#
+# Device servers, each with a name:
+#
+#   serve NAME ARGS...           one on /tmp/NAME.sock, its process id in /tmp/NAME.pid
+#   server_gone NAME             has it ended?
+#   unserve NAME                 SIGKILL, if it has not ended as it was made to
 . "$ROOT/tests/lab/lib.sh"
 
 VMS=${VMS:-/tmp/vms}
@@ -154,17 +169,19 @@ vm_gone() {
 }
 vm_quit() {
 	ctl "$1" quit >/dev/null
-	vm_gone "$1"
+	vm_gone "$1" || die "$1 ended with $?: $(tail -n 20 "$VMS/$1/log")"
 }
 vm_kill() {
-	kill -9 "$(cat "$VMS/$1/pid")"
-	vm_gone "$1" 2>/dev/null || :
+	_ended=0
+	kill -9 "$(cat "$VMS/$1/pid")" 2>/dev/null || :
+	vm_gone "$1" 2>/dev/null || _ended=$?
+	[ $_ended = 137 ] || die "$1 had ended, with $_ended: $(tail -n 20 "$VMS/$1/log")"
 }
 
 # field NAME [JSON]: from stdin without JSON.
 field() {
 	if [ $# -gt 1 ]; then printf '%s\n' "$2"; else cat; fi |
-		tr -d '\n\t' | sed -n "s/.*\"$1\": *\"\{0,1\}\([^\",}]*\)\"\{0,1\}.*/\1/p"
+		{ tr -d '\n\t' && echo; } | sed -n "s/.*\"$1\": *\"\{0,1\}\([^\",}]*\)\"\{0,1\}.*/\1/p"
 }
 
 expect_fail() {
@@ -174,5 +191,104 @@ expect_fail() {
 	case $_said in
 	*"$_text"*) log "refused, as it should: $_said" ;;
 	*) die "'$*' failed, but says: $_said; not: $_text" ;;
+	esac
+}
+
+# What the connection says last before it listens is the reply to a command.
+# _hear SECONDS NAME FILE VERB...
+_hear() {
+	_t=$1 _n=$2 _file=$3
+	shift 3
+	printf 'query-status\n%s\n' "$*" | timeout "$_t" godwit ctl "$VMS/$_n/ctl" >"$_file" 2>&1 &
+	listener=$!
+	wait_for 20 grep -q '"status"' "$_file" || die "$_n does not listen: $(cat "$_file")"
+}
+listen() { _hear 3600 "$1" "$2" events; }
+expect_event() {
+	_n=$1
+	shift
+	_hear 120 "$_n" "$VMS/$_n/event.$1" wait "$@"
+	eval "_hears_$1=$listener"
+}
+event_came() {
+	eval "wait \$_hears_$2" || die "$1: no $2: $(cat "$VMS/$1/event.$2"; tail -n 5 "$VMS/$1/log")"
+}
+
+verify() { con "$1" 60 worker verify >/tmp/verify || die "the memory of $1: $(cat /tmp/verify)"; }
+
+no_complaint() {
+	con "$1" 20 "! dmesg | grep -E 'BUG:|WARNING:|Call Trace|soft lockup${2:+|$2}'" ||
+		die "the kernel of $1's guest complains"
+}
+
+_stream() {
+	con "$1" 30 streamtest status >/tmp/progress || die "the stream: $(cat /tmp/progress)"
+	sed -n 's/.*sent=\([0-9]*\) received=\([0-9]*\).*/\1 \2/p' /tmp/progress
+}
+_stream_more() {
+	# shellcheck disable=SC2046,SC2086 # four numbers
+	set -- $_was $(_stream "$1")
+	[ $# = 4 ] && [ "$3" -gt "$1" ] && [ "$4" -gt "$2" ]
+}
+stream_alive() {
+	_was=$(_stream "$1")
+	wait_for 60 _stream_more "$1" || die "the stream stands still at $_was: $(cat /tmp/progress)"
+}
+
+bridge_taps() {
+	load tun bridge || die "no modules"
+	ip link add br0 type bridge
+	ip addr add "$1" dev br0
+	ip link set br0 up
+	shift
+	for _tap; do
+		ip tuntap add "$_tap" mode tap vnet_hdr
+		ip link set "$_tap" master br0 up
+	done
+}
+
+spread() {
+	sort -n "$1" | awk '{ n[NR] = $1 } END { print "median " n[int((NR + 1) / 2)] ", max " n[NR] " of " NR }'
+}
+
+_nic() { con a 10 nic "$1/24" >/dev/null; }
+traffic() {
+	nettest serve "$PEER_ADDR" 5001 1 >/tmp/served 2>&1 &
+	_peer=$!
+	wait_for 30 _nic "$1" || die "the guest has no card"
+	wait_for 30 ping -c1 -W1 -q "$1" >/dev/null || die "the guest does not answer"
+	wait_for 20 listening 5001 || die "no peer: $(cat /tmp/served)"
+	con a 60 nettest "$PEER_ADDR" 5001 2 || die "TCP: $(cat /tmp/served)"
+	wait "$_peer"
+}
+
+# ---- device servers -------------------------------------------------------------------------
+
+serve() {
+	_s=$1
+	shift
+	rm -f "/tmp/$_s.sock"
+	echo "-- device-server $*" >>"$LAB_OUT/$_s.log"
+	godwit device-server "$@" --socket "/tmp/$_s.sock" >>"$LAB_OUT/$_s.log" 2>&1 &
+	echo $! >"/tmp/$_s.pid"
+	wait_for 20 _served "$_s" || _server_failed "$_s" "does not come up"
+	[ -S "/tmp/$_s.sock" ] || _made_to_fail "$_s" || _server_failed "$_s" "has ended"
+}
+# A client may have come, and its last message too, between two looks.
+_served() { [ -S "/tmp/$1.sock" ] || server_gone "$1"; }
+server_gone() { gone "$(cat "/tmp/$1.pid")"; }
+_made_to_fail() { tail -n 1 "$LAB_OUT/$1.log" | grep -q 'was made to fail$'; }
+_server_failed() { die "the server $1 $2: $(tail -n 5 "$LAB_OUT/$1.log")"; }
+
+unserve() {
+	[ -e "/tmp/$1.pid" ] || return 0
+	_p=$(cat "/tmp/$1.pid") _end=0
+	kill -9 "$_p" 2>/dev/null || :
+	wait "$_p" 2>/dev/null || _end=$?
+	rm -f "/tmp/$1.pid" "/tmp/$1.sock"
+	case $_end in
+	137) ;;
+	1) _made_to_fail "$1" || _server_failed "$1" "has ended" ;;
+	*) _server_failed "$1" "ended with $_end" ;;
 	esac
 }

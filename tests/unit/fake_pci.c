@@ -141,11 +141,19 @@ static int hot_reset_info(struct vfio_dev *d, struct vfio_pci_hot_reset_info *in
 	return 0;
 }
 
+static void note(struct fake_pci *f, char what)
+{
+	if (f->order_len < sizeof(f->order))
+		f->order[f->order_len++] = what;
+}
+
 static int hot_reset(struct vfio_dev *d, struct vfio_pci_hot_reset *hot)
 {
+	note(of(d), 'H');
 	of(d)->hot_resets++;
 	of(d)->hot_groups = hot->count;
-	return 0;
+	of(d)->hot_size = hot->argsz;
+	return of(d)->hot_error;
 }
 
 static int feature(struct vfio_dev *d, struct vfio_device_feature *request)
@@ -153,6 +161,10 @@ static int feature(struct vfio_dev *d, struct vfio_device_feature *request)
 	uint32_t which = request->flags & VFIO_DEVICE_FEATURE_MASK;
 	uint32_t running[2] = { VFIO_DEVICE_STATE_RUNNING, UINT32_MAX };
 
+	if (which == VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT)
+		note(of(d), 'R');
+	if (which == VFIO_DEVICE_FEATURE_DMA_LOGGING_START)
+		note(of(d), 'S');
 	if (!of(d)->mig_flags)
 		return -ENOTTY;
 	if (which == VFIO_DEVICE_FEATURE_MIGRATION)
@@ -187,24 +199,32 @@ static const struct vfio_host_ops fake_ops = {
 
 /* ---- plugging it in ------------------------------------------------------------------- */
 
+struct fake_options {
+	struct vfio_options common;
+	struct fake_pci *fake;
+};
+
 static int open_fake(struct vfio_pci *d, const void *options, struct gw_error *err)
 {
-	struct fake_pci *f;
+	const struct fake_options *o = options;
+	struct fake_pci *f = o->fake;
 
-	memcpy(&f, options, sizeof(f));
 	d->backend = f;
 	d->dev.ops = &f->ops;
 	d->dev.connection = f;
 	d->space = &f->space;
 	d->dev.name = "0000:03:00.0";
-	if (f->rom_option)
-		snprintf(d->rom, sizeof(d->rom), "%s", f->rom_option);
 	return vfio_dev_read(&d->dev, err);
 }
 
 static void close_fake(struct vfio_pci *d)
 {
 	(void)d;
+}
+
+static bool describe(struct vfio_pci *d, cJSON *info)
+{
+	return cJSON_AddStringToObject(info, "fake", d->dev.name);
 }
 
 static int group_fd(struct vfio_pci *d, unsigned number)
@@ -257,9 +277,11 @@ struct fake_pci *fake_new(void)
 	fill(f->config);
 	f->irqs[VFIO_PCI_MSI_IRQ_INDEX].count = 4;
 	f->irqs[VFIO_PCI_MSIX_IRQ_INDEX].count = 8;
-	f->driver = (struct device_driver){ .type = "fake" };
+	f->driver = (struct device_driver){ .type = "fake", VFIO_PCI_DRIVER_CALLS };
 	f->kind = (struct vfio_pci_kind){
 		.driver = &f->driver,
+		.holder = "somebody",
+		.describe = describe,
 		.open = open_fake,
 		.close = close_fake,
 		.group_fd = group_fd,
@@ -282,13 +304,14 @@ struct fake_pci *fake_new(void)
 int fake_try(struct fake_pci *f, struct gw_error *err)
 {
 	struct config_device *config = calloc(1, sizeof(*config));
+	const struct fake_options options = { f->options, f };
 	struct device *device;
 	int r;
 
 	cr_assert(config);
 	strcpy(config->id, "dev0");
 	config->slot = 3;
-	memcpy(config->options, &f, sizeof(f));
+	memcpy(config->options, &options, sizeof(options));
 	r = vfio_pci_create(&f->kind, &f->p->m, config, false, &device, err);
 	free(config);
 	if (!r)

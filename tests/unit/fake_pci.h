@@ -6,6 +6,7 @@
 
 #include "platform.h"
 
+#include "vfio/options.h"
 #include "vfio/vfio_pci.h"
 #include "vmm/memory_internal.h"
 
@@ -33,14 +34,14 @@ struct fake_pci {
 	uint64_t bar_size; /* 0: FAKE_BAR */
 	bool bar_maps;
 	bool no_reset;
-	const char *rom_option;
+	struct vfio_options options;
 	struct vfio_irqs irqs[VFIO_PCI_NUM_IRQS];
 	uint64_t mig_flags;
 	uint32_t msi_limit; /* what the host can give; 0: all */
 
 	/* What was asked of it. */
 	unsigned maps;
-	unsigned resets, hot_resets, hot_groups;
+	unsigned resets, hot_resets, hot_groups, hot_size;
 	unsigned config_reads, config_writes, bar_reads, bar_writes, rom_reads;
 	struct fake_irq_call calls[64];
 	unsigned call_count;
@@ -50,6 +51,10 @@ struct fake_pci {
 	struct vfio_pci_dependent_device deps[4];
 	unsigned dep_count;
 	uint32_t dep_flags;
+	int hot_error; /* what that reset answers */
+	/* A letter a call: H that reset, R a report of the DMA log, S its start. */
+	char order[8];
+	unsigned order_len;
 	unsigned foreign_group;
 
 	unsigned given_back, events;

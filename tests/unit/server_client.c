@@ -3,6 +3,8 @@
 
 #include "base/bytes.h"
 
+#include <linux/pci_regs.h>
+
 #define WAIT_MS 20000
 
 struct sclient *sclient_new(const char *device, enum gw_server_migration migration,
@@ -267,6 +269,29 @@ int sclient_push(struct sclient *c, const void *data, size_t len, uint32_t step)
 		r = sclient_call(c, WIRE_MIG_DATA_WRITE, m, 8 + n, NULL, 0);
 	}
 	return r;
+}
+
+void sclient_reset(struct sclient *c, bool by_function)
+{
+	const unsigned config = VFIO_PCI_CONFIG_REGION_INDEX;
+	uint64_t at = sclient_get(c, config, PCI_CAPABILITY_LIST, 1);
+
+	if (!by_function) {
+		cr_assert_eq(sclient_call(c, WIRE_DEVICE_RESET, NULL, 0, NULL, 0), 0);
+		return;
+	}
+	while (at && sclient_get(c, config, at, 1) != PCI_CAP_ID_AF)
+		at = sclient_get(c, config, at + 1, 1);
+	cr_assert(at, "it has no function-level reset");
+	cr_assert_eq(sclient_get(c, config, at + PCI_AF_LENGTH, 2), 0x0306, "TP, FLR, 6 bytes");
+	/* Nothing but the one bit begins it. */
+	sclient_set(c, 0, 0x28, 4, 77);
+	sclient_set(c, config, at + PCI_AF_CTRL, 2, 0xfffe);
+	sclient_set(c, config, at, 4, UINT32_MAX);
+	cr_assert_eq(sclient_get(c, 0, 0x28, 4), 77);
+	sclient_set(c, config, at + PCI_AF_CTRL, 1, PCI_AF_CTRL_FLR);
+	cr_assert_eq(sclient_get(c, 0, 0x28, 4), 0);
+	cr_assert_eq(sclient_get(c, config, at + PCI_AF_CTRL, 2), 0, "it is over");
 }
 
 bool sclient_signalled(int fd, int ms)

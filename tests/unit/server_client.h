@@ -71,6 +71,10 @@ struct bytes;
 int sclient_pull(struct sclient *c, struct bytes *out, uint32_t step);
 int sclient_push(struct sclient *c, const void *data, size_t len, uint32_t step);
 
+/* A reset as the protocol has it, or a function-level one as a guest asks for it (Advanced
+ * Features). */
+void sclient_reset(struct sclient *c, bool by_function);
+
 /* Has the eventfd been signalled within so many ms? Takes the signal. */
 bool sclient_signalled(int fd, int ms);
 

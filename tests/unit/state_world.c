@@ -88,6 +88,7 @@ struct state_world *world_new(const uint64_t kinds[WORLD_DEVICES])
 
 void world_free(struct state_world *w)
 {
+	sequence_end(&w->sequence);
 	for (unsigned i = 0; i < WORLD_DEVICES; i++) {
 		vfio_participant_fini(w->pci[i]);
 		free(w->pci[i]);

@@ -4,6 +4,9 @@
 
 /* The program's files are no part of the library that tests link with. */
 #include "cli/compose.c"
+#include "cli/value.c"
+
+#include <getopt.h>
 
 /* flags: NAME, VALUE, ..., NULL */
 static char *composed(const char *base, const char *const *flags, struct gw_error *err)
@@ -92,6 +95,48 @@ Test(compose, refuses_places_that_there_are_not)
 	refused("{\"devices\":3}", "devices[0]=1", "there is no such place");
 }
 
+/* The schema knows where numbers, words and lists are meant to be text. */
+Test(compose, takes_text_for_what_is_text)
+{
+	static const char base[] = "{\"devices\":[{\"id\":\"d\",\"type\":\"virtio-blk\"}]}";
+
+	expect("{}",
+	       FLAGS("set", "serial.log=123", "set", "serial.stdio=true", "set", "boot.cmdline=[1]",
+	             "set", "name=true", "set", "clock=1", "set", "cpus=2", "set",
+	             "memory=4194304"),
+	       "{\"serial\":{\"log\":\"123\",\"stdio\":true},\"boot\":{\"cmdline\":\"[1]\"},"
+	       "\"name\":\"true\",\"clock\":\"1\",\"cpus\":2,\"memory\":4194304}");
+	expect("{}",
+	       FLAGS("set", "serial.log=\"17\"", "set", "name=x", "set", "name=null", "set",
+	             "cpu.affinity[0]=3", "set", "nowhere.at.all=4"),
+	       "{\"serial\":{\"log\":\"17\"},\"cpu\":{\"affinity\":[\"3\"]},"
+	       "\"nowhere\":{\"at\":{\"all\":4}}}");
+	expect(base,
+	       FLAGS("set", "devices.d.serial=17", "set", "devices[0].queues=2", "set",
+	             "devices[0].fd=0"),
+	       "{\"devices\":[{\"id\":\"d\",\"type\":\"virtio-blk\",\"serial\":\"17\","
+	       "\"queues\":2,\"fd\":\"0\"}]}");
+	/* Of another type nothing is known, but for what every device has. */
+	expect("{\"devices\":[{\"id\":\"d\",\"type\":\"counter\"}]}",
+	       FLAGS("set", "devices.d.serial=17", "set", "devices.d.failover=1"),
+	       "{\"devices\":[{\"id\":\"d\",\"type\":\"counter\",\"serial\":17,"
+	       "\"failover\":\"1\"}]}");
+}
+
+Test(compose, values_of_a_single_device)
+{
+	cJSON *device = cJSON_Parse("{\"type\":\"virtio-blk\"}"), *value;
+
+	value = value_read_device(device, "serial", "17");
+	cr_assert(cJSON_IsString(value));
+	cr_assert_str_eq(value->valuestring, "17");
+	cJSON_Delete(value);
+	value = value_read_device(device, "queues", "17");
+	cr_assert(cJSON_IsNumber(value));
+	cJSON_Delete(value);
+	cJSON_Delete(device);
+}
+
 Test(compose, leaves_what_is_no_object_to_the_library)
 {
 	expect("{\n\"a\":}", FLAGS("memory", "1G"), "{\n\"a\":}");
@@ -100,8 +145,14 @@ Test(compose, leaves_what_is_no_object_to_the_library)
 
 Test(compose, knows_its_flags)
 {
+	static const struct option options[] = { COMPOSE_OPTIONS };
 	struct compose c = { 0 };
 	struct gw_error err;
+
+	/* The command line offers each of them. */
+	cr_assert_eq(ARRAY_SIZE(options), ARRAY_SIZE(flags));
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+		cr_assert(find_flag(options[i].name), "%s", options[i].name);
 
 	cr_assert_eq(compose_option("control", "x", &c, &err), -ENOENT);
 	for (unsigned i = 0; i < COMPOSE_WORDS_MAX; i++)

@@ -216,6 +216,9 @@ Test(control, the_reply_to_quit_is_sent_before_the_end)
 	cr_assert_eq(gw_vm_wait(server.vm, PATIENCE_MS, &err), 0);
 	gw_control_free(server.control);
 	server.control = NULL;
+	hear(fd, line, sizeof(line));
+	cr_assert(strstr(line, "\"event\":\"SHUTDOWN\"") && strstr(line, "host-qmp-quit"), "%s",
+	          line);
 	expect_line(fd, "{\"return\":{},\"id\":\"q\"}");
 	cr_assert_str_eq(hear(fd, line, sizeof(line)), "");
 	cr_assert_eq(access(server.path, F_OK), -1);

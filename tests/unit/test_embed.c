@@ -116,6 +116,26 @@ Test(embed, a_change_of_state_ends_a_dispatch_without_limit)
 	gw_vm_free(vm);
 }
 
+static void count_shutdown(void *count, const struct gw_event *event)
+{
+	if (!strcmp(event->name, "SHUTDOWN") && strstr(event->data, "\"host-qmp-quit\""))
+		++*(int *)count;
+}
+
+Test(embed, quit_is_told_once_also_of_an_empty_vm)
+{
+	struct gw_vm *vm = new_vm(false);
+	struct gw_error err;
+	int count = 0;
+
+	cr_assert_eq(gw_vm_listen(vm, count_shutdown, &count, &err), 0);
+	gw_vm_quit(vm);
+	cr_assert_eq(count, 1);
+	gw_vm_quit(vm);
+	gw_vm_free(vm);
+	cr_assert_eq(count, 1);
+}
+
 Test(embed, the_descriptor_tells_of_work_and_of_its_end)
 {
 	struct gw_vm *vm = new_vm(true);

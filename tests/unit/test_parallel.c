@@ -158,16 +158,22 @@ static int dev_resume(struct participant *p, int pass, struct gw_error *err)
 	return step(p, pass ? PHASE_RUN : PHASE_ANSWER_DMA, NULL, err);
 }
 
+static void dev_finish(struct participant *p, bool goes_on)
+{
+	(void)goes_on;
+	step(p, PHASE_FINISH, NULL, NULL);
+}
+
 static int dev_rollback(struct participant *p, struct gw_error *err)
 {
-	(void)err;
 	of(p)->undone++;
-	return 0;
+	return step(p, PHASE_ROLLBACK, NULL, err);
 }
 
 static void dev_discard(struct participant *p)
 {
 	of(p)->undone++;
+	step(p, PHASE_DISCARD, NULL, NULL);
 }
 
 /* One at a time, or the stream would be a heap of pieces. */
@@ -214,6 +220,7 @@ static struct world *world_new(enum phase phase, enum conduct all)
 		.save = dev_save,
 		.settle = dev_settle,
 		.resume = dev_resume,
+		.finish = dev_finish,
 		.rollback = dev_rollback,
 		.discard = dev_discard,
 	};
@@ -247,8 +254,18 @@ static int run(struct world *w, struct sequence *s, struct gw_error *err)
 
 static const enum phase phases[] = { PHASE_QUIESCE, PHASE_STOP,       PHASE_SAVE,
 	                             PHASE_SETTLE,  PHASE_ANSWER_DMA, PHASE_RUN };
+/* What goes on past any failure. */
+static const enum phase endings[] = { PHASE_FINISH, PHASE_ROLLBACK, PHASE_DISCARD };
 
 /* ---- at once -------------------------------------------------------------------------------- */
+
+static void check_all_met(struct world *w)
+{
+	cr_assert_eq(w->most, DEVICES, "%s", phase_name(w->phase));
+	cr_assert_not(w->vcpu_met_one, "%s: the class was not through", phase_name(w->phase));
+	for (size_t d = 0; d < DEVICES; d++)
+		cr_assert_eq(w->devs[d].calls, 1);
+}
 
 Test(parallel, all_four_are_in_the_phase_at_once)
 {
@@ -258,11 +275,22 @@ Test(parallel, all_four_are_in_the_phase_at_once)
 		struct sequence s;
 
 		cr_assert_eq(run(w, &s, &err), 0, "%s", err.text);
-		cr_assert_eq(w->most, DEVICES, "%s", phase_name(phases[i]));
-		cr_assert_not(w->vcpu_met_one, "%s: the class was not through",
-		              phase_name(phases[i]));
-		for (size_t d = 0; d < DEVICES; d++)
-			cr_assert_eq(w->devs[d].calls, 1);
+		check_all_met(w);
+		sequence_end(&s);
+		world_free(w);
+	}
+}
+
+/* Four that hang take no longer than one. */
+Test(parallel, all_four_are_taken_back_at_once_F3)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(endings); i++) {
+		struct world *w = world_new(endings[i], MEET);
+		struct sequence s = { .list = &w->list };
+
+		sequence_run_all(&s, endings[i], NULL);
+		check_all_met(w);
+		sequence_end(&s);
 		world_free(w);
 	}
 }
@@ -284,6 +312,7 @@ Test(parallel, records_of_several_interleave_in_bounded_memory)
 		cr_assert_eq(seen, (1u << DEVICES) - 1, "round %zu", round);
 	}
 	cr_assert_leq(w->most_in_hand, DEVICES * CHUNK);
+	sequence_end(&s);
 	world_free(w);
 }
 
@@ -294,18 +323,69 @@ static void count_call(void *opaque, struct parallel_call *c)
 	__atomic_add_fetch(&counts[c->result], 1, __ATOMIC_SEQ_CST);
 }
 
+/* With as many threads as calls, with fewer, and with none; many times with the same. */
 Test(parallel, each_call_is_made_once_however_many_there_are)
 {
-	for (size_t count = 0; count <= PARALLEL_MAX; count++) {
-		struct parallel_call calls[PARALLEL_MAX];
-		int counts[PARALLEL_MAX] = { 0 };
+	static const size_t sizes[] = { 0, 1, 2, 3, PARALLEL_MAX, 2 * PARALLEL_MAX };
 
-		for (size_t i = 0; i < count; i++)
-			calls[i] = (struct parallel_call){ .result = (int)i };
-		parallel_run(calls, count, count_call, counts);
-		for (size_t i = 0; i < PARALLEL_MAX; i++)
-			cr_assert_eq(counts[i], i < count);
+	for (size_t s = 0; s < ARRAY_SIZE(sizes); s++) {
+		struct crew *crew = crew_create(sizes[s]);
+
+		cr_assert_eq(crew != NULL, sizes[s] > 1);
+		for (size_t n = 0; n < 40 * (PARALLEL_MAX + 1); n++) {
+			const size_t count = n % (PARALLEL_MAX + 1);
+			struct parallel_call calls[PARALLEL_MAX];
+			int counts[PARALLEL_MAX] = { 0 };
+
+			for (size_t i = 0; i < count; i++)
+				calls[i] = (struct parallel_call){ .result = (int)i };
+			parallel_run(crew, calls, count, count_call, counts);
+			for (size_t i = 0; i < PARALLEL_MAX; i++)
+				cr_assert_eq(counts[i], i < count);
+		}
+		crew_destroy(crew);
 	}
+}
+
+struct rendezvous {
+	pthread_barrier_t all;
+	pthread_t callers[PARALLEL_MAX];
+};
+
+static void meet(void *opaque, struct parallel_call *c)
+{
+	struct rendezvous *r = opaque;
+
+	pthread_barrier_wait(&r->all);
+	r->callers[c->result] = pthread_self();
+}
+
+/* Each on a thread of its own, again and again on the same ones. */
+Test(parallel, a_crew_stays)
+{
+	struct crew *crew = crew_create(PARALLEL_MAX);
+	pthread_t known[PARALLEL_MAX];
+	struct rendezvous r;
+
+	pthread_barrier_init(&r.all, NULL, PARALLEL_MAX);
+	for (int round = 0; round < 100; round++) {
+		struct parallel_call calls[PARALLEL_MAX];
+
+		for (int i = 0; i < PARALLEL_MAX; i++)
+			calls[i] = (struct parallel_call){ .result = i };
+		parallel_run(crew, calls, PARALLEL_MAX, meet, &r);
+		if (!round)
+			memcpy(known, r.callers, sizeof(known));
+		for (int i = 0; i < PARALLEL_MAX; i++) {
+			int found = 0;
+
+			for (int k = 0; k < PARALLEL_MAX; k++)
+				found += pthread_equal(r.callers[i], known[k]) != 0;
+			cr_assert_eq(found, 1);
+		}
+	}
+	pthread_barrier_destroy(&r.all);
+	crew_destroy(crew);
 }
 
 /* More of them than threads. */
@@ -328,6 +408,7 @@ Test(parallel, devices_beyond_the_bound_take_turns)
 		cr_assert_eq(more[i].calls, 1, "%zu", i);
 	cr_assert_leq(w->most, PARALLEL_MAX);
 	free(more);
+	sequence_end(&s);
 	world_free(w);
 }
 
@@ -352,6 +433,7 @@ Test(parallel, failure_of_one_takes_all_back_F3)
 		cr_assert_str_eq(err.text, want);
 		for (size_t d = 0; d < DEVICES; d++)
 			cr_assert_eq(w->devs[d].undone, 1);
+		sequence_end(&s);
 		world_free(w);
 	}
 }
@@ -367,6 +449,7 @@ Test(parallel, failure_of_one_stops_those_who_save_F3)
 		w->devs[1].conduct = FAIL;
 		cr_assert_eq(run(w, &s, &err), -EIO, "%s", err.text);
 		cr_assert_str_eq(err.text, "dev1: save: it broke");
+		sequence_end(&s);
 		world_free(w);
 	}
 }
@@ -383,6 +466,7 @@ Test(parallel, broken_link_is_told_once_and_ends_all)
 		cr_assert_eq(run(w, &s, &err), -EPIPE, "%s", err.text);
 		cr_assert(strstr(err.text, ": save: the link broke at 37"), "%s", err.text);
 		cr_assert_eq(w->records, 37, "something went out behind half a record");
+		sequence_end(&s);
 		world_free(w);
 	}
 }
@@ -396,20 +480,29 @@ Test(parallel, cancelling_ends_all)
 	w->break_at = 20;
 	w->break_code = -ECANCELED;
 	cr_assert_eq(run(w, &s, &err), -ECANCELED, "%s", err.text);
+	sequence_end(&s);
 	world_free(w);
 }
 
 Test(parallel, what_cannot_be_undone_goes_on_past_failures)
 {
-	struct world *w = world_new(PHASE_RUN, MEET);
-	struct gw_error err = { 0 };
-	struct sequence s = { .list = &w->list };
+	static const enum phase those[] = { PHASE_RUN, PHASE_ROLLBACK };
 
-	w->devs[1].conduct = FAIL;
-	w->devs[3].conduct = FAIL;
-	sequence_run_all(&s, PHASE_RUN, &err);
-	cr_assert(strstr(err.text, "dev1: run: it broke; dev3: run: it broke"), "%s", err.text);
-	for (size_t d = 0; d < DEVICES; d++)
-		cr_assert_eq(w->devs[d].calls, 1);
-	world_free(w);
+	for (size_t i = 0; i < ARRAY_SIZE(those); i++) {
+		struct world *w = world_new(those[i], MEET);
+		struct gw_error err = { 0 };
+		struct sequence s = { .list = &w->list };
+		char want[80];
+
+		w->devs[1].conduct = FAIL;
+		w->devs[3].conduct = FAIL;
+		sequence_run_all(&s, those[i], &err);
+		snprintf(want, sizeof(want), "dev1: %s: it broke; dev3: %s: it broke",
+		         phase_name(those[i]), phase_name(those[i]));
+		cr_assert(strstr(err.text, want), "%s", err.text);
+		for (size_t d = 0; d < DEVICES; d++)
+			cr_assert_eq(w->devs[d].calls, 1);
+		sequence_end(&s);
+		world_free(w);
+	}
 }

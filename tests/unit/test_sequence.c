@@ -56,8 +56,8 @@ static const struct row {
 	  OP_DISCARD },
 	{ PHASE_RUN, OP_RUN, "boot ram chip disk [tty nic] cpu0 cpu1 clock", OP_DISCARD },
 };
-static const char *const undo_order = "clock cpu0 cpu1 chip disk tty nic ram boot";
-static const char *const finish_order = "tty nic disk chip cpu0 cpu1 clock ram boot";
+static const char *const undo_order = "clock cpu0 cpu1 chip disk [tty nic] ram boot";
+static const char *const finish_order = "[tty nic] disk chip cpu0 cpu1 clock ram boot";
 
 /* "a.op b.op ", up to and with `last` (NULL: all). */
 static void expect(char *to, size_t size, const char *order, enum fake_op op, const char *last)
@@ -122,6 +122,15 @@ static const char *behind_phase(const char *trace, const struct row *row, const 
 	return found ? trace + longest : NULL;
 }
 
+/* The trace is one of the orders allowed, and nothing else. */
+static bool is_phase(const char *trace, const char *order, enum fake_op op)
+{
+	const struct row row = { .op = op, .order = order };
+	const char *rest = behind_phase(trace, &row, NULL);
+
+	return rest && !*rest;
+}
+
 static struct fake_vm *machine(void)
 {
 	struct fake_vm *vm = fake_vm_new(&tally, false, false);
@@ -144,12 +153,11 @@ Test(sequence, each_phase_keeps_its_order)
 		struct fake_vm *vm = machine();
 		struct sequence s = { .list = &vm->list, .sink = &drop, .live = true };
 		struct gw_error err;
-		const char *rest;
 
 		stop_all(vm);
 		cr_assert_eq(sequence_run(&s, rows[i].phase, &err), 0, "%s", err.text);
-		rest = behind_phase(vm->trace, &rows[i], NULL);
-		cr_assert(rest && !*rest, "%s", vm->trace);
+		cr_assert(is_phase(vm->trace, rows[i].order, rows[i].op), "%s", vm->trace);
+		sequence_end(&s);
 		fake_vm_free(vm);
 	}
 }
@@ -163,7 +171,7 @@ Test(sequence, one_failure_takes_all_back)
 			struct fake_vm *vm = machine();
 			struct sequence s = { .list = &vm->list, .sink = &drop, .live = true };
 			struct gw_error err = { 0 };
-			char want[4096] = "", text[128];
+			char text[128];
 			const char *rest;
 
 			stop_all(vm);
@@ -175,13 +183,13 @@ Test(sequence, one_failure_takes_all_back)
 			cr_assert_str_eq(err.text, text);
 			sequence_undo(&s, rows[i].phase, &err);
 			cr_assert_str_eq(err.text, text, "undoing left its mark");
-			expect(want, sizeof(want), undo_order, rows[i].undone_by, NULL);
 			rest = behind_phase(vm->trace, &rows[i], vm->fail_at);
-			cr_assert(rest, "%s", vm->trace);
-			cr_assert_str_eq(rest, want);
+			cr_assert(rest && is_phase(rest, undo_order, rows[i].undone_by), "%s",
+			          vm->trace);
 			/* A second time there is nothing left to undo. */
 			sequence_undo(&s, rows[i].phase, &err);
-			cr_assert_str_eq(rest, want);
+			cr_assert(is_phase(rest, undo_order, rows[i].undone_by), "%s", vm->trace);
+			sequence_end(&s);
 			fake_vm_free(vm);
 		}
 	}
@@ -193,7 +201,7 @@ Test(sequence, what_goes_wrong_in_undoing_comes_behind_the_first_error)
 		struct fake_vm *vm = machine();
 		struct sequence s = { .log = &vm->log, .list = &vm->list, .sink = &drop };
 		struct gw_error err = { 0 };
-		char want[2048] = "", text[128];
+		char text[128];
 
 		vm->fail_op = OP_STOP;
 		vm->fail_at = vm->parts[n].p.name;
@@ -208,8 +216,8 @@ Test(sequence, what_goes_wrong_in_undoing_comes_behind_the_first_error)
 		cr_assert(strstr(err.text, "boot: rollback: it broke"), "%s", err.text);
 		cr_assert(strstr(vm->logged_text, "tty: rollback: it broke"));
 		/* Each was asked all the same. */
-		expect(want, sizeof(want), undo_order, OP_ROLLBACK, NULL);
-		cr_assert_str_eq(vm->trace, want);
+		cr_assert(is_phase(vm->trace, undo_order, OP_ROLLBACK), "%s", vm->trace);
+		sequence_end(&s);
 		fake_vm_free(vm);
 	}
 }
@@ -221,6 +229,7 @@ Test(sequence, nothing_begun_is_nothing_to_undo)
 
 	sequence_undo(&s, PHASE_PREPARE, NULL);
 	cr_assert_str_eq(vm->trace, "");
+	sequence_end(&s);
 	fake_vm_free(vm);
 }
 
@@ -228,13 +237,12 @@ Test(sequence, finish_is_not_undone)
 {
 	struct fake_vm *vm = machine();
 	struct sequence s = { .list = &vm->list, .goes_on = true };
-	char want[2048] = "";
 
 	cr_assert_eq(sequence_run(&s, PHASE_FINISH, NULL), 0);
 	sequence_undo(&s, PHASE_FINISH, NULL);
-	expect(want, sizeof(want), finish_order, OP_FINISH, NULL);
-	cr_assert_str_eq(vm->trace, want);
+	cr_assert(is_phase(vm->trace, finish_order, OP_FINISH), "%s", vm->trace);
 	cr_assert(fake_vm_all(vm, AT_REST));
+	sequence_end(&s);
 	fake_vm_free(vm);
 }
 
@@ -243,15 +251,14 @@ Test(sequence, run_all_goes_on_past_failures)
 	struct fake_vm *vm = machine();
 	struct sequence s = { .log = &vm->log, .list = &vm->list };
 	struct gw_error err = { 0 };
-	const char *rest;
 
 	vm->fail_op = OP_RUN;
 	vm->fail_at = "tty";
 	sequence_run_all(&s, PHASE_RUN, &err);
-	rest = behind_phase(vm->trace, &rows[8], NULL);
-	cr_assert(rest && !*rest, "%s", vm->trace);
+	cr_assert(is_phase(vm->trace, rows[8].order, OP_RUN), "%s", vm->trace);
 	cr_assert_eq(fake_part(vm, "clock")->state, RUNS);
 	cr_assert(strstr(vm->logged_text, "tty: run: it broke"), "%s", vm->logged_text);
+	sequence_end(&s);
 	fake_vm_free(vm);
 }
 
@@ -269,6 +276,7 @@ Test(sequence, a_pause_lets_the_others_wait)
 	want_pause = false;
 	cr_assert_eq(sequence_run(&s, PHASE_ITERATE, NULL), 0);
 	cr_assert_not(s.paused);
+	sequence_end(&s);
 	fake_vm_free(vm);
 }
 
@@ -288,6 +296,7 @@ Test(sequence, pending_adds_up)
 	vm->fail_at = "nic";
 	cr_assert_eq(sequence_pending(&s, PENDING_EXACT, &pending, &err), -EIO);
 	cr_assert_str_eq(err.text, "nic: pending: it broke");
+	sequence_end(&s);
 	fake_vm_free(vm);
 }
 

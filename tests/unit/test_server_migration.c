@@ -198,6 +198,65 @@ Test(server_migration, each_state_from_each)
 	sclient_free(c);
 }
 
+/* Its state changes by the clock while it runs, and only then. */
+static bool runs(struct sclient *c)
+{
+	const uint64_t was = digest(c);
+
+	usleep(20000);
+	return digest(c) != was;
+}
+
+/* From any state, a half loaded one and the error state too, a reset leads to RUNNING and ends the
+ * session; the next one is whole. */
+static void reset_in(uint32_t state, bool by_function)
+{
+	struct sclient *c = ballast(",\"pre-copy\":true,\"dirty-rate\":\"64M\""), *to;
+	const struct wire_mig_data ask = { 108, 100 };
+	const uint32_t write[3] = { 12, 4, 0 };
+	struct bytes data = { 0 };
+	uint64_t was;
+
+	sclient_set(c, 0, 0x1010, 8, 0x1122334455667788);
+	if (state == MIG_ERROR) {
+		cr_assert_eq(sclient_state(c, MIG_RESUMING), 0);
+		cr_assert_lt(sclient_state(c, MIG_STOP), 0);
+	} else {
+		cr_assert_eq(sclient_state(c, state), 0);
+		sclient_call(c, WIRE_MIG_DATA_READ, &ask, sizeof(ask), NULL, 0);
+		sclient_call(c, WIRE_MIG_DATA_WRITE, write, sizeof(write), NULL, 0);
+	}
+	sclient_reset(c, by_function);
+	cr_assert_eq(sclient_get_state(c), MIG_RUNNING);
+	cr_assert_eq(sclient_get(c, 0, 0x1010, 8), 0);
+	cr_assert(runs(c), "state %u", state);
+	cr_assert_eq(sclient_call(c, WIRE_MIG_DATA_READ, &ask, sizeof(ask), NULL, 0), -EINVAL);
+	cr_assert_eq(sclient_call(c, WIRE_MIG_DATA_WRITE, write, sizeof(write), NULL, 0), -EINVAL);
+	cr_assert_eq(sclient_state(c, MIG_PRE_COPY), 0);
+	cr_assert_eq(sclient_pull(c, &data, 100000), 0);
+	cr_assert_gt(data.len, MIB, "from the beginning");
+	cr_assert_eq(sclient_state(c, MIG_STOP_COPY), 0);
+	cr_assert_not(runs(c));
+	was = digest(c);
+	cr_assert_eq(sclient_pull(c, &data, 100000), 0);
+	sclient_free(c);
+	to = ballast("");
+	cr_assert_eq(sclient_state(to, MIG_RESUMING), 0);
+	cr_assert_eq(sclient_push(to, data.data, data.len, 77777), 0);
+	cr_assert_eq(sclient_state(to, MIG_RUNNING), 0);
+	cr_assert_eq(digest(to), was);
+	bytes_free(&data);
+	sclient_free(to);
+}
+
+Test(server_migration, a_reset_in_any_state_leads_to_running, .timeout = 60)
+{
+	for (uint32_t state = 0; state < MIG_STATES; state++) {
+		reset_in(state, false);
+		reset_in(state, true);
+	}
+}
+
 Test(server_migration, a_session_ends_with_its_state)
 {
 	struct sclient *c = ballast(",\"pre-copy\":true");

@@ -191,6 +191,47 @@ Test(stream, end_anywhere_is_noticed)
 	end(&x);
 }
 
+struct gate {
+	unsigned asked;
+	bool closed;
+};
+
+static int pass_gate(void *opaque, struct gw_error *err)
+{
+	struct gate *gate = opaque;
+
+	gate->asked++;
+	return gate->closed ? error_set(err, -ECANCELED, "closed") : 0;
+}
+
+/* A device's data wait for max-bandwidth as pages do, before they go out. */
+Test(stream, records_and_pages_wait_for_the_limit)
+{
+	struct participant *tty, *ram;
+	struct gate gate = { 0 };
+	struct setting x;
+	struct gw_error err;
+	uint64_t sent;
+
+	begin(&x);
+	tty = &fake_part(x.src, "tty")->p;
+	ram = &fake_part(x.src, "ram")->p;
+	x.w.watch.opaque = &gate;
+	x.w.watch.throttle = pass_gate;
+	cr_assert_eq(sink_record(&x.w.sink, tty, 1, &gate, 8, &err), 0);
+	cr_assert_eq(gate.asked, 1);
+	memset(x.src->mem, 1, PAGE_SIZE);
+	cr_assert_eq(x.w.sink.ops->pages(&x.w.sink, ram, FAKE_BASE, x.src->mem, 1, &err), 0);
+	cr_assert_eq(gate.asked, 2);
+	sent = x.w.bytes;
+	gate.closed = true;
+	cr_assert_eq(sink_record(&x.w.sink, tty, 1, &gate, 8, &err), -ECANCELED);
+	cr_assert_eq(x.w.sink.ops->pages(&x.w.sink, ram, FAKE_BASE, x.src->mem, 1, &err),
+	             -ECANCELED);
+	cr_assert_eq(x.w.bytes, sent);
+	end(&x);
+}
+
 Test(stream, too_long_a_record_is_not_sent)
 {
 	static uint8_t buf[RECORD_MAX + 1];

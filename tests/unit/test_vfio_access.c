@@ -212,84 +212,6 @@ Test(vfio_access, sleep_and_back_keeps_everything)
 	fake_free(f);
 }
 
-/* Two functions of group 7, and what is in `group` at 0000:03:00.1. */
-static struct fake_pci *new_on_bus(uint32_t group)
-{
-	struct fake_pci *f = fake_new();
-
-	f->no_reset = true;
-	f->dep_count = 2;
-	f->deps[0] = (struct vfio_pci_dependent_device){ .group_id = 7, .bus = 3 };
-	f->deps[1] = (struct vfio_pci_dependent_device){ .group_id = group, .bus = 3, .devfn = 1 };
-	return f;
-}
-
-Test(vfio_reset, of_the_bus_where_the_function_has_none)
-{
-	struct fake_pci *f = new_on_bus(7);
-
-	fake_plug(f);
-	cr_assert_eq(f->hot_resets, 1);
-	cr_assert_eq(f->hot_groups, 1, "each group once");
-	cr_assert_eq(f->resets, 0);
-	pci_reset(f->p->m.pci);
-	cr_assert_eq(f->hot_resets, 2);
-	fake_free(f);
-}
-
-Test(vfio_reset, never_of_what_is_anothers)
-{
-	struct fake_pci *f = new_on_bus(8);
-
-	f->foreign_group = 8;
-	fake_plug(f);
-	cr_assert_eq(f->hot_resets, 0);
-	pci_reset(f->p->m.pci);
-	cr_assert_eq(f->hot_resets, 0);
-	fake_free(f);
-}
-
-/* With an iommufd the kernel itself knows whose they are. */
-Test(vfio_reset, of_devices_of_an_iommufd)
-{
-	struct fake_pci *f = new_on_bus(UINT32_MAX);
-
-	f->foreign_group = 7;
-	f->dep_flags = VFIO_PCI_HOT_RESET_FLAG_DEV_ID;
-	fake_plug(f);
-	cr_assert_eq(f->hot_resets, 0, "one is another's");
-	f->dep_flags |= VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED;
-	pci_reset(f->p->m.pci);
-	cr_assert_eq(f->hot_resets, 1);
-	cr_assert_eq(f->hot_groups, 0);
-	fake_free(f);
-}
-
-/* Another function on the bus is the guest's too. */
-Test(vfio_reset, waits_until_all_are_reset)
-{
-	struct fake_pci *f = new_on_bus(7);
-	struct vfio_pci other = { .device = { .id = "dev1" } };
-	uint8_t command[2];
-
-	fake_plug(f);
-	other.device.driver = &f->driver;
-	other.device.machine = &f->p->m;
-	other.dev = f->d->dev;
-	other.dev.name = "0000:03:00.1";
-	f->p->m.devices = &other.device;
-	f->hot_resets = 0;
-	vfio_pci_reset_any(f->d, false);
-	cr_assert_eq(f->hot_resets, 0, "it is in use");
-	pci_set(other.function.config, PCI_COMMAND, 2, PCI_COMMAND_MASTER);
-	vfio_pci_reset_any(f->d, true);
-	cr_assert_eq(f->hot_resets, 1);
-	memcpy(command, f->config + PCI_COMMAND, 2);
-	cr_assert(pci_get(command, 0, 2) & PCI_COMMAND_MASTER, "it has its command again");
-	f->p->m.devices = NULL;
-	fake_free(f);
-}
-
 /* ---- standing still --------------------------------------------------------------------- */
 
 static struct fake_pci *new_stopped(void)
@@ -501,7 +423,7 @@ Test(vfio_rom, none)
 {
 	struct fake_pci *f = fake_new();
 
-	f->rom_option = "none";
+	strcpy(f->options.rom, "none");
 	fake_plug(f);
 	fake_write(f, PCI_ROM_ADDRESS, 4, 0xffffffff);
 	cr_assert_eq(fake_read(f, PCI_ROM_ADDRESS, 4), 0);
@@ -517,7 +439,7 @@ Test(vfio_rom, a_file)
 	struct gw_error err = { 0 };
 
 	cr_assert_eq(write(fd, bytes, sizeof(bytes)), sizeof(bytes));
-	f->rom_option = path;
+	strcpy(f->options.rom, path);
 	fake_plug(f);
 	cr_assert_eq(rom_at(f, 0), 0x0403aa55);
 	cr_assert_eq(rom_at(f, 4), 0xffffff05);
@@ -525,7 +447,7 @@ Test(vfio_rom, a_file)
 	cr_assert_eq(f->rom_reads, 0);
 	fake_free(f);
 	f = fake_new();
-	f->rom_option = path;
+	strcpy(f->options.rom, path);
 	cr_assert_eq(pwrite(fd, "no", 2, 0), 2);
 	cr_assert_eq(fake_try(f, &err), -EINVAL);
 	cr_assert(strstr(err.text, "does not begin with 55 aa"), "%s", err.text);

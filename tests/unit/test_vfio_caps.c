@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Configuration spaces as cards have them, and what a guest is shown. */
+#include "fake_pci.h"
+
 #include "vfio/quirks.h"
+#include "vfio/vfio.h"
 #include "vfio/vfio_pci.h"
 
 #include "base/util.h"
 
+#include <cjson/cJSON.h>
 #include <criterion/criterion.h>
 #include <linux/pci_regs.h>
 #include <stdlib.h>
@@ -339,4 +343,26 @@ Test(vfio_quirks, the_mirror_of_an_nvidia_gpu)
 	cr_assert_not(vfio_quirk_in_mirror(d, 0, 0x88068, 4, &at));
 	free(d);
 	free(other);
+}
+
+Test(vfio_caps, query_devices_lists_them_with_reasons)
+{
+	struct fake_pci *f = fake_new();
+	cJSON *info = cJSON_CreateObject();
+	const cJSON *list, *entry;
+	unsigned found = 0;
+
+	fake_plug(f);
+	cr_assert(vfio_pci_driver.describe && vfio_pci_driver.describe(&f->d->device, info));
+	cr_assert(cJSON_GetObjectItem(info, "state"));
+	list = cJSON_GetObjectItem(info, "capabilities");
+	cJSON_ArrayForEach(entry, list)
+	{
+		cr_assert(*cJSON_GetStringValue(cJSON_GetObjectItem(entry, "reason")));
+		found += cJSON_GetObjectItem(entry, "id")->valueint == PCI_CAP_ID_MSIX &&
+		         cJSON_IsTrue(cJSON_GetObjectItem(entry, "shown"));
+	}
+	cr_assert_eq(found, 1);
+	cJSON_Delete(info);
+	fake_free(f);
 }

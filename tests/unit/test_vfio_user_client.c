@@ -333,12 +333,6 @@ Test(vfio_user, the_log_of_a_part_of_a_mapping)
 /* ---- gone, and back -----------------------------------------------------------------------------
  */
 
-static void restart(struct world *w)
-{
-	vfu_server_start(&w->s);
-	w->vm->fd = w->s.client;
-}
-
 Test(vfio_user, a_server_that_comes_back)
 {
 	struct world w;

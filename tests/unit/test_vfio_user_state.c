@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <linux/pci_regs.h>
 #include <sys/ioctl.h>
 
 #define DIGEST 0x18
@@ -212,4 +213,63 @@ Test(vfio_user_state, transitions_that_the_server_fails_F1_F4_F6)
 	        "from pre-copy-p2p to stop-copy");
 	fail_at("001-011:EIO", GW_SERVER_V1, VFIO_BEGIN_PRE_COPY, "from running to pre-copy");
 	fail_at("011-010:EIO:error", GW_SERVER_V1, VFIO_QUIESCE, "from pre-copy to stop-copy");
+}
+
+/* What the guest writes to reset a function: Advanced Features, as the server has them. */
+static void reset_by_guest(struct served *s)
+{
+	struct pci_function *f = &s->w.pci->function;
+
+	cr_assert(s->w.pci->af_cap);
+	machine_lock(s->w.vm->m);
+	pci_config_write(f, s->w.pci->af_cap + PCI_AF_CTRL, 1, PCI_AF_CTRL_FLR);
+	machine_unlock(s->w.vm->m);
+}
+
+/* It reaches the server: the session is over, the device runs, and what is copied then is what it
+ * has become. */
+static void reset_midway(enum gw_server_migration migration)
+{
+	struct vfio_state_pending pending;
+	struct gw_error err;
+	struct served a, b;
+	char buf[4096];
+	uint64_t was;
+
+	serve(&a, "a", ",\"pre-copy\":true", migration, GW_SERVER_MIXED);
+	serve(&b, "b", ",\"pre-copy\":true", migration, GW_SERVER_MIXED);
+	bar_write(&a.w, CHANGE, 4, 3);
+	step(&a, VFIO_BEGIN_PRE_COPY);
+	step(&b, VFIO_BEGIN_LOAD);
+	copy(&a, &b);
+	was = bar_read(&a.w, DIGEST, 8);
+	reset_by_guest(&a);
+	cr_assert_neq(bar_read(&a.w, DIGEST, 8), was);
+	was = bar_read(&a.w, DIGEST, 8);
+	cr_assert_eq(vfio_state_read(a.w.pci->state, buf, sizeof(buf), &err), -ESTALE);
+	cr_assert(vfio_state_runs(a.w.pci->state));
+	cr_assert_eq(vfio_state_discard(b.w.pci->state, &err), 0, "%s", err.text);
+	step(&b, VFIO_BEGIN_LOAD);
+	step(&a, VFIO_BEGIN_PRE_COPY);
+	cr_assert_eq(vfio_state_pending(a.w.pci->state, &pending, &err), 0, "%s", err.text);
+	cr_assert_gt(copy(&a, &b), MIB, "from the beginning");
+	step(&a, VFIO_QUIESCE);
+	step(&a, VFIO_STOP);
+	copy(&a, &b);
+	step(&b, VFIO_FINISH_LOAD);
+	step(&b, VFIO_ANSWER_DMA);
+	step(&b, VFIO_RUN);
+	cr_assert_eq(bar_read(&b.w, DIGEST, 8), was);
+	unserve(&a);
+	unserve(&b);
+}
+
+Test(vfio_user_state, the_guest_resets_it_in_mid_pre_copy_v1)
+{
+	reset_midway(GW_SERVER_V1);
+}
+
+Test(vfio_user_state, the_guest_resets_it_in_mid_pre_copy_v2)
+{
+	reset_midway(GW_SERVER_V2);
 }

@@ -7,6 +7,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -63,6 +64,35 @@ Test(vfio_user_wire, a_message_with_parts_and_descriptors)
 	close(taken);
 	for (unsigned i = 0; i < WIRE_MAX_FDS; i++)
 		close(fds[i]);
+	done(&e);
+}
+
+static void *read_slowly(void *opaque)
+{
+	char some[4096];
+
+	while (read(*(int *)opaque, some, sizeof(some)) > 0)
+		usleep(20000);
+	return NULL;
+}
+
+/* A peer that always takes a little holds nobody up for longer than one that takes nothing. */
+Test(vfio_user_wire, the_time_for_a_whole_message)
+{
+	struct ends e = connected();
+	const struct wire_header h = { .command = WIRE_REGION_WRITE };
+	uint8_t *data = calloc(1, WIRE_MAX_DATA);
+	const struct iovec part = { data, WIRE_MAX_DATA };
+	pthread_t reader;
+	int64_t begun = now_ms();
+
+	cr_assert_eq(setsockopt(e.a, SOL_SOCKET, SO_SNDBUF, &(int){ 8192 }, sizeof(int)), 0);
+	cr_assert_eq(pthread_create(&reader, NULL, read_slowly, &e.b), 0);
+	cr_assert_eq(wire_send(e.a, &h, &part, 1, NULL, 0, 500), -ETIMEDOUT);
+	cr_assert_geq(now_ms() - begun, 500);
+	shutdown(e.a, SHUT_RDWR);
+	pthread_join(reader, NULL);
+	free(data);
 	done(&e);
 }
 

@@ -4,8 +4,7 @@
 
 #include <linux/vm_sockets.h>
 
-/* ---- credit
- * ------------------------------------------------------------------------------------------ */
+/* ---- credit --------------------------------------------------------------------- */
 
 Test(virtio_vsock, no_more_than_the_guest_has_room_for)
 {
@@ -19,7 +18,7 @@ Test(virtio_vsock, no_more_than_the_guest_has_room_for)
 	cr_assert_eq(write(fd, "0123456789abcdefghij", 20), 20);
 	cr_assert_eq(guest_receive(&w, text).len, 10);
 	cr_assert_eq(op_of(&w), VSOCK_OP_CREDIT_REQUEST);
-	cr_assert_eq(op_of(&w), 0);
+	cr_assert(quiet(&w));
 	h.buf_alloc = 10;
 	h.fwd_cnt = 4;
 	guest_send(&w, &h, NULL, 0);
@@ -29,7 +28,7 @@ Test(virtio_vsock, no_more_than_the_guest_has_room_for)
 	/* More consumed than was ever sent: no room. */
 	h.fwd_cnt = 1000;
 	guest_send(&w, &h, NULL, 0);
-	cr_assert_eq(op_of(&w), 0);
+	cr_assert(quiet(&w));
 	h.fwd_cnt = 14;
 	guest_send(&w, &h, NULL, 0);
 	cr_assert_eq(guest_receive(&w, text).len, 6);
@@ -42,13 +41,11 @@ static void guest_fills(struct world *w, size_t bytes)
 {
 	const struct vsock_header h = header(VSOCK_OP_RW, 1000, 52);
 	static char piece[BUFFER];
-	struct vused used;
 
 	for (size_t done = 0; done < bytes; done += sizeof(piece)) {
 		memset(piece, (int)(done / sizeof(piece)), sizeof(piece));
 		guest_send(w, &h, piece, sizeof(piece));
-		while (!vdriver_used(&w->d, VSOCK_TX, &used))
-			usleep(100);
+		taken(w, 1);
 	}
 }
 
@@ -105,7 +102,7 @@ Test(virtio_vsock, a_guest_that_sends_more_than_it_may_is_cut_off)
 	while ((op = op_of(&w)) == VSOCK_OP_CREDIT_UPDATE)
 		continue;
 	cr_assert_eq(op, VSOCK_OP_RST);
-	cr_assert_eq(vsock_of(w.d.v)->conn_count, 0);
+	await_conns(&w, 0);
 	close(fd);
 	end(&w);
 }
@@ -123,7 +120,7 @@ Test(virtio_vsock, without_receive_buffers_everything_waits)
 	guest_op(&w, VSOCK_OP_RW, 5, 5);
 	fd = accept(listener, NULL, NULL);
 	cr_assert_eq(write(fd, "hello", 5), 5);
-	cr_assert_eq(op_of(&w), 0);
+	cr_assert(quiet(&w));
 	add_buffers(&w, 8);
 	h = guest_receive(&w, NULL);
 	cr_assert_eq(h.op, VSOCK_OP_RST);
@@ -135,8 +132,7 @@ Test(virtio_vsock, without_receive_buffers_everything_waits)
 	end(&w);
 }
 
-/* ---- hostile
- * ----------------------------------------------------------------------------------------- */
+/* ---- hostile -------------------------------------------------------------------- */
 
 Test(virtio_vsock, packets_that_make_no_sense)
 {
@@ -164,12 +160,15 @@ Test(virtio_vsock, packets_that_make_no_sense)
 		h.dst_cid = rows[i].dst;
 		h.type = rows[i].type;
 		guest_send(&w, &h, NULL, 0);
-		cr_assert_eq(op_of(&w), rows[i].answer, "row %zu", i);
+		if (rows[i].answer)
+			cr_assert_eq(op_of(&w), rows[i].answer, "row %zu", i);
+		else
+			cr_assert(quiet(&w), "row %zu", i);
 	}
 	vdriver_add_out(&w.d, VSOCK_TX, "short", 5);
 	vdriver_kick(&w.d, VSOCK_TX);
-	cr_assert_eq(op_of(&w), 0);
-	cr_assert_eq(vsock_of(w.d.v)->dropped, 3);
+	await_dropped(&w, 3);
+	cr_assert(quiet(&w));
 	cr_assert_eq(vdriver_status(&w.d) & VIRTIO_NEEDS_RESET, 0);
 	end(&w);
 }
@@ -177,8 +176,8 @@ Test(virtio_vsock, packets_that_make_no_sense)
 Test(virtio_vsock, a_length_beyond_the_packet)
 {
 	struct vsock_header h = header(VSOCK_OP_RW, 1000, 52);
-	char text[256];
 	struct world w;
+	char byte;
 	int fd;
 
 	begin(&w, 8);
@@ -186,8 +185,9 @@ Test(virtio_vsock, a_length_beyond_the_packet)
 	h.len = 1000;
 	vdriver_add_out(&w.d, VSOCK_TX, &h, sizeof(h));
 	vdriver_kick(&w.d, VSOCK_TX);
-	cr_assert_eq(host_read(&w, fd, text), -1);
-	cr_assert_eq(vsock_of(w.d.v)->dropped, 1);
+	await_dropped(&w, 1);
+	cr_assert_lt(recv(fd, &byte, 1, MSG_DONTWAIT), 0);
+	cr_assert_eq(errno, EAGAIN);
 	close(fd);
 	end(&w);
 }
@@ -205,7 +205,7 @@ Test(virtio_vsock, operations_in_the_wrong_state_end_the_connection)
 		fd = guest_connects(&w, 65536);
 		guest_op(&w, ops[i], 1000, 52);
 		cr_assert_eq(op_of(&w), VSOCK_OP_RST);
-		cr_assert_eq(vsock_of(w.d.v)->conn_count, 0);
+		await_conns(&w, 0);
 		close(fd);
 		end(&w);
 	}
@@ -214,7 +214,6 @@ Test(virtio_vsock, operations_in_the_wrong_state_end_the_connection)
 Test(virtio_vsock, a_guest_that_asks_and_takes_nothing_fills_no_memory)
 {
 	struct vused used;
-	unsigned taken = 0;
 	struct world w;
 
 	begin(&w, 0);
@@ -224,12 +223,9 @@ Test(virtio_vsock, a_guest_that_asks_and_takes_nothing_fills_no_memory)
 		vdriver_add_out(&w.d, VSOCK_TX, &h, sizeof(h));
 	}
 	vdriver_kick(&w.d, VSOCK_TX);
-	cr_assert_eq(op_of(&w), 0);
-	while (vdriver_used(&w.d, VSOCK_TX, &used))
-		taken++;
-	cr_assert_eq(taken, VSOCK_REPLIES);
+	taken(&w, VSOCK_REPLIES);
 	guest_op(&w, VSOCK_OP_RW, 500, 9);
-	cr_assert_eq(op_of(&w), 0);
+	cr_assert(quiet(&w));
 	cr_assert(!vdriver_used(&w.d, VSOCK_TX, &used), "no more is looked at");
 	add_buffers(&w, 64);
 	for (unsigned i = 0; i < 64; i++)
@@ -237,8 +233,19 @@ Test(virtio_vsock, a_guest_that_asks_and_takes_nothing_fills_no_memory)
 	end(&w);
 }
 
-/* ---- moved
- * ------------------------------------------------------------------------------------------- */
+/* ---- moved ---------------------------------------------------------------------- */
+
+struct told {
+	struct vdriver *d;
+	struct vused used;
+};
+
+static bool has_event(void *opaque)
+{
+	struct told *t = opaque;
+
+	return vdriver_used(t->d, VSOCK_EVENT, &t->used);
+}
 
 Test(virtio_vsock, moves_without_its_connections)
 {
@@ -247,7 +254,7 @@ Test(virtio_vsock, moves_without_its_connections)
 	struct vsock_options o = { .cid = 43 };
 	struct gw_error err = { 0 };
 	struct vdriver b;
-	struct vused used;
+	struct told told = { .d = &b };
 	struct world w;
 	uint64_t event;
 	int fd;
@@ -264,9 +271,8 @@ Test(virtio_vsock, moves_without_its_connections)
 	                          kept, &err),
 	             0, "%s", err.text);
 	vmachine_run(there);
-	for (unsigned i = 0; i < 500 && !vdriver_used(&b, VSOCK_EVENT, &used); i++)
-		usleep(1000);
-	cr_assert_eq(used.len, 4);
+	cr_assert(vmachine_wait(there, has_event, &told, LONG));
+	cr_assert_eq(told.used.len, 4);
 	cr_assert_eq(*(uint32_t *)vmachine_at(there, event), 0, "transport reset");
 	cr_assert_eq(vdriver_config(&b, 0, 4), 43, "the new host's address");
 	/* The source goes on as if nothing had been. */
@@ -326,8 +332,7 @@ Test(virtio_vsock, options_are_checked)
 	cr_assert_eq(virtio_vsock_driver.check_host(&o, &err), -EINVAL);
 }
 
-/* ---- the kernel's
- * ------------------------------------------------------------------------------------- */
+/* ---- the kernel's --------------------------------------------------------------- */
 
 Test(virtio_vsock, the_kernels_vhost)
 {

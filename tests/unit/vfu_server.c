@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "vfu_server.h"
+#include "vfu_lies.h"
 
 #include "base/util.h"
 #include "vfio/uapi.h"
@@ -16,39 +16,16 @@ static const char twin_caps[] =
         "{\"capabilities\":{\"max_msg_fds\":16,\"max_data_xfer_size\":4096,"
         "\"twin_socket\":{\"supported\":true,\"fd_index\":0},\"write_multiple\":true}}";
 
-struct reply {
-	struct wire_header head;
-	uint8_t payload[65536];
-	size_t len;
-	int fds[WIRE_MAX_FDS];
-	unsigned fd_count;
-};
-
-static void put(struct reply *r, const void *data, size_t len)
-{
-	cr_assert_leq(r->len + len, sizeof(r->payload));
-	memcpy(r->payload + r->len, data, len);
-	r->len += len;
-}
-
-static int failed(struct reply *r, int code)
-{
-	r->head.flags |= WIRE_ERROR;
-	r->head.error = (uint32_t)code;
-	r->len = 0;
-	return 0;
-}
-
 /* ---- what it answers ------------------------------------------------------------------------ */
 
-static void version(struct vfu_server *s, struct reply *r)
+static void version(struct vfu_server *s, struct vfu_reply *r)
 {
 	const char *caps = s->caps ? s->caps : twin_caps;
 	const struct wire_version v = { WIRE_MAJOR, s->minor };
 	int pair[2];
 
-	put(r, &v, sizeof(v));
-	put(r, caps, strlen(caps) + 1);
+	vfu_put(r, &v, sizeof(v));
+	vfu_put(r, caps, strlen(caps) + 1);
 	if (!strstr(caps, "fd_index"))
 		return;
 	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
@@ -56,13 +33,13 @@ static void version(struct vfu_server *s, struct reply *r)
 	r->fds[r->fd_count++] = pair[1];
 }
 
-static void device_info(struct vfu_server *s, struct reply *r)
+static void device_info(struct vfu_server *s, struct vfu_reply *r)
 {
 	const uint32_t info[] = { 16, VFIO_DEVICE_FLAGS_RESET | VFIO_DEVICE_FLAGS_PCI,
 		                  VFIO_PCI_NUM_REGIONS, VFIO_PCI_NUM_IRQS };
 
 	(void)s;
-	put(r, info, sizeof(info));
+	vfu_put(r, info, sizeof(info));
 }
 
 static uint64_t region_size(const struct vfu_server *s, uint32_t index)
@@ -74,6 +51,8 @@ static uint64_t region_size(const struct vfu_server *s, uint32_t index)
 		return 65536;
 	case 4:
 		return 4096;
+	case VFIO_PCI_ROM_REGION_INDEX:
+		return s->rom_size;
 	case VFIO_PCI_CONFIG_REGION_INDEX:
 		return 4096;
 	default:
@@ -81,7 +60,7 @@ static uint64_t region_size(const struct vfu_server *s, uint32_t index)
 	}
 }
 
-static void region_info(struct vfu_server *s, const uint8_t *in, struct reply *r)
+static void region_info(struct vfu_server *s, const uint8_t *in, struct vfu_reply *r)
 {
 	struct {
 		struct vfio_region_info head;
@@ -107,35 +86,45 @@ static void region_info(struct vfu_server *s, const uint8_t *in, struct reply *r
 		info.areas[1] = (struct vfio_region_sparse_mmap_area){ 0x8000, 0x1000 };
 		r->fds[r->fd_count++] = fcntl(s->bar2_fd, F_DUPFD_CLOEXEC, 3);
 	}
-	put(r, &info, info.head.argsz <= ask.argsz ? info.head.argsz : sizeof(info.head));
+	vfu_put(r, &info, info.head.argsz <= ask.argsz ? info.head.argsz : sizeof(info.head));
 }
 
-static void irq_info(const uint8_t *in, struct reply *r)
+static void irq_info(const struct vfu_server *s, const uint8_t *in, struct vfu_reply *r)
 {
 	struct vfio_irq_info info;
 
 	memcpy(&info, in, sizeof(info));
 	info.argsz = sizeof(info);
 	info.flags = VFIO_IRQ_INFO_EVENTFD;
-	info.count = info.index == VFIO_PCI_MSIX_IRQ_INDEX ? 4 : 0;
-	put(r, &info, sizeof(info));
+	info.count = info.index == VFIO_PCI_MSIX_IRQ_INDEX  ? 4
+	             : info.index >= VFIO_PCI_ERR_IRQ_INDEX ? s->notifies
+	                                                    : 0;
+	vfu_put(r, &info, sizeof(info));
 }
 
-static int set_irqs(struct vfu_server *s, struct wire_message *m, struct reply *r)
+static int set_irqs(struct vfu_server *s, struct wire_message *m, struct vfu_reply *r)
 {
 	struct vfio_irq_set set;
+	int *fds = s->vectors;
+	unsigned most = 4;
 
 	memcpy(&set, m->payload, sizeof(set));
-	if (set.index != VFIO_PCI_MSIX_IRQ_INDEX || set.start + set.count > 4)
-		return failed(r, EINVAL);
+	if (set.index >= VFIO_PCI_ERR_IRQ_INDEX && s->notifies) {
+		fds = set.index == VFIO_PCI_ERR_IRQ_INDEX ? &s->error_fd : &s->request_fd;
+		most = 1;
+	} else if (set.index != VFIO_PCI_MSIX_IRQ_INDEX) {
+		return vfu_failed(r, EINVAL);
+	}
+	if (set.start + set.count > most)
+		return vfu_failed(r, EINVAL);
 	if (set.flags & VFIO_IRQ_SET_DATA_NONE)
-		set.count = 4;
+		set.count = most;
 	else if (m->fd_count && m->fd_count != set.count)
-		return failed(r, EINVAL);
+		return vfu_failed(r, EINVAL);
 	for (unsigned i = 0; i < set.count; i++) {
-		if (s->vectors[set.start + i] >= 0)
-			close(s->vectors[set.start + i]);
-		s->vectors[set.start + i] = wire_take_fd(m, i);
+		if (fds[set.start + i] >= 0)
+			close(fds[set.start + i]);
+		fds[set.start + i] = wire_take_fd(m, i);
 	}
 	return 0;
 }
@@ -146,10 +135,12 @@ static uint8_t *region_at(struct vfu_server *s, const struct wire_region_access 
 		return s->config + a->offset;
 	if (a->region == 0 && a->offset + a->count <= 4096)
 		return s->bar0 + a->offset;
+	if (a->region == VFIO_PCI_ROM_REGION_INDEX && a->offset + a->count <= s->rom_size)
+		return s->rom + a->offset;
 	return NULL;
 }
 
-static int region_read(struct vfu_server *s, const uint8_t *in, struct reply *r)
+static int region_access(struct vfu_server *s, const uint8_t *in, bool write, struct vfu_reply *r)
 {
 	struct wire_region_access a;
 	uint8_t *at;
@@ -157,23 +148,12 @@ static int region_read(struct vfu_server *s, const uint8_t *in, struct reply *r)
 	memcpy(&a, in, sizeof(a));
 	at = region_at(s, &a);
 	if (!at)
-		return failed(r, EINVAL);
-	put(r, &a, sizeof(a));
-	put(r, at, a.count);
-	return 0;
-}
-
-static int region_write(struct vfu_server *s, const uint8_t *in, struct reply *r)
-{
-	struct wire_region_access a;
-	uint8_t *at;
-
-	memcpy(&a, in, sizeof(a));
-	at = region_at(s, &a);
-	if (!at)
-		return failed(r, EINVAL);
-	memcpy(at, in + sizeof(a), a.count);
-	put(r, &a, sizeof(a));
+		return vfu_failed(r, EINVAL);
+	vfu_put(r, &a, sizeof(a));
+	if (write)
+		memcpy(at, in + sizeof(a), a.count);
+	else
+		vfu_put(r, at, a.count);
 	return 0;
 }
 
@@ -191,14 +171,14 @@ static void write_multi(struct vfu_server *s, const uint8_t *in)
 	}
 }
 
-static int dma_map(struct vfu_server *s, const struct wire_message *m, struct reply *r)
+static int dma_map(struct vfu_server *s, const struct wire_message *m, struct vfu_reply *r)
 {
 	struct wire_dma_map map;
 
 	memcpy(&map, m->payload, sizeof(map));
 	for (unsigned i = 0; i < s->map_count; i++)
 		if (s->maps[i].address == map.address)
-			return failed(r, EEXIST);
+			return vfu_failed(r, EEXIST);
 	cr_assert_lt(s->map_count, ARRAY_SIZE(s->maps));
 	s->maps[s->map_count].address = map.address;
 	s->maps[s->map_count].size = map.size;
@@ -206,7 +186,7 @@ static int dma_map(struct vfu_server *s, const struct wire_message *m, struct re
 	return 0;
 }
 
-static int dma_unmap(struct vfu_server *s, const uint8_t *in, struct reply *r)
+static int dma_unmap(struct vfu_server *s, const uint8_t *in, struct vfu_reply *r)
 {
 	struct wire_dma_unmap unmap;
 
@@ -215,13 +195,13 @@ static int dma_unmap(struct vfu_server *s, const uint8_t *in, struct reply *r)
 		if (s->maps[i].address != unmap.address || s->maps[i].size != unmap.size)
 			continue;
 		s->maps[i] = s->maps[--s->map_count];
-		put(r, &unmap, sizeof(unmap));
+		vfu_put(r, &unmap, sizeof(unmap));
 		return 0;
 	}
-	return failed(r, EINVAL);
+	return vfu_failed(r, EINVAL);
 }
 
-static int log_report(struct vfu_server *s, const uint8_t *in, struct reply *r)
+static int log_report(struct vfu_server *s, const uint8_t *in, struct vfu_reply *r)
 {
 	struct wire_logging_report ask;
 	uint8_t *bits;
@@ -231,8 +211,8 @@ static int log_report(struct vfu_server *s, const uint8_t *in, struct reply *r)
 	for (unsigned i = 0; i < s->map_count; i++)
 		whole = whole || (s->maps[i].address == ask.iova && s->maps[i].size == ask.length);
 	if (!whole)
-		return failed(r, EINVAL);
-	put(r, in, 8 + sizeof(ask));
+		return vfu_failed(r, EINVAL);
+	vfu_put(r, in, 8 + sizeof(ask));
 	bits = r->payload + r->len;
 	r->len += ALIGN_UP(ask.length / 4096 / 8, 8ull);
 	memset(bits, 0, r->len - 8 - sizeof(ask));
@@ -243,7 +223,7 @@ static int log_report(struct vfu_server *s, const uint8_t *in, struct reply *r)
 	return 0;
 }
 
-static int feature(struct vfu_server *s, const struct wire_message *m, struct reply *r)
+static int feature(struct vfu_server *s, const struct wire_message *m, struct vfu_reply *r)
 {
 	struct vfio_device_feature f;
 	const uint64_t offers = VFIO_MIGRATION_STOP_COPY | VFIO_MIGRATION_PRE_COPY;
@@ -251,13 +231,13 @@ static int feature(struct vfu_server *s, const struct wire_message *m, struct re
 
 	memcpy(&f, m->payload, sizeof(f));
 	if (f.flags & VFIO_DEVICE_FEATURE_PROBE) {
-		put(r, m->payload, m->len);
+		vfu_put(r, m->payload, m->len);
 		return 0;
 	}
 	switch (f.flags & VFIO_DEVICE_FEATURE_MASK) {
 	case VFIO_DEVICE_FEATURE_MIGRATION:
-		put(r, &f, sizeof(f));
-		put(r, &offers, 8);
+		vfu_put(r, &f, sizeof(f));
+		vfu_put(r, &offers, 8);
 		return 0;
 	case VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE:
 		if (f.flags & VFIO_DEVICE_FEATURE_SET) {
@@ -266,22 +246,22 @@ static int feature(struct vfu_server *s, const struct wire_message *m, struct re
 		}
 		state[0] = s->state;
 		state[1] = 0;
-		put(r, &f, sizeof(f));
-		put(r, state, sizeof(state));
+		vfu_put(r, &f, sizeof(f));
+		vfu_put(r, state, sizeof(state));
 		return 0;
 	case VFIO_DEVICE_FEATURE_DMA_LOGGING_START:
 	case VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP:
-		put(r, m->payload, m->len);
+		vfu_put(r, m->payload, m->len);
 		return 0;
 	case VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT:
 		return log_report(s, m->payload, r);
 	default:
-		return failed(r, ENOTTY);
+		return vfu_failed(r, ENOTTY);
 	}
 }
 
 static void mig_data(struct vfu_server *s, const struct wire_message *m, bool write,
-                     struct reply *r)
+                     struct vfu_reply *r)
 {
 	struct wire_mig_data d;
 
@@ -294,12 +274,12 @@ static void mig_data(struct vfu_server *s, const struct wire_message *m, bool wr
 	}
 	d.size = MIN(d.size, s->data_len - s->data_at);
 	d.argsz = (uint32_t)sizeof(d) + d.size;
-	put(r, &d, sizeof(d));
-	put(r, s->data + s->data_at, d.size);
+	vfu_put(r, &d, sizeof(d));
+	vfu_put(r, s->data + s->data_at, d.size);
 	s->data_at += d.size;
 }
 
-static void answer(struct vfu_server *s, struct wire_message *m, struct reply *r)
+static void answer(struct vfu_server *s, struct wire_message *m, struct vfu_reply *r)
 {
 	switch (m->header.command) {
 	case WIRE_VERSION:
@@ -318,16 +298,14 @@ static void answer(struct vfu_server *s, struct wire_message *m, struct reply *r
 		region_info(s, m->payload, r);
 		break;
 	case WIRE_DEVICE_GET_IRQ_INFO:
-		irq_info(m->payload, r);
+		irq_info(s, m->payload, r);
 		break;
 	case WIRE_DEVICE_SET_IRQS:
 		set_irqs(s, m, r);
 		break;
 	case WIRE_REGION_READ:
-		region_read(s, m->payload, r);
-		break;
 	case WIRE_REGION_WRITE:
-		region_write(s, m->payload, r);
+		region_access(s, m->payload, m->header.command == WIRE_REGION_WRITE, r);
 		break;
 	case WIRE_REGION_WRITE_MULTI:
 		write_multi(s, m->payload);
@@ -343,120 +321,8 @@ static void answer(struct vfu_server *s, struct wire_message *m, struct reply *r
 		mig_data(s, m, m->header.command == WIRE_MIG_DATA_WRITE, r);
 		break;
 	default:
-		failed(r, EOPNOTSUPP);
+		vfu_failed(r, EOPNOTSUPP);
 	}
-}
-
-/* ---- lies --------------------------------------------------------------------------------------
- */
-
-static void send_reply(struct vfu_server *s, const struct reply *r)
-{
-	const struct iovec part = { (void *)(uintptr_t)r->payload, r->len };
-
-	wire_send(s->socket, &r->head, &part, 1, r->fds, r->fd_count, 2000);
-}
-
-static void send_raw(struct vfu_server *s, const struct reply *r, uint32_t size, size_t len)
-{
-	struct wire_header h = r->head;
-	const ssize_t want = (ssize_t)MIN(len, sizeof(h));
-
-	h.size = size;
-	if (send(s->socket, &h, (size_t)want, MSG_NOSIGNAL) != want)
-		return;
-}
-
-static void send_fds(struct vfu_server *s, unsigned count)
-{
-	union {
-		struct cmsghdr head;
-		char room[CMSG_SPACE(sizeof(int) * 32)];
-	} control = { .head = { CMSG_LEN(sizeof(int) * count), SOL_SOCKET, SCM_RIGHTS } };
-	struct wire_header h = { .size = sizeof(h), .flags = WIRE_TYPE_REPLY };
-	struct iovec iov = { &h, sizeof(h) };
-	struct msghdr msg = { .msg_iov = &iov,
-		              .msg_iovlen = 1,
-		              .msg_control = &control,
-		              .msg_controllen = CMSG_SPACE(sizeof(int) * count) };
-
-	for (unsigned i = 0; i < count; i++)
-		memcpy(CMSG_DATA(&control.head) + i * sizeof(int), &s->bar2_fd, sizeof(int));
-	cr_assert_gt(sendmsg(s->socket, &msg, MSG_NOSIGNAL), 0);
-}
-
-/* False: it is to say no more. */
-static bool lie(struct vfu_server *s, struct reply *r, enum vfu_lie what)
-{
-	switch (what) {
-	case LIE_ID:
-		r->head.id ^= 0x5555;
-		break;
-	case LIE_COMMAND:
-		r->head.command = r->head.command == 4 ? 5 : 4;
-		break;
-	case LIE_TWICE:
-		send_reply(s, r);
-		break;
-	case LIE_LARGER:
-		put(r, "larger!", 8);
-		break;
-	case LIE_SHORTER:
-		r->len -= 4;
-		break;
-	case LIE_FDS:
-		while (r->fd_count < WIRE_MAX_FDS)
-			r->fds[r->fd_count++] = fcntl(s->bar2_fd, F_DUPFD_CLOEXEC, 3);
-		break;
-	case LIE_TOO_MANY_FDS:
-		send_fds(s, 32);
-		return true;
-	case LIE_ERROR_PAYLOAD:
-		r->head.flags |= WIRE_ERROR;
-		r->head.error = EIO;
-		r->len = MAX(r->len, (size_t)4);
-		break;
-	case LIE_FLAGS:
-		r->head.flags |= 1u << 31;
-		break;
-	case LIE_TYPE:
-		r->head.flags |= 2;
-		break;
-	case LIE_TINY:
-	case LIE_HUGE:
-		send_raw(s, r, what == LIE_TINY ? 15 : UINT32_MAX, sizeof(r->head));
-		return true;
-	case LIE_STALL:
-	case LIE_CLOSE_WITHIN:
-		send_raw(s, r, 32, sizeof(r->head));
-		return what == LIE_STALL;
-	case LIE_CLOSE:
-		return false;
-	case LIE_SILENCE:
-		return true;
-	case LIE_LATE:
-		usleep(400000);
-		break;
-	case LIE_FIRST_BYTES:
-		r->payload[0] ^= 0x80;
-		r->payload[3] ^= 0x80;
-		break;
-	case LIE_EIO:
-		failed(r, EIO);
-		break;
-	case LIE_ERRNO:
-		failed(r, INT32_MIN);
-		break;
-	case LIE_PAYLOAD:
-		r->head.flags = WIRE_TYPE_REPLY;
-		r->len = 0;
-		put(r, s->payload, s->payload_len);
-		break;
-	case LIE_NONE:
-		break;
-	}
-	send_reply(s, r);
-	return true;
 }
 
 /* ---- the thread
@@ -464,8 +330,8 @@ static bool lie(struct vfu_server *s, struct reply *r, enum vfu_lie what)
 
 static bool serve(struct vfu_server *s, struct wire_message *m)
 {
-	static const struct reply none;
-	struct reply *r = malloc(sizeof(*r));
+	static const struct vfu_reply none;
+	struct vfu_reply *r = malloc(sizeof(*r));
 	enum vfu_lie what = LIE_NONE;
 	bool more = true;
 
@@ -480,9 +346,9 @@ static bool serve(struct vfu_server *s, struct wire_message *m)
 	answer(s, m, r);
 	__atomic_fetch_add(&s->seen[m->header.command], 1, __ATOMIC_RELEASE);
 	if (what)
-		more = lie(s, r, what);
+		more = vfu_lie(s, r, what);
 	else if (!(m->header.flags & WIRE_NO_REPLY))
-		send_reply(s, r);
+		vfu_send_reply(s, r);
 	for (unsigned i = 0; i < r->fd_count; i++)
 		close(r->fds[i]);
 	free(r);
@@ -526,7 +392,7 @@ static void fill_config(uint8_t *c)
 void vfu_server_init(struct vfu_server *s)
 {
 	memset(s, 0, sizeof(*s));
-	s->client = s->socket = s->twin = s->bar2_fd = -1;
+	s->client = s->socket = s->twin = s->bar2_fd = s->request_fd = s->error_fd = -1;
 	s->minor = WIRE_MINOR;
 	s->state = 2;
 	memset(s->vectors, 0xff, sizeof(s->vectors));
@@ -567,6 +433,8 @@ void vfu_server_stop(struct vfu_server *s)
 	close_one(&s->client);
 	close_one(&s->twin);
 	close_one(&s->bar2_fd);
+	close_one(&s->request_fd);
+	close_one(&s->error_fd);
 	for (unsigned i = 0; i < ARRAY_SIZE(s->vectors); i++)
 		close_one(&s->vectors[i]);
 }

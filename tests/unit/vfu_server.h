@@ -45,6 +45,8 @@ struct vfu_server {
 	uint16_t minor;     /* of its version */
 	bool plain_file;    /* BAR 2's file is not sealed */
 	uint32_t bar0_size; /* 0: 4096 */
+	uint32_t rom_size;  /* 0: it has none; at most sizeof(rom) */
+	unsigned notifies;  /* 1: it can ask for its device, and say that it is in error */
 	/* When a command comes for the nth time from now on. */
 	enum vfu_lie lie;
 	enum wire_command on;
@@ -56,11 +58,12 @@ struct vfu_server {
 	int socket, twin; /* its own; -1 */
 	int bar2_fd;      /* a memfd */
 	unsigned seen[WIRE_COMMANDS];
-	uint8_t config[4096], bar0[4096];
+	uint8_t config[4096], bar0[4096], rom[8192];
 	uint32_t state;   /* migration's */
 	uint8_t data[64]; /* what a migration reads, and has written */
 	unsigned data_len, data_at;
 	int vectors[4]; /* eventfds; -1 */
+	int request_fd, error_fd;
 	struct {
 		uint64_t address, size;
 		bool by_fd;

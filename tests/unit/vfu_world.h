@@ -18,6 +18,7 @@
 struct world {
 	struct vmachine *vm;
 	struct vfu_server s;
+	struct vfio_user_options options; /* for add() */
 	struct device *device;
 	struct vfio_pci *pci;
 	unsigned before;
@@ -26,11 +27,11 @@ struct world {
 /* The device, or NULL with the reason in vm->error. */
 static inline struct vfio_pci *add(struct world *w, uint32_t timeout)
 {
-	const struct vfio_user_options o = { .fd = "server", .timeout = timeout };
-
+	strcpy(w->options.fd, "server");
+	w->options.timeout = timeout;
 	vfu_server_start(&w->s);
 	w->vm->fd = w->s.client;
-	w->device = vmachine_add(w->vm, &vfio_user_pci_driver, &o, sizeof(o));
+	w->device = vmachine_add(w->vm, &vfio_user_pci_driver, &w->options, sizeof(w->options));
 	w->pci = w->device ? container_of(w->device, struct vfio_pci, device) : NULL;
 	return w->pci;
 }
@@ -52,6 +53,13 @@ static inline void end(struct world *w)
 static inline void hurry(struct world *w)
 {
 	((struct vfu_device *)w->pci->backend)->vfu->owner.timeout_ms = 200;
+}
+
+/* The server once more, after it was stopped. */
+static inline void restart(struct world *w)
+{
+	vfu_server_start(&w->s);
+	w->vm->fd = w->s.client;
 }
 
 static inline uint64_t bar_read(struct world *w, uint64_t offset, unsigned size)

@@ -16,6 +16,8 @@
 #define CID 42
 #define HDR sizeof(struct vsock_header)
 #define BUFFER 4096u
+#define LONG 20000 /* ms: for what has to come; a host with much to do may be late with it */
+#define QUIET 300  /* ms in which what must not come would */
 
 /* A guest with `d`, and a directory for sockets. */
 struct world {
@@ -109,15 +111,14 @@ static inline bool has_packet(void *opaque)
 	return vdriver_used(&a->w->d, VSOCK_RX, &a->used);
 }
 
-/* The next packet; its data, if `data` is not NULL. op 0: there was none. */
+/* The next packet; its data, if `data` is not NULL. */
 static inline struct vsock_header guest_receive(struct world *w, void *data)
 {
 	struct arrived a = { .w = w };
-	struct vsock_header h = { 0 };
+	struct vsock_header h;
 	const char *at;
 
-	if (!vmachine_wait(w->vm, has_packet, &a, 300))
-		return h;
+	cr_assert(vmachine_wait(w->vm, has_packet, &a, LONG), "no packet");
 	at = vmachine_at(w->vm, w->rx[a.used.id]);
 	memcpy(&h, at, HDR);
 	cr_assert_eq(a.used.len, HDR + h.len);
@@ -127,8 +128,68 @@ static inline struct vsock_header guest_receive(struct world *w, void *data)
 	return h;
 }
 
-/* ---- the host ----------------------------------------------------------------------------------
- */
+static inline int op_of(struct world *w)
+{
+	return guest_receive(w, NULL).op;
+}
+
+/* Nothing is said to the guest. */
+static inline bool quiet(struct world *w)
+{
+	struct arrived a = { .w = w };
+
+	return !vmachine_wait(w->vm, has_packet, &a, QUIET);
+}
+
+struct count {
+	struct world *w;
+	const void *of; /* within the device, whose worker changes it */
+	uint64_t want;
+};
+
+static inline bool has_count(void *opaque)
+{
+	const struct count *c = opaque;
+	struct vsock *s = vsock_of(c->w->d.v);
+	bool equal;
+
+	pthread_mutex_lock(&s->v.workers[0].lock);
+	equal = (c->of == &s->dropped ? s->dropped : s->conn_count) == c->want;
+	pthread_mutex_unlock(&s->v.workers[0].lock);
+	return equal;
+}
+
+/* So many connections are there in the end; so many packets have been dropped. */
+static inline void await_conns(struct world *w, unsigned want)
+{
+	struct count c = { w, &vsock_of(w->d.v)->conn_count, want };
+
+	cr_assert(vmachine_wait(w->vm, has_count, &c, LONG));
+}
+
+static inline void await_dropped(struct world *w, unsigned want)
+{
+	struct count c = { w, &vsock_of(w->d.v)->dropped, want };
+
+	cr_assert(vmachine_wait(w->vm, has_count, &c, LONG));
+}
+
+static inline bool has_taken_packet(void *opaque)
+{
+	struct world *w = opaque;
+	struct vused used;
+
+	return vdriver_used(&w->d, VSOCK_TX, &used);
+}
+
+/* The device has done with the `count` packets that the guest sent, whatever it did. */
+static inline void taken(struct world *w, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		cr_assert(vmachine_wait(w->vm, has_taken_packet, w, LONG), "packet %u", i);
+}
+
+/* ---- the host ----------------------------------------------------------------------- */
 
 static inline int unix_socket(const char *path, bool listening)
 {
@@ -168,13 +229,12 @@ static inline bool has_text(void *opaque)
 	return r->len >= 0;
 }
 
-/* Bytes read, 0 at the end, -1: nothing comes. */
+/* Bytes read, 0 at the end. */
 static inline ssize_t host_read(struct world *w, int fd, char text[256])
 {
 	struct reading r = { .fd = fd };
 
-	if (!vmachine_wait(w->vm, has_text, &r, 1000))
-		return -1;
+	cr_assert(vmachine_wait(w->vm, has_text, &r, LONG), "nothing to read");
 	memcpy(text, r.text, sizeof(r.text));
 	return r.len;
 }
@@ -187,6 +247,7 @@ static inline int guest_connects(struct world *w, uint32_t room)
 
 	h.buf_alloc = room;
 	guest_send(w, &h, NULL, 0);
+	taken(w, 1);
 	h = guest_receive(w, NULL);
 	cr_assert_eq(h.op, VSOCK_OP_RESPONSE);
 	cr_assert_eq(h.src_cid, VSOCK_CID_HOST);
@@ -197,11 +258,6 @@ static inline int guest_connects(struct world *w, uint32_t room)
 	fd = accept(listener, NULL, NULL);
 	close(listener);
 	return fd;
-}
-
-static inline int op_of(struct world *w)
-{
-	return guest_receive(w, NULL).op;
 }
 
 #endif

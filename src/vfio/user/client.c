@@ -4,13 +4,13 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "base/thread.h"
 #include "base/util.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
 /* What may take a server long: all that it has under way has to come to an end. */
 #define SLOW_FACTOR 6
@@ -209,31 +209,20 @@ static int transmit(struct vfu *c, struct vfu_flight *f)
 	return ret;
 }
 
-static void deadline_in(int64_t ms, struct timespec *out)
-{
-	clock_gettime(CLOCK_MONOTONIC, out);
-	out->tv_sec += ms / 1000;
-	out->tv_nsec += ms % 1000 * 1000000;
-	if (out->tv_nsec >= 1000000000) {
-		out->tv_sec++;
-		out->tv_nsec -= 1000000000;
-	}
-}
-
 /* Whoever waits in vain ends the connection: an answer that comes later finds nobody. */
 static void wait_for_reply(struct vfu *c, struct vfu_flight *f)
 {
 	const enum wire_command command = f->request->command;
 	const int64_t ms = (int64_t)c->owner.timeout_ms * (is_slow(command) ? SLOW_FACTOR : 1);
-	struct timespec until;
-	int r = 0;
+	const int64_t until = now_ms() + ms;
+	bool in_vain;
 
-	deadline_in(ms, &until);
 	pthread_mutex_lock(&c->lock);
-	while (!f->done && r != ETIMEDOUT)
-		r = pthread_cond_timedwait(&f->answered, &c->lock, &until);
+	while (!f->done && thread_cond_wait(&f->answered, &c->lock, until))
+		;
+	in_vain = !f->done;
 	pthread_mutex_unlock(&c->lock);
-	if (r == ETIMEDOUT)
+	if (in_vain)
 		vfu_lied(c, "no reply to %s within %lld ms", wire_command_name(command),
 		         (long long)ms);
 	/* Breaking has answered it, if nobody else has. */
@@ -242,14 +231,10 @@ static void wait_for_reply(struct vfu *c, struct vfu_flight *f)
 int vfu_call(struct vfu *c, struct vfu_request *r)
 {
 	struct vfu_flight f = { .request = r };
-	pthread_condattr_t monotonic;
 	int ret;
 
 	r->len = r->fds_came = 0;
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&f.answered, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	thread_cond_init(&f.answered);
 	ret = take_off(c, &f);
 	if (!ret) {
 		transmit(c, &f);
@@ -258,6 +243,21 @@ int vfu_call(struct vfu *c, struct vfu_request *r)
 	}
 	pthread_cond_destroy(&f.answered);
 	return ret;
+}
+
+ssize_t vfu_ask(struct vfu *c, enum wire_command command, const void *ask, size_t len, void *reply,
+                size_t room)
+{
+	struct vfu_request r = {
+		.command = command,
+		.parts = { { (void *)(uintptr_t)ask, len } },
+		.part_count = len ? 1 : 0,
+		.reply = reply,
+		.room = room,
+	};
+	int ret = vfu_call(c, &r);
+
+	return ret < 0 ? ret : (ssize_t)r.len;
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -301,7 +301,7 @@ int vfu_create(const struct vfu_owner *owner, struct vfu **out, struct gw_error 
 	c->wake_fd = io_eventfd();
 	pthread_mutex_init(&c->sending, NULL);
 	pthread_mutex_init(&c->lock, NULL);
-	pthread_cond_init(&c->changed, NULL);
+	thread_cond_init(&c->changed);
 	c->in.payload = malloc(WIRE_MESSAGE_MAX);
 	c->out = malloc(WIRE_MAX_DATA);
 	if (!c->in.payload || !c->out)
@@ -325,7 +325,7 @@ int vfu_create(const struct vfu_owner *owner, struct vfu **out, struct gw_error 
 	return 0;
 }
 
-void vfu_destroy(struct vfu *c)
+void vfu_stop(struct vfu *c)
 {
 	if (!c)
 		return;
@@ -333,6 +333,13 @@ void vfu_destroy(struct vfu *c)
 	c->stopping = true;
 	pthread_mutex_unlock(&c->lock);
 	vfu_break(c, "it is not needed any more");
+}
+
+void vfu_destroy(struct vfu *c)
+{
+	if (!c)
+		return;
+	vfu_stop(c);
 	if (c->has_keeper)
 		pthread_join(c->keeper, NULL);
 	vfu_drop(c);

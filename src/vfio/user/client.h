@@ -19,6 +19,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct vfu;
 
@@ -42,7 +43,8 @@ struct vfu_owner {
 
 /* Connects and agrees on a version. The owner's struct is copied. */
 int vfu_create(const struct vfu_owner *owner, struct vfu **out, struct gw_error *err);
-/* Requests under way fail. NULL is fine. */
+/* Ends it for good: requests under way fail, and all that come. NULL is fine, twice as well. */
+void vfu_stop(struct vfu *c);
 void vfu_destroy(struct vfu *c);
 
 /* What was agreed on: of the server's, and no more than we can use. */
@@ -71,9 +73,14 @@ struct vfu_request {
 /* Sends it and waits for the reply. 0; what the server said, a negative errno; or -ENOTCONN. Where
  * it fails no descriptors came. */
 int vfu_call(struct vfu *c, struct vfu_request *r);
+/* The same for one piece each way: the length of the reply, which has at most `room` bytes. */
+ssize_t vfu_ask(struct vfu *c, enum wire_command command, const void *ask, size_t len, void *reply,
+                size_t room);
 /* A write to a region that nobody waits for. At most 8 bytes. */
 int vfu_post_write(struct vfu *c, uint32_t region, uint64_t offset, const void *data, uint32_t len);
-/* The server has lied, which ends the connection. Returns -ENOTCONN. */
+/* Ends the connection, for this reason; a new one is made. */
+void vfu_break(struct vfu *c, const char *why);
+/* The server has lied, which does so. Returns -ENOTCONN. */
 int vfu_lied(struct vfu *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -71,6 +71,8 @@ struct vfio_space *vfu_space_base(struct vfu_space *s);
 void vfu_space_set(struct vfu_space *s, struct vfu *vfu);
 /* All mappings once more, for a server that knows none. */
 int vfu_space_tell_again(struct vfu_space *s, struct gw_error *err);
+/* Since then some have come or gone while no server could be told (vfu_admit()). */
+bool vfu_space_is_stale(struct vfu_space *s);
 /* The server reads or writes [address, address + len). -EFAULT: not mapped, or not for that. */
 int vfu_space_access(struct vfu_space *s, bool write, uint64_t address, void *buf, size_t len);
 /* Bit i of `bits` for page i of `page` bytes of [iova, iova + len), as VFIO_DEVICE_FEATURE

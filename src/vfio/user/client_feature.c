@@ -34,24 +34,17 @@ static int plain(struct vfu_device *d, struct vfio_device_feature *f)
 	const uint32_t argsz = f->argsz, flags = f->flags;
 	const size_t len = is_set(f) ? argsz : sizeof(*f);
 	autofree uint8_t *ask = malloc(argsz);
-	struct vfu_request r = {
-		.command = WIRE_DEVICE_FEATURE,
-		.parts = { { ask, len } },
-		.part_count = 1,
-		.reply = f,
-		.room = argsz,
-	};
-	int ret;
+	ssize_t n;
 
 	if (!ask)
 		return -ENOMEM;
 	memcpy(ask, f, argsz);
-	ret = vfu_call(d->vfu, &r);
-	if (ret < 0)
-		return ret;
-	if (r.len < sizeof(*f) || f->flags != flags || (is_get(f) && r.len != argsz))
-		return vfu_lied(d->vfu, "feature 0x%x: a reply of %zu bytes for feature 0x%x",
-		                flags, r.len, f->flags);
+	n = vfu_ask(d->vfu, WIRE_DEVICE_FEATURE, ask, len, f, argsz);
+	if (n < 0)
+		return (int)n;
+	if ((size_t)n < sizeof(*f) || f->flags != flags || (is_get(f) && n != argsz))
+		return vfu_lied(d->vfu, "feature 0x%x: a reply of %zd bytes for feature 0x%x",
+		                flags, n, f->flags);
 	return 0;
 }
 
@@ -144,25 +137,18 @@ ssize_t vfu_session_read(struct vfio_dev *dev, int session, void *buf, size_t le
 	const uint32_t size = (uint32_t)MIN(len, (size_t)vfu_caps(vfu)->max_data_xfer_size);
 	struct wire_mig_data head = { sizeof(head) + size, size };
 	autofree uint8_t *reply = malloc(sizeof(head) + size);
-	struct vfu_request r = {
-		.command = WIRE_MIG_DATA_READ,
-		.parts = { { &head, sizeof(head) } },
-		.part_count = 1,
-		.reply = reply,
-		.room = sizeof(head) + size,
-	};
-	int ret;
+	ssize_t n;
 
 	(void)session;
 	if (!reply)
 		return -ENOMEM;
-	ret = vfu_call(vfu, &r);
-	if (ret < 0)
-		return ret;
-	if (r.len >= sizeof(head))
+	n = vfu_ask(vfu, WIRE_MIG_DATA_READ, &head, sizeof(head), reply, sizeof(head) + size);
+	if (n < 0)
+		return n;
+	if ((size_t)n >= sizeof(head))
 		memcpy(&head, reply, sizeof(head));
-	if (r.len < sizeof(head) || r.len - sizeof(head) != head.size)
-		return vfu_lied(vfu, "%u bytes of device data in a reply of %zu", head.size, r.len);
+	if ((size_t)n < sizeof(head) || (size_t)n - sizeof(head) != head.size)
+		return vfu_lied(vfu, "%u bytes of device data in a reply of %zd", head.size, n);
 	memcpy(buf, reply + sizeof(head), head.size);
 	return head.size;
 }

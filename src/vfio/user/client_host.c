@@ -9,10 +9,12 @@
 #include "base/util.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <linux/pci_regs.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 /* MSI-X has no more (PCI Local Bus 3.0, 6.8.2.3). */
 #define IRQS_MAX 2048
@@ -27,18 +29,12 @@ static int device_info(struct vfio_dev *dev, struct vfio_device_info *info)
 	/* The protocol has the first 16 bytes of it. */
 	const uint32_t size = offsetof(struct vfio_device_info, cap_offset);
 	struct vfio_device_info ask = { .argsz = size };
-	struct vfu_request r = {
-		.command = WIRE_DEVICE_GET_INFO,
-		.parts = { { &ask, size } },
-		.part_count = 1,
-		.reply = info,
-		.room = size,
-	};
-	int ret = vfu_call(of(dev)->vfu, &r);
+	struct vfu *vfu = of(dev)->vfu;
+	ssize_t n = vfu_ask(vfu, WIRE_DEVICE_GET_INFO, &ask, size, info, size);
 
-	if (!ret && r.len != size)
-		return vfu_lied(of(dev)->vfu, "a device info of %zu bytes", r.len);
-	return ret;
+	if (n >= 0 && n != size)
+		return vfu_lied(vfu, "a device info of %zd bytes", n);
+	return MIN((int)n, 0);
 }
 
 /* ---- regions ------------------------------------------------------------------------------- */
@@ -89,19 +85,13 @@ static int region_info(struct vfio_dev *dev, struct vfio_region_info *info)
 /* One message's worth. */
 static int read_piece(struct vfu *vfu, const struct wire_region_access *ask, uint8_t *room)
 {
-	struct vfu_request r = {
-		.command = WIRE_REGION_READ,
-		.parts = { { (void *)(uintptr_t)ask, sizeof(*ask) } },
-		.part_count = 1,
-		.reply = room,
-		.room = sizeof(*ask) + ask->count,
-	};
-	int ret = vfu_call(vfu, &r);
+	const size_t len = sizeof(*ask) + ask->count;
+	ssize_t n = vfu_ask(vfu, WIRE_REGION_READ, ask, sizeof(*ask), room, len);
 
-	if (!ret && (r.len != r.room || memcmp(room, ask, sizeof(*ask))))
+	if (n >= 0 && ((size_t)n != len || memcmp(room, ask, sizeof(*ask))))
 		return vfu_lied(vfu, "a read of %u bytes at 0x%llx of region %u: another came",
 		                ask->count, (unsigned long long)ask->offset, ask->region);
-	return ret;
+	return MIN((int)n, 0);
 }
 
 static int region_read(struct vfio_dev *dev, unsigned region, uint64_t offset, void *buf,
@@ -165,16 +155,20 @@ static int region_write(struct vfio_dev *dev, unsigned region, uint64_t offset, 
 /*
  * Memory of the server's in our process, and in the guest. Whoever can cut the file short can have
  * us killed (SIGBUS) or the vCPU stopped, so it has to be sealed against that: F_SEAL_SHRINK,
- * fcntl(2). Other regions are trapped, which a server has to put up with ("all of these operations
- * must be supported", specification, Read and Write Operations).
+ * fcntl(2). In huge pages a hole can do the same, when the host has no other page to put there.
+ * Other regions are trapped: a server has to take messages for each of them (specification, Read
+ * and Write Operations).
  */
 static int check_file(int fd, uint64_t end)
 {
+	struct statfs fs;
 	struct stat st;
 	int seals = fcntl(fd, F_GET_SEALS);
 
-	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || fstatfs(fd, &fs) < 0)
 		return -EBADF;
+	if (fs.f_type != TMPFS_MAGIC)
+		return -EMEDIUMTYPE;
 	if (seals < 0 || !(seals & F_SEAL_SHRINK))
 		return -EPERM;
 	return (uint64_t)st.st_size < end ? -EOVERFLOW : 0;
@@ -205,18 +199,13 @@ static void *region_map(struct vfio_dev *dev, unsigned region, const struct vfio
 static int irq_info(struct vfio_dev *dev, struct vfio_irq_info *info)
 {
 	struct vfio_irq_info ask = { .argsz = sizeof(ask), .index = info->index };
-	struct vfu_request r = {
-		.command = WIRE_DEVICE_GET_IRQ_INFO,
-		.parts = { { &ask, sizeof(ask) } },
-		.part_count = 1,
-		.reply = info,
-		.room = sizeof(*info),
-	};
-	int ret = vfu_call(of(dev)->vfu, &r);
+	struct vfu *vfu = of(dev)->vfu;
+	ssize_t n = vfu_ask(vfu, WIRE_DEVICE_GET_IRQ_INFO, &ask, sizeof(ask), info, sizeof(*info));
 
-	if (!ret && (r.len != sizeof(*info) || info->index != ask.index || info->count > IRQS_MAX))
-		return vfu_lied(of(dev)->vfu, "%u interrupts of index %u", info->count, ask.index);
-	return ret;
+	if (n >= 0 &&
+	    ((size_t)n != sizeof(*info) || info->index != ask.index || info->count > IRQS_MAX))
+		return vfu_lied(vfu, "%u interrupts of index %u", info->count, ask.index);
+	return MIN((int)n, 0);
 }
 
 static int send_irqs(struct vfu *vfu, const struct vfio_irq_set *head, const void *data, size_t len,
@@ -278,9 +267,7 @@ static int set_irqs(struct vfio_dev *dev, struct vfio_irq_set *set)
 
 static int reset(struct vfio_dev *dev)
 {
-	struct vfu_request r = { .command = WIRE_DEVICE_RESET };
-
-	return vfu_call(of(dev)->vfu, &r);
+	return (int)vfu_ask(of(dev)->vfu, WIRE_DEVICE_RESET, NULL, 0, NULL, 0);
 }
 
 /* ---- what does not go over the socket ---------------------------------------------------------

@@ -54,9 +54,6 @@ struct vfu {
 	uint8_t *out;           /* the reader's room for what it answers */
 };
 
-/* Ends the connection, for this reason. */
-void vfu_break(struct vfu *c, const char *why);
-
 /* ---- client.c ---- */
 /* What waits in the batch goes; with `sending`. timeout_ms as with wire_send(). */
 int vfu_flush(struct vfu *c, int timeout_ms);

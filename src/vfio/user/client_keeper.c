@@ -9,13 +9,13 @@
 #include "vfio/user/client_internal.h"
 
 #include "base/error.h"
+#include "base/thread.h"
 #include "base/util.h"
 
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #define BACK_OFF_MS 100
 #define BACK_OFF_MAX_MS 5000
@@ -182,18 +182,11 @@ int vfu_connect(struct vfu *c, struct gw_error *err)
 /* True: nobody wants it any more. */
 static bool pause_for(struct vfu *c, int ms)
 {
-	struct timespec until;
+	const int64_t until = now_ms() + ms;
 	bool stopping;
 
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += ms / 1000;
-	until.tv_nsec += ms % 1000 * 1000000l;
-	if (until.tv_nsec >= 1000000000l) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000l;
-	}
 	pthread_mutex_lock(&c->lock);
-	while (!c->stopping && pthread_cond_timedwait(&c->changed, &c->lock, &until) != ETIMEDOUT)
+	while (!c->stopping && thread_cond_wait(&c->changed, &c->lock, until))
 		;
 	stopping = c->stopping;
 	pthread_mutex_unlock(&c->lock);
@@ -265,11 +258,8 @@ static void *keeper_main(void *opaque)
 
 int vfu_start_keeper(struct vfu *c, struct gw_error *err)
 {
-	int r = pthread_create(&c->keeper, NULL, keeper_main, c);
+	int r = thread_start(&c->keeper, keeper_main, c, "godwit-vfu-keep");
 
-	if (r)
-		return error_set_sys(err, -r, "thread");
-	pthread_setname_np(c->keeper, "godwit-vfu-keep");
-	c->has_keeper = true;
-	return 0;
+	c->has_keeper = !r;
+	return r < 0 ? error_set_sys(err, r, "thread") : 0;
 }

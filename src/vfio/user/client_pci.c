@@ -9,7 +9,6 @@
  * has to begin anew, as after any reset that it did not ask for.
  */
 #include "vfio/user/client_device.h"
-#include "vfio/options.h"
 #include "vfio/user/user.h"
 
 #include "base/error.h"
@@ -32,9 +31,7 @@ static const struct config_key user_keys[] = {
 	                  600000, "5000",
 	                  "milliseconds after which a server that does not reply is given up; six "
 	                  "times as much for resets and changes of state"),
-	VFIO_ROW_DIRTY_TRACKING(struct vfio_user_options, dirty_tracking),
-	VFIO_ROW_COMPAT(struct vfio_user_options, compat_ignore),
-	VFIO_ROW_WITHOUT(struct vfio_user_options, without),
+	VFIO_ROWS,
 	CONFIG_ROW_END,
 };
 
@@ -180,8 +177,13 @@ static void revive(struct vfu_device *d)
 	struct vfio_pci *pci = d->pci;
 	const struct log *log = pci->device.machine->log;
 	struct gw_error err;
-	int r = map_anew(pci);
+	int r;
 
+	if (vfu_space_is_stale(d->space)) {
+		vfu_break(d->vfu, "guest memory has changed while it was set up");
+		return;
+	}
+	r = map_anew(pci);
 	if (r < 0) {
 		vfu_lied(d->vfu, "its memory cannot be mapped any more: %s", strerror(-r));
 		return;
@@ -193,6 +195,7 @@ static void revive(struct vfu_device *d)
 	show_bars(pci);
 	vfio_config_push_command(pci);
 	vfio_intr_rearm(pci);
+	vfio_wanted_rearm(pci);
 	vfio_participant_was_reset(pci);
 	if (vfu_is_lost(d->vfu))
 		return;
@@ -264,7 +267,6 @@ static int open_device(struct vfio_pci *pci, const void *opaque, struct gw_error
 		return error_set(err, -ENOMEM, "out of memory");
 	pci->backend = d;
 	d->pci = pci;
-	pci->dirty_none_ok = o->dirty_tracking == VFIO_DIRTY_NONE_OK;
 	for (unsigned i = 0; i < VFIO_REGIONS; i++)
 		d->region_fds[i] = -1;
 	memcpy(d->socket, o->socket, sizeof(d->socket));
@@ -273,11 +275,7 @@ static int open_device(struct vfio_pci *pci, const void *opaque, struct gw_error
 		snprintf(d->name, sizeof(d->name), "%s", o->socket);
 	else
 		snprintf(d->name, sizeof(d->name), "descriptor \"%s\"", o->fd);
-	r = vfio_compat_parse(o->compat_ignore, &pci->compat_ignored, err);
-	if (!r)
-		r = vfio_state_without(o->without, &pci->without, err);
-	if (!r)
-		r = connect_device(d, o, err);
+	r = connect_device(d, o, err);
 	if (!r)
 		r = vfu_identify(&pci->dev, &d->identity, err);
 	if (!r)
@@ -293,7 +291,9 @@ static void close_device(struct vfio_pci *pci)
 
 	if (!d)
 		return;
-	/* RAM that comes or goes asks nobody any more, and then nobody asks for RAM. */
+	/* Nobody is waited for; RAM that comes or goes asks nobody any more; nobody asks for RAM.
+	 */
+	vfu_stop(d->vfu);
 	if (d->space)
 		vfu_space_set(d->space, NULL);
 	vfu_destroy(d->vfu);
@@ -310,10 +310,20 @@ static void bar_changed(struct vfio_pci *pci, unsigned bar)
 	vfu_ios_move(pci->backend, bar);
 }
 
+static bool describe(struct vfio_pci *pci, cJSON *info)
+{
+	struct vfu_device *d = pci->backend;
+
+	return cJSON_AddStringToObject(info, "server", d->name) &&
+	       cJSON_AddBoolToObject(info, "connected", !vfu_is_lost(d->vfu));
+}
+
 static const struct vfio_pci_kind user_kind = {
 	.driver = &vfio_user_pci_driver,
+	.holder = "its server",
 	.open = open_device,
 	.close = close_device,
+	.describe = describe,
 	.bar_changed = bar_changed,
 };
 
@@ -323,15 +333,6 @@ static int create(struct machine *m, const struct config_device *config, bool ho
 	return vfio_pci_create(&user_kind, m, config, hot, out, err);
 }
 
-static bool describe(struct device *device, cJSON *info)
-{
-	struct vfu_device *d = of(device);
-
-	return cJSON_AddStringToObject(info, "server", d->name) &&
-	       cJSON_AddBoolToObject(info, "connected", !vfu_is_lost(d->vfu)) &&
-	       vfio_participant_describe(d->pci, info);
-}
-
 const struct device_driver vfio_user_pci_driver = {
 	.type = "vfio-user-pci",
 	.help = "a device that another process serves, by the vfio-user protocol",
@@ -339,8 +340,6 @@ const struct device_driver vfio_user_pci_driver = {
 	.check_host = check_host,
 	.shares_memory = true,
 	.create = create,
-	.request_unplug = vfio_pci_request_unplug,
-	.destroy = vfio_pci_destroy,
 	.deferred = deferred,
-	.describe = describe,
+	VFIO_PCI_DRIVER_CALLS,
 };

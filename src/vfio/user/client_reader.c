@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "base/thread.h"
 #include "base/util.h"
 
 #include <poll.h>
@@ -203,11 +204,8 @@ static void *reader_main(void *opaque)
 
 int vfu_start_reader(struct vfu *c, struct gw_error *err)
 {
-	int r = pthread_create(&c->reader, NULL, reader_main, c);
+	int r = thread_start(&c->reader, reader_main, c, "godwit-vfu");
 
-	if (r)
-		return error_set_sys(err, -r, "thread");
-	pthread_setname_np(c->reader, "godwit-vfu");
-	c->has_reader = true;
-	return 0;
+	c->has_reader = !r;
+	return r < 0 ? error_set_sys(err, r, "thread") : 0;
 }

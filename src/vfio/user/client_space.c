@@ -39,6 +39,7 @@ struct vfu_space {
 	pthread_mutex_t lock; /* the list; never held while a reply is waited for */
 	struct vfu_mapping *mappings;
 	uint32_t count;
+	bool stale; /* something has changed of which the server was not told; by `changing` */
 };
 
 static struct vfu_space *of(struct vfio_space *s)
@@ -85,19 +86,14 @@ static void take_back(struct vfu_space *s, const struct vfu_mapping *m)
 		.size = m->size,
 	};
 	struct wire_dma_unmap echo;
-	struct vfu_request r = {
-		.command = WIRE_DMA_UNMAP,
-		.parts = { { &unmap, sizeof(unmap) } },
-		.part_count = 1,
-		.reply = &echo,
-		.room = sizeof(echo),
-	};
-	int ret = vfu_call(s->vfu, &r);
+	ssize_t ret = vfu_ask(s->vfu, WIRE_DMA_UNMAP, &unmap, sizeof(unmap), &echo, sizeof(echo));
 
+	if (ret == -ENOTCONN)
+		s->stale = true;
 	/* A server that keeps guest memory is better gone. */
-	if (ret < 0 && ret != -ENOTCONN)
+	else if (ret < 0)
 		vfu_lied(s->vfu, "DMA_UNMAP at 0x%llx: %s", (unsigned long long)m->iova,
-		         strerror(-ret));
+		         strerror((int)-ret));
 }
 
 /* ---- mappings
@@ -148,8 +144,10 @@ static int map_piece(struct vfu_space *s, const struct vfio_mapping *all, uint64
 		              vfu_caps(s->vfu)->max_dma_maps);
 	if (!r)
 		r = tell(s, m, err);
-	if (r == -ENOTCONN)
+	if (r == -ENOTCONN) {
+		s->stale = true;
 		r = 0;
+	}
 	if (r < 0)
 		forget(s, m->iova);
 	return r;
@@ -172,6 +170,9 @@ static void unmap(struct vfio_space *base, uint64_t iova, uint64_t size)
 	struct vfu_space *s = of(base);
 	struct vfu_mapping *m;
 
+	/* Another device's memory, say: that need not wait for this one's server. */
+	if (!within(s, iova, size))
+		return;
 	pthread_mutex_lock(&s->changing);
 	while ((m = within(s, iova, size))) {
 		if (s->vfu)
@@ -209,10 +210,21 @@ int vfu_space_tell_again(struct vfu_space *s, struct gw_error *err)
 	int r = 0;
 
 	pthread_mutex_lock(&s->changing);
+	s->stale = false;
 	for (struct vfu_mapping *m = s->mappings; m && !r; m = m->next)
 		r = tell(s, m, err);
 	pthread_mutex_unlock(&s->changing);
 	return r;
+}
+
+bool vfu_space_is_stale(struct vfu_space *s)
+{
+	bool stale;
+
+	pthread_mutex_lock(&s->changing);
+	stale = s->stale;
+	pthread_mutex_unlock(&s->changing);
+	return stale;
 }
 
 /* ---- DMA by message
@@ -268,24 +280,18 @@ static int fetch(struct vfu_space *s, struct vfu_mapping *m)
 		.report = { m->iova, m->size, PAGE_SIZE },
 	};
 	autofree uint8_t *reply = malloc(sizeof(ask) + bytes);
-	struct vfu_request r = {
-		.command = WIRE_DEVICE_FEATURE,
-		.parts = { { &ask, sizeof(ask) } },
-		.part_count = 1,
-		.reply = reply,
-		.room = sizeof(ask) + bytes,
-	};
-	int ret;
+	ssize_t n;
 
 	if (!m->dirty)
 		m->dirty = calloc(1, bytes);
 	if (!reply || !m->dirty)
 		return -ENOMEM;
-	ret = vfu_call(s->vfu, &r);
-	if (ret < 0)
-		return ret;
-	if (r.len != r.room || memcmp(reply + sizeof(ask.head), &ask.report, sizeof(ask.report)))
-		return vfu_lied(s->vfu, "a report of dirty pages in %zu bytes", r.len);
+	n = vfu_ask(s->vfu, WIRE_DEVICE_FEATURE, &ask, sizeof(ask), reply, sizeof(ask) + bytes);
+	if (n < 0)
+		return (int)n;
+	if ((size_t)n != sizeof(ask) + bytes ||
+	    memcmp(reply + sizeof(ask.head), &ask.report, sizeof(ask.report)))
+		return vfu_lied(s->vfu, "a report of dirty pages in %zd bytes", n);
 	for (size_t w = 0; w < bytes / 8; w++) {
 		uint64_t bits;
 

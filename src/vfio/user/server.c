@@ -13,6 +13,7 @@
 #include "base/util.h"
 
 #include <fcntl.h>
+#include <linux/pci_regs.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -44,13 +45,30 @@ void server_reset_device(struct server *s)
 	machine_unlock(s->machine);
 }
 
-static int reset(struct server *s, struct request *q)
+void server_reset(struct server *s)
 {
-	(void)q;
 	server_mig_drop(s);
 	server_reset_device(s);
 	server_run(s);
+}
+
+static int reset(struct server *s, struct request *q)
+{
+	(void)q;
+	server_reset(s);
 	return 0;
+}
+
+/* So that whoever has the function behind the client can reset it, too: each is given a
+ * function-level reset, in the form that conventional PCI has. */
+static void add_function_reset(struct server *s)
+{
+	static const uint8_t af[PCI_CAP_AF_SIZEOF] = {
+		[PCI_AF_LENGTH] = PCI_CAP_AF_SIZEOF,
+		[PCI_AF_CAP] = PCI_AF_CAP_TP | PCI_AF_CAP_FLR,
+	};
+
+	s->af_cap = pci_add_capability(s->function, PCI_CAP_ID_AF, af, sizeof(af));
 }
 
 /* ---- versions -------------------------------------------------------------------------------- */
@@ -427,6 +445,7 @@ int server_open(struct server *s, struct device *device, struct gw_error *err)
 	s->participant = participant_find(&s->machine->participants, device->id);
 	if (!s->function || !s->participant)
 		return error_set(err, -EINVAL, "device %s: no PCI function", device->id);
+	add_function_reset(s);
 	r = server_irqs_init(s, err);
 	if (r < 0)
 		return r;

@@ -21,8 +21,7 @@
 
 /* ---- the list ---- */
 
-/* The first map that ends behind `address`; count if there is none. */
-static unsigned find_after(const struct server_dma *dma, uint64_t address)
+unsigned server_dma_find_after(const struct server_dma *dma, uint64_t address)
 {
 	unsigned low = 0, high = dma->count;
 
@@ -41,7 +40,7 @@ static unsigned find_after(const struct server_dma *dma, uint64_t address)
 /* The map that all of [address, address + len) lies in. */
 static struct dma_map *find(const struct server_dma *dma, uint64_t address, uint64_t len)
 {
-	const unsigned i = find_after(dma, address);
+	const unsigned i = server_dma_find_after(dma, address);
 	struct dma_map *m = i < dma->count ? &dma->maps[i] : NULL;
 
 	if (!m || address < m->address || len > m->size - (address - m->address))
@@ -112,7 +111,7 @@ static int make_room(struct server_dma *dma)
 static int insert(struct server *s, const struct dma_map *m)
 {
 	struct server_dma *dma = &s->dma;
-	const unsigned at = find_after(dma, m->address);
+	const unsigned at = server_dma_find_after(dma, m->address);
 	int r;
 
 	pthread_rwlock_wrlock(&dma->lock);
@@ -129,7 +128,7 @@ static int insert(struct server *s, const struct dma_map *m)
 
 static bool overlaps(const struct server_dma *dma, const struct dma_map *m)
 {
-	const unsigned i = find_after(dma, m->address);
+	const unsigned i = server_dma_find_after(dma, m->address);
 
 	return i < dma->count && dma->maps[i].address <= m->address + (m->size - 1);
 }
@@ -206,7 +205,7 @@ int server_dma_unmap(struct server *s, struct request *q)
 	if (asked.flags == VFIO_DMA_UNMAP_FLAG_ALL && !asked.address && !asked.size) {
 		unmap(s, 0, dma->count);
 	} else {
-		i = find_after(dma, asked.address);
+		i = server_dma_find_after(dma, asked.address);
 		m = i < dma->count ? &dma->maps[i] : NULL;
 		if (asked.flags || !m || m->address != asked.address || m->size != asked.size)
 			return asked.flags ? -EINVAL : -ENOENT;

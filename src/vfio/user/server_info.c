@@ -5,6 +5,7 @@
 #include "base/util.h"
 #include "vmm/pci_internal.h"
 
+#include <linux/pci_regs.h>
 #include <string.h>
 
 int server_get_info(struct server *s, struct request *q)
@@ -28,17 +29,20 @@ int server_get_info(struct server *s, struct request *q)
 
 /* ---- regions -------------------------------------------------------------------------------- */
 
-/* A function without a PCI Express capability has the 256 bytes of conventional PCI. */
-static uint64_t config_size(const struct pci_function *f)
+unsigned server_find_capability(const struct pci_function *f, uint8_t id)
 {
 	unsigned at = f->config[PCI_REG_CAPABILITIES] & ~3u;
 
-	for (unsigned n = 0; at >= PCI_FIRST_CAPABILITY && n < 64; n++) {
-		if (f->config[at] == 0x10)
-			return PCI_CONFIG_SIZE;
-		at = f->config[at + 1] & ~3u;
-	}
-	return 256;
+	for (; at >= PCI_FIRST_CAPABILITY; at = f->config[at + 1] & ~3u)
+		if (f->config[at] == id)
+			return at;
+	return 0;
+}
+
+/* A function without a PCI Express capability has the 256 bytes of conventional PCI. */
+static uint64_t config_size(const struct pci_function *f)
+{
+	return server_find_capability(f, PCI_CAP_ID_EXP) ? PCI_CONFIG_SIZE : PCI_CFG_SPACE_SIZE;
 }
 
 uint64_t server_region_size(const struct server *s, unsigned region)
@@ -52,12 +56,15 @@ uint64_t server_region_size(const struct server *s, unsigned region)
 	return 0;
 }
 
-/* What of a region may be mapped, and the file behind it; false: nothing. */
+/* What of a region may be mapped, and the file behind it; false: nothing, or the client takes no
+ * descriptors. */
 static bool mappable(const struct server *s, unsigned region, struct pci_bar_memory *out)
 {
 	struct pci_function *f = s->function;
 
 	*out = (struct pci_bar_memory){ .fd = -1 };
+	if (!s->caps.max_msg_fds)
+		return false;
 	if (region < PCI_BARS)
 		return f->bars[region].size && f->ops->bar_memory &&
 		       f->ops->bar_memory(f, region, out);

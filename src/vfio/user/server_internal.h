@@ -99,6 +99,7 @@ struct server {
 	struct machine *machine;
 	struct device *device;
 	struct pci_function *function;
+	unsigned af_cap; /* of the function: Advanced Features */
 	struct participant *participant;
 
 	struct loop_watch *listening;
@@ -133,8 +134,11 @@ ssize_t server_ask(struct server *s, uint16_t command, const struct iovec *parts
                    void *reply, size_t room);
 void server_pause(struct server *s);
 void server_run(struct server *s);
-/* Power-on state: RUNNING. */
+/* Power-on state; it stands still afterwards. */
 void server_reset_device(struct server *s);
+/* What a client asks for: from whatever state to RUNNING, and a session is over. Memory, eventfds
+ * and the dirty log, which are the client's, stay. */
+void server_reset(struct server *s);
 
 /* server_info.c */
 int server_get_info(struct server *s, struct request *q);
@@ -142,6 +146,8 @@ int server_get_region_info(struct server *s, struct request *q);
 int server_get_region_io_fds(struct server *s, struct request *q);
 int server_get_irq_info(struct server *s, struct request *q);
 uint64_t server_region_size(const struct server *s, unsigned region);
+/* Where the function has this capability; 0: nowhere. */
+unsigned server_find_capability(const struct pci_function *f, uint8_t id);
 
 /* server_region.c */
 int server_region_read(struct server *s, struct request *q);
@@ -170,6 +176,9 @@ int server_dma_unmap(struct server *s, struct request *q);
 void *server_dma_hva(void *opaque, uint64_t address, uint64_t len);
 int server_dma_access(void *opaque, uint64_t address, void *buf, size_t len, bool write);
 void server_dma_dirty(void *opaque, uint64_t address, uint64_t len);
+/* The first map that ends at `address` or behind it; count if there is none. Any thread, with the
+ * lock. */
+unsigned server_dma_find_after(const struct server_dma *dma, uint64_t address);
 /* The log: server_log.c. */
 int server_log_start(struct server *s, struct gw_error *err);
 void server_log_stop(struct server *s);
@@ -207,11 +216,12 @@ int server_v1_write(struct server *s, uint64_t offset, const void *buf, size_t l
 int stream_begin_save(struct server *s, bool final, struct gw_error *err);
 int stream_begin_load(struct server *s, struct gw_error *err);
 void stream_end(struct server *s);
-/* Up to `len` bytes; fewer: there are no more, for now or (when final) for good. */
-ssize_t stream_pull(struct server *s, void *buf, size_t len, struct gw_error *err);
+/* What goes wrong in these is logged. Up to `len` bytes; fewer: there are no more, for now or (when
+ * final) for good. */
+ssize_t stream_pull(struct server *s, void *buf, size_t len);
 /* Bytes that a pull would give without waiting for the device to change; at least 1 if any. */
-int64_t stream_pending(struct server *s, struct gw_error *err);
-int stream_push(struct server *s, const void *buf, size_t len, struct gw_error *err);
+int64_t stream_pending(struct server *s);
+int stream_push(struct server *s, const void *buf, size_t len);
 
 /* server_faults.c */
 /* Is this arc to fail? A negative errno, and whether it leads to the error state. */

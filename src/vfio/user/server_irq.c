@@ -16,6 +16,7 @@
 #include "base/util.h"
 #include "vmm/pci_internal.h"
 
+#include <linux/pci_regs.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -32,25 +33,13 @@ static void close_fd(int *fd)
 
 /* ---- the function's side ---- */
 
-static unsigned find_msix(const struct pci_function *f)
-{
-	unsigned at = f->config[PCI_REG_CAPABILITIES] & ~3u;
-
-	for (unsigned n = 0; at >= PCI_FIRST_CAPABILITY && n < 64; n++) {
-		if (f->config[at] == 0x11)
-			return at;
-		at = f->config[at + 1] & ~3u;
-	}
-	return 0;
-}
-
 int server_irqs_init(struct server *s, struct gw_error *err)
 {
 	struct server_irqs *irqs = &s->irqs;
 	int r = 0;
 
 	irqs->has_pin = s->function->config[PCI_REG_IRQ_PIN];
-	irqs->msix_cap = find_msix(s->function);
+	irqs->msix_cap = server_find_capability(s->function, PCI_CAP_ID_MSIX);
 	if (!irqs->msix_cap)
 		return 0;
 	r = msix_parse(s->function->config + irqs->msix_cap, &irqs->layout, err);

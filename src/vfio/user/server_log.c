@@ -79,12 +79,13 @@ void server_dma_dirty(void *opaque, uint64_t address, uint64_t len)
 	if (!logging(dma) || !len || last < address)
 		return;
 	pthread_rwlock_rdlock(&dma->lock);
-	for (unsigned i = 0; i < dma->count; i++) {
+	for (unsigned i = server_dma_find_after(dma, address); i < dma->count; i++) {
 		struct dma_map *m = &dma->maps[i];
-		const uint64_t map_last = m->address + (m->size - 1);
 
-		if (m->dirty && m->address <= last && address <= map_last)
-			mark(m, MAX(address, m->address), MIN(last, map_last));
+		if (m->address > last)
+			break;
+		if (m->dirty)
+			mark(m, MAX(address, m->address), MIN(last, m->address + (m->size - 1)));
 	}
 	pthread_rwlock_unlock(&dma->lock);
 }
@@ -115,11 +116,13 @@ void server_log_report(struct server *s, const struct wire_logging_report *range
 {
 	const uint64_t range_last = range->iova + (range->length - 1);
 
-	for (unsigned i = 0; i < s->dma.count; i++) {
+	for (unsigned i = server_dma_find_after(&s->dma, range->iova); i < s->dma.count; i++) {
 		struct dma_map *m = &s->dma.maps[i];
 		const uint64_t map_last = m->address + (m->size - 1);
 
-		if (!m->dirty || m->address > range_last || range->iova > map_last)
+		if (m->address > range_last)
+			break;
+		if (!m->dirty)
 			continue;
 		take_bits(m, (MAX(range->iova, m->address) - m->address) / PAGE_SIZE,
 		          (MIN(range_last, map_last) - m->address) / PAGE_SIZE, range, bitmap);

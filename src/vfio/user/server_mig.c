@@ -209,7 +209,6 @@ int server_mig_set(struct server *s, enum mig_state to, struct gw_error *err)
 int server_mig_data_read(struct server *s, struct request *q)
 {
 	struct wire_mig_data head;
-	struct gw_error err;
 	ssize_t n;
 
 	memcpy(&head, q->data, sizeof(head));
@@ -217,11 +216,9 @@ int server_mig_data_read(struct server *s, struct request *q)
 	    head.size > head.argsz - sizeof(head) || s->stream.kind != STREAM_SAVING ||
 	    s->options.migration != SERVER_MIGRATION_V2)
 		return -EINVAL;
-	n = stream_pull(s, q->reply + sizeof(head), head.size, &err);
-	if (n < 0) {
-		log_warn(s->options.log, "device %s: its state: %s", s->device->id, err.text);
+	n = stream_pull(s, q->reply + sizeof(head), head.size);
+	if (n < 0)
 		return (int)n;
-	}
 	head.size = (uint32_t)n;
 	head.argsz = (uint32_t)(sizeof(head) + (size_t)n);
 	memcpy(q->reply, &head, sizeof(head));
@@ -232,29 +229,26 @@ int server_mig_data_read(struct server *s, struct request *q)
 int server_mig_data_write(struct server *s, struct request *q)
 {
 	struct wire_mig_data head;
-	struct gw_error err;
-	int r;
 
 	memcpy(&head, q->data, sizeof(head));
 	if (head.size != q->len - sizeof(head) || head.size > s->caps.max_data_xfer_size ||
 	    s->state != MIG_RESUMING)
 		return -EINVAL;
-	r = stream_push(s, q->data + sizeof(head), head.size, &err);
-	if (r < 0)
-		log_warn(s->options.log, "device %s: what comes is no state of it: %s",
-		         s->device->id, err.text);
-	return r;
+	return stream_push(s, q->data + sizeof(head), head.size);
 }
 
 /* ---- the end of a client ---- */
 
 void server_mig_drop(struct server *s)
 {
+	const struct participant_ops *ops = s->participant->ops;
 	const bool loading = s->stream.kind == STREAM_LOADING;
 
 	if (s->stream.kind == STREAM_SAVING)
 		server_end_save(s);
 	stream_end(s);
+	if (loading && ops->discard)
+		ops->discard(s->participant);
 	/* What a device is that has been half loaded nobody can say. */
 	if (loading || s->state == MIG_ERROR || s->v1.error)
 		server_reset_device(s);

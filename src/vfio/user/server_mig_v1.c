@@ -162,12 +162,11 @@ static int set_state(struct server *s, uint32_t value)
 /* The chunk that was staged is the client's now; how much is there beyond it? */
 static int get_pending(struct server *s, uint64_t *out)
 {
-	struct gw_error err;
 	int64_t n = 0;
 
 	s->v1.staged = false;
 	if (s->stream.kind == STREAM_SAVING)
-		n = stream_pending(s, &err);
+		n = stream_pending(s);
 	*out = n < 0 ? 0 : (uint64_t)n;
 	return n < 0 ? (int)n : 0;
 }
@@ -175,13 +174,12 @@ static int get_pending(struct server *s, uint64_t *out)
 /* Stages the next chunk, or says where one may be put. */
 static int get_offset(struct server *s, uint64_t *out)
 {
-	struct gw_error err;
 	ssize_t n;
 
 	*out = s->v1.data_offset;
 	if (s->stream.kind != STREAM_SAVING || s->v1.staged)
 		return 0;
-	n = stream_pull(s, s->v1.memory + DATA_OFFSET, DATA_SIZE, &err);
+	n = stream_pull(s, s->v1.memory + DATA_OFFSET, DATA_SIZE);
 	if (n < 0)
 		return (int)n;
 	s->v1.data_size = (uint64_t)n;
@@ -197,17 +195,10 @@ static int get_size(struct server *s, uint64_t *out)
 
 static int set_size(struct server *s, uint64_t value)
 {
-	struct gw_error err;
-	int r;
-
 	if (s->stream.kind != STREAM_LOADING || value > DATA_SIZE)
 		return -EINVAL;
 	s->v1.data_size = value;
-	r = stream_push(s, s->v1.memory + DATA_OFFSET, value, &err);
-	if (r < 0)
-		log_warn(s->options.log, "device %s: what comes is no state of it: %s",
-		         s->device->id, err.text);
-	return r;
+	return stream_push(s, s->v1.memory + DATA_OFFSET, value);
 }
 
 static int get_state(struct server *s, uint64_t *out)

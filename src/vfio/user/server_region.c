@@ -13,6 +13,7 @@
 
 #include "base/util.h"
 
+#include <linux/pci_regs.h>
 #include <string.h>
 
 /* The largest aligned access at `offset` of at most `len` bytes. */
@@ -57,6 +58,16 @@ static void config_write(struct server *s, uint64_t offset, const uint8_t *buf, 
 				own[i] = s->function->config[offset + i];
 		pci_config_write(s->function, (unsigned)offset, n, pci_get(own, 0, n));
 	}
+}
+
+/* Does it set the bit that begins a function-level reset? (Advanced Capabilities for Conventional
+ * PCI, 2) */
+static bool begins_reset(const struct server *s, uint64_t offset, const uint8_t *buf, size_t len)
+{
+	const uint64_t control = s->af_cap + PCI_AF_CTRL;
+
+	return offset <= control && control - offset < len &&
+	       (buf[control - offset] & PCI_AF_CTRL_FLR);
 }
 
 /* ---- BARs ---- */
@@ -104,8 +115,6 @@ static void bar_write(struct server *s, unsigned bar, uint64_t offset, const uin
 
 static int read_region(struct server *s, unsigned region, uint64_t offset, uint8_t *buf, size_t len)
 {
-	int r = 0;
-
 	if (!within(s, region, offset, len))
 		return -EINVAL;
 	if (region == SERVER_REGION_V1)
@@ -116,7 +125,7 @@ static int read_region(struct server *s, unsigned region, uint64_t offset, uint8
 	else
 		bar_read(s, region, offset, buf, len);
 	machine_unlock(s->machine);
-	return r;
+	return 0;
 }
 
 static int write_region(struct server *s, unsigned region, uint64_t offset, const uint8_t *buf,
@@ -126,6 +135,11 @@ static int write_region(struct server *s, unsigned region, uint64_t offset, cons
 		return -EINVAL;
 	if (region == SERVER_REGION_V1)
 		return server_v1_write(s, offset, buf, len);
+	/* What else is in such a write is undone by the reset. */
+	if (region == VFIO_PCI_CONFIG_REGION_INDEX && begins_reset(s, offset, buf, len)) {
+		server_reset(s);
+		return 0;
+	}
 	machine_lock(s->machine);
 	if (region == VFIO_PCI_CONFIG_REGION_INDEX)
 		config_write(s, offset, buf, len);

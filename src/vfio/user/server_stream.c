@@ -134,17 +134,22 @@ static size_t ready(const struct server_stream *t)
 	return t->buf.len - t->at;
 }
 
+static void drop_taken(struct server_stream *t)
+{
+	if (!t->at)
+		return;
+	memmove(t->buf.data, t->buf.data + t->at, ready(t));
+	t->buf.len -= t->at;
+	t->at = 0;
+}
+
 /* Until `len` bytes are there, or no more come. */
 static int fill(struct server *s, size_t len, struct gw_error *err)
 {
 	struct server_stream *t = &s->stream;
 	int r = 1;
 
-	if (t->at) {
-		memmove(t->buf.data, t->buf.data + t->at, ready(t));
-		t->buf.len -= t->at;
-		t->at = 0;
-	}
+	drop_taken(t);
 	while (ready(t) < len && r > 0)
 		r = produce(s, err);
 	return r < 0 ? r : 0;
@@ -165,14 +170,21 @@ static void wait_for_rate(struct server *s, size_t len)
 	nanosleep(&(struct timespec){ wait / 1000000, wait % 1000000 * 1000 }, NULL);
 }
 
-ssize_t stream_pull(struct server *s, void *buf, size_t len, struct gw_error *err)
+static int not_given(struct server *s, int r, const struct gw_error *why)
+{
+	log_warn(s->options.log, "device %s: its state: %s", s->device->id, why->text);
+	return r;
+}
+
+ssize_t stream_pull(struct server *s, void *buf, size_t len)
 {
 	struct server_stream *t = &s->stream;
-	int r = ready(t) < len ? fill(s, len, err) : 0;
+	struct gw_error err;
+	int r = ready(t) < len ? fill(s, len, &err) : 0;
 	size_t n;
 
 	if (r < 0)
-		return r;
+		return not_given(s, r, &err);
 	n = MIN(len, ready(t));
 	if (n)
 		memcpy(buf, t->buf.data + t->at, n);
@@ -181,16 +193,17 @@ ssize_t stream_pull(struct server *s, void *buf, size_t len, struct gw_error *er
 	return (ssize_t)n;
 }
 
-int64_t stream_pending(struct server *s, struct gw_error *err)
+int64_t stream_pending(struct server *s)
 {
 	struct participant_pending left = { 0 };
 	const struct participant_ops *ops = s->participant->ops;
-	int r = ready(&s->stream) ? 0 : fill(s, 1, err);
+	struct gw_error err;
+	int r = ready(&s->stream) ? 0 : fill(s, 1, &err);
 
 	if (!r && !s->stream.ended && ops->pending)
-		r = ops->pending(s->participant, PENDING_ESTIMATE, &left, err);
+		r = ops->pending(s->participant, PENDING_ESTIMATE, &left, &err);
 	if (r < 0)
-		return r;
+		return not_given(s, r, &err);
 	return (int64_t)(ready(&s->stream) + left.precopy + (s->stream.final ? left.stop : 0));
 }
 
@@ -281,7 +294,7 @@ static int take_frame(struct server *s, const struct frame *f, struct gw_error *
 	return 0;
 }
 
-int stream_push(struct server *s, const void *buf, size_t len, struct gw_error *err)
+static int take_bytes(struct server *s, const void *buf, size_t len, struct gw_error *err)
 {
 	struct server_stream *t = &s->stream;
 	struct frame f = { 0 };
@@ -299,14 +312,23 @@ int stream_push(struct server *s, const void *buf, size_t len, struct gw_error *
 		}
 	}
 	t->broken = r < 0;
-	memmove(t->buf.data, t->buf.data + t->at, ready(t));
-	t->buf.len -= t->at;
-	t->at = 0;
+	drop_taken(t);
 	/* Bytes that are no whole frame yet, behind the end. */
 	if (!r && t->ended && t->buf.len) {
 		t->broken = true;
 		r = error_set(err, -EINVAL, "there is something behind its end");
 	}
+	return r;
+}
+
+int stream_push(struct server *s, const void *buf, size_t len)
+{
+	struct gw_error err;
+	int r = take_bytes(s, buf, len, &err);
+
+	if (r < 0)
+		log_warn(s->options.log, "device %s: what comes is no state of it: %s",
+		         s->device->id, err.text);
 	return r;
 }
 

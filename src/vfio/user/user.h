@@ -7,12 +7,10 @@
 #include "vmm/device.h"
 
 struct vfio_user_options {
+	struct vfio_options common;
 	char socket[CONFIG_PATH_MAX];
 	char fd[64];
-	uint32_t timeout;        /* ms */
-	uint32_t dirty_tracking; /* enum vfio_dirty_tracking */
-	char compat_ignore[VFIO_COMPAT_MAX];
-	char without[VFIO_WITHOUT_MAX];
+	uint32_t timeout; /* ms */
 };
 
 extern const struct device_driver vfio_user_pci_driver;

@@ -48,6 +48,11 @@ static int wait_for(int socket, short what, int timeout_ms)
 	return r < 0 ? -errno : r == 0 ? -ETIMEDOUT : 0;
 }
 
+static int left_until(int64_t deadline)
+{
+	return (int)MAX(deadline - now_ms(), (int64_t)0);
+}
+
 /* Takes `sent` bytes off the front. */
 static void advance(struct msghdr *msg, size_t sent)
 {
@@ -76,6 +81,8 @@ static size_t left_in(const struct msghdr *msg)
 
 static int send_all(int socket, struct msghdr *msg, int timeout_ms)
 {
+	/* What has begun has to be ended, or the stream is of no use any more. */
+	const int64_t deadline = now_ms() + (timeout_ms ? timeout_ms : 1000);
 	bool begun = false;
 
 	while (left_in(msg)) {
@@ -96,8 +103,7 @@ static int send_all(int socket, struct msghdr *msg, int timeout_ms)
 			return -errno;
 		if (!timeout_ms && !begun)
 			return -EAGAIN;
-		/* What has begun has to be ended, or the stream is of no use any more. */
-		r = wait_for(socket, POLLOUT, timeout_ms ? timeout_ms : 1000);
+		r = wait_for(socket, POLLOUT, timeout_ms < 0 ? -1 : left_until(deadline));
 		if (r < 0)
 			return r;
 	}
@@ -203,8 +209,7 @@ static int receive_all(int socket, struct wire_message *out, void *buf, size_t l
 			return done || *deadline >= 0 ? -EPIPE : -ENODATA;
 		if (n != -EAGAIN)
 			return n;
-		r = wait_for(socket, POLLIN,
-		             *deadline < 0 ? -1 : (int)MAX(*deadline - now_ms(), (int64_t)0));
+		r = wait_for(socket, POLLIN, *deadline < 0 ? -1 : left_until(*deadline));
 		if (r < 0)
 			return r;
 	}

@@ -136,8 +136,8 @@ struct wire_message {
 };
 
 /*
- * Sends a whole message: header.size is set here. At most `timeout_ms` (-1: no limit) without
- * progress. With `timeout_ms` 0 either all of it goes at once or nothing: -EAGAIN. Other errors
+ * Sends a whole message: header.size is set here. It takes at most `timeout_ms` (-1: no
+ * limit). With `timeout_ms` 0 either all of it goes at once or nothing: -EAGAIN. Other errors
  * leave the connection useless: -ETIMEDOUT, -EPIPE, -ECONNRESET. SIGPIPE is not raised.
  */
 int wire_send(int socket, const struct wire_header *header, const struct iovec *parts,

@@ -35,6 +35,8 @@ static int echo(unsigned port)
 	if (listener < 0 || bind(listener, (struct sockaddr *)&at, sizeof(at)) < 0 ||
 	    listen(listener, 4) < 0)
 		return fail("listen");
+	puts("vsocktest: listening");
+	fflush(stdout);
 	for (;;) {
 		int fd = accept(listener, NULL, NULL);
 		ssize_t n;

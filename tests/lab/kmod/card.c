@@ -273,7 +273,7 @@ static bool still(struct card *card)
 static int save_in_window(struct card *card, struct card_state *state)
 {
 	__le32 *to = state->value;
-	u16 value;
+	u16 value = 0;
 	int ret = 0;
 
 	if (!still(card))
@@ -320,8 +320,9 @@ int card_reset(struct card *card)
 		put(card, REG_CTRL, get(card, REG_CTRL) | CTRL_RST);
 		/* No access for a millisecond; the PHY is set up within 25. */
 		msleep(25);
-		ret = read_poll_timeout(ioread32, eecd, eecd & EECD_AUTO_RD, POLL_US, AUTO_READ_US,
-		                        false, card->io + REG_EECD);
+		if (read_poll_timeout(ioread32, eecd, eecd & EECD_AUTO_RD, POLL_US, AUTO_READ_US,
+		                      false, card->io + REG_EECD))
+			ret = -EIO;
 	}
 	put(card, REG_IMC, ~0u);
 	get(card, REG_ICR);

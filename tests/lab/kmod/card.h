@@ -40,6 +40,7 @@ int card_run(struct card *card);
 
 /* These want a card that stands still. */
 int card_save(struct card *card, struct card_state *state);
+/* -EIO: it has lost its state, and is not ready for another. */
 int card_reset(struct card *card);
 /* -EINVAL: the state is no good, and the card is untouched. -EIO: the card did not take it. */
 int card_load(struct card *card, const struct card_state *state, size_t length);

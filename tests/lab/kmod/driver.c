@@ -91,6 +91,8 @@ static struct file *begin_resuming(struct nic *nic)
 	if (IS_ERR(session))
 		return ERR_CAST(session);
 	ret = card_reset(&nic->card);
+	if (ret == -EIO)
+		nic->state = VFIO_DEVICE_STATE_ERROR;
 	if (ret) {
 		session_end(&session);
 		return ERR_PTR(ret);
@@ -276,9 +278,16 @@ static const struct vfio_device_ops nic_ops = {
 
 static int nic_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 {
-	struct nic *nic = vfio_alloc_device(nic, core.vdev, &pdev->dev, &nic_ops);
+	struct nic *nic;
 	int ret;
 
+	/* By driver_override the kernel offers a driver any device that it is told to. */
+	if (pdev->vendor != VENDOR || pdev->device != DEVICE_82574L ||
+	    pci_resource_len(pdev, 0) < REGISTERS_SIZE) {
+		pci_err(pdev, "not an 82574L\n");
+		return -ENODEV;
+	}
+	nic = vfio_alloc_device(nic, core.vdev, &pdev->dev, &nic_ops);
 	if (IS_ERR(nic))
 		return PTR_ERR(nic);
 	dev_set_drvdata(&pdev->dev, &nic->core);

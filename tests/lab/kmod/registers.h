@@ -29,6 +29,7 @@
 #define REG_TIDV 0x3820
 #define REG_SWSM 0x5b50
 
+#define REGISTERS_SIZE 0x20000 /* BAR 0 */
 #define MSIX_VECTORS 5
 
 #define CTRL_GIO_MASTER_DISABLE BIT(2)

@@ -47,7 +47,7 @@ alive() {
 	progress "$1" || die "$(cat /tmp/progress)"
 	was=$(counts)
 	wait_for 30 _more "$1" || die "stands still: was $was, is $(counts)"
-	con "$1" 60 worker verify >/tmp/verify || die "$(cat /tmp/verify)"
+	verify "$1"
 	con "$1" 20 systemctl is-active -q load-stress load-fio || die "a service has ended"
 	! grep -aE "$COMPLAINTS" "$VMS"/*/con.log || die "the console complains"
 }
@@ -109,7 +109,7 @@ con $at 90 disktest finish >/tmp/disk || die "$(cat /tmp/disk)"
 log "$(cat /tmp/disk)"
 pass "every block of the disk is of the generation that was written last"
 
-con $at 60 worker verify >/tmp/verify || die "$(cat /tmp/verify)"
+verify $at
 con $at 30 systemctl stop load-stress load-fio
 for unit in load-stress load-fio; do
 	[ "$(con $at 20 systemctl show -P Result $unit)" = success ] || {

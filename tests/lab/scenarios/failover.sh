@@ -32,21 +32,6 @@ ip link set br0 up
 
 # ---- the guest ------------------------------------------------------------------------------
 
-# progress: the guest's line on its stream, the numbers of bytes sent and received.
-progress() { con g 30 streamtest status >/tmp/progress || die "$(cat /tmp/progress)"; }
-counts() { sed -n 's/.*sent=\([0-9]*\) received=\([0-9]*\).*/\1 \2/p' /tmp/progress; }
-_more() {
-	progress
-	# shellcheck disable=SC2046,SC2086 # four numbers
-	set -- $was $(counts)
-	[ "$3" -gt "$1" ] && [ "$4" -gt "$2" ]
-}
-alive() {
-	progress
-	was=$(counts)
-	wait_for 60 _more || die "the stream stands still: was $was, is $(counts)"
-}
-
 # The card is there and its driver has sent by it.
 _has_card() { con g 20 lspci | grep -q '8086:10d3 e1000e'; }
 _carried() { con g 20 'cat /sys/bus/pci/drivers/e1000e/0000:*/net/*/statistics/tx_packets'; }
@@ -65,11 +50,6 @@ carries() {
 events_of() {
 	sed -n 's/.*"event": *"\([A-Z_]*\)".*"\(status\|device-id\)": *"\([^"]*\)".*/\1:\3/p;t
 		s/.*"event": *"\([A-Z_]*\)".*/\1/p' "$1" | grep -v MIGRATION_PASS | tr '\n' ' '
-}
-listen() {
-	ctl g events >"/tmp/$1" &
-	listener=$!
-	sleep 0.3
 }
 _seen() { grep -q "$2" "/tmp/$1"; }
 # came FILE EVENT SECONDS: waits for it, and ends the listening.
@@ -95,7 +75,7 @@ in_order() {
 
 send() {
 	lab_await "ready-$1" 90
-	listen "events-$1"
+	listen g "/tmp/events-$1"
 	ctl g migrate-set-parameters unplug-timeout=120000 >/dev/null
 	ctl g migrate "uri=tcp:$OTHER_MGMT_ADDR:$PORT" >/dev/null
 	ctl g wait-migration --timeout 180 >/tmp/migration || die "$(cat /tmp/migration)"
@@ -110,14 +90,14 @@ send() {
 receive() {
 	rm -rf "$VMS/g"
 	vm_incoming g "tcp:0.0.0.0:$PORT" "--map" "devices.nic0.host=$NIC"
-	listen "events-$1"
+	listen g "/tmp/events-$1"
 	lab_mark "ready-$1"
 	came "events-$1" PLUG_PRIMARY 240
 	in_order "events-$1" MIGRATION:active MIGRATION:device FAILOVER_NEGOTIATED:net0 \
 		PLUG_PRIMARY:nic0
 	lab_await "sent-$1" 60
 	carries
-	alive
+	stream_alive g
 	log "round $1: $(cat /tmp/progress)"
 }
 
@@ -142,7 +122,7 @@ refuse() {
 _card_is() { ctl g query-devices | grep -q '"id":"nic0","type":"vfio-pci","slot"'; }
 fail_here() {
 	lab_await refusing 60
-	listen events-refused
+	listen g /tmp/events-refused
 	ctl g migrate "uri=tcp:$OTHER_MGMT_ADDR:$PORT" >/dev/null
 	ctl g wait-migration --timeout 120 >/tmp/migration 2>&1 && die "it was not refused"
 	came events-refused PLUG_PRIMARY 60
@@ -150,12 +130,12 @@ fail_here() {
 		PLUG_PRIMARY:nic0
 	ctl g query-migrate | grep -q "destination: .*tap: either tap or fd" || die "$(ctl g query-migrate)"
 	carries
-	alive
+	stream_alive g
 	lab_mark refused
 	pass "refused by the destination after the card had left: the guest has it back, its stream goes on"
 
 	lab_await waiting 60
-	listen events-cancelled
+	listen g /tmp/events-cancelled
 	ctl g migrate-set-parameters max-bandwidth=100000 >/dev/null
 	ctl g migrate "uri=tcp:$OTHER_MGMT_ADDR:$PORT" >/dev/null
 	wait_for 60 _seen events-cancelled '"active"' || die "$(events_of /tmp/events-cancelled)"
@@ -165,12 +145,12 @@ fail_here() {
 		PLUG_PRIMARY:nic0
 	ctl g migrate-set-parameters max-bandwidth=0 >/dev/null
 	carries
-	alive
+	stream_alive g
 	lab_mark cancelled
 	pass "cancelled while memory was sent: the guest has its card back, its stream goes on"
 
 	lab_await watching 60
-	listen events-kept
+	listen g /tmp/events-kept
 	ctl g migrate-set-parameters unplug-timeout=1 >/dev/null
 	ctl g migrate "uri=tcp:$OTHER_MGMT_ADDR:$PORT" >/dev/null
 	ctl g wait-migration --timeout 60 >/tmp/migration 2>&1 && die "the guest let go within 1 ms"
@@ -181,7 +161,7 @@ fail_here() {
 	log "events: $(events_of /tmp/events-kept)"
 	in_order events-kept UNPLUG_PRIMARY:nic0 MIGRATION:wait-unplug MIGRATION:failed
 	ctl g migrate-set-parameters unplug-timeout=60000 >/dev/null
-	alive
+	stream_alive g
 	lab_mark kept
 	pass "not let go of in time: the guest keeps its card, or gets it again, and goes on"
 }
@@ -203,7 +183,7 @@ start_guest() {
 	wait_for 30 ping -c1 -W1 -q "$GUEST_ADDR" >/dev/null || die "the guest does not answer"
 	con g 30 streamtest start "$SERVER" 6000 256
 	carries
-	alive
+	stream_alive g
 	pass "the guest's net_failover sends by the card"
 }
 

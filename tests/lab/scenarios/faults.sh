@@ -14,8 +14,7 @@ MTTY2=$(make_mtty 83b8f4f2-509f-382f-3c1e-e6bfe0fa1002)
 
 unhurt() {
 	vm_is a running 10
-	con a 30 worker verify >/tmp/verify
-	grep -q 'pages_bad=0' /tmp/verify || die "$(cat /tmp/verify)"
+	verify a
 	con a 20 ttytest talk 1 0.3 >/dev/null
 }
 fast() { ctl a migrate-set-parameters max-bandwidth=100000000000 downtime-limit=500 >/dev/null; }
@@ -115,8 +114,7 @@ for round in 1 2 3 4 5 6; do
 	vm_is $to running
 	vm_quit $from
 	rm -f "$VMS/$from/con.log"
-	con $to 30 worker verify >/tmp/verify
-	grep -q 'pages_bad=0' /tmp/verify || die "$(cat /tmp/verify)"
+	verify $to
 	con $to 10 ttytest check 0 7 "$round"
 	log "round $round: downtime $(field downtime "$(cat /tmp/migration)") ms; $(cat /tmp/verify)"
 	x=$from from=$to to=$x

@@ -9,34 +9,15 @@ set -eu
 
 pass() { echo "PASS host-unbind $*"; }
 
-_nic() { con a 10 nic "$1/24" >/dev/null; }
-traffic() {
-	nettest serve "$PEER_ADDR" 5001 1 >/tmp/served 2>&1 &
-	_peer=$!
-	wait_for 30 _nic "$1" || die "the guest has no card"
-	wait_for 30 ping -c1 -W1 -q "$1" >/dev/null || die "the guest does not answer"
-	con a 60 nettest "$PEER_ADDR" 5001 2
-	wait "$_peer"
-}
-# expect EVENT: the next of its kind; expected waits for it.
-expect() {
-	ctl a wait "$1" --timeout 60 >"/tmp/$1" &
-	eval "_waits_$1=$!"
-}
-expected() {
-	eval "wait \$_waits_$1" || die "no $1"
-	grep -q nic0 "/tmp/$1" || die "$1 of another device: $(cat "/tmp/$1")"
-}
 unbind() {
-	expect VFIO_DEVICE_REQUEST
-	expect DEVICE_DELETED
-	sleep 1
+	expect_event a VFIO_DEVICE_REQUEST device-id=nic0
+	expect_event a DEVICE_DELETED device=nic0
 	timeout 90 sh -c "echo $NIC >/sys/bus/pci/drivers/vfio-pci/unbind" || die "unbind does not return"
-	expected VFIO_DEVICE_REQUEST
-	expected DEVICE_DELETED
+	event_came a VFIO_DEVICE_REQUEST
+	event_came a DEVICE_DELETED
 	[ ! -e "/sys/bus/pci/devices/$NIC/driver" ] || die "$NIC still has its driver"
 }
-_gone() { ! con a 10 lspci | grep -q 8086:10d3; }
+_gone() { con a 10 '! lspci | grep 8086:10d3' >/dev/null; }
 
 vm_config a "{\"id\":\"nic0\",\"type\":\"vfio-pci\",\"host\":\"$NIC\",\"slot\":16,\"request-timeout\":60}"
 vm_start a

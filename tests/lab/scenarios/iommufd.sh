@@ -26,15 +26,6 @@ grep -q '"character-device":[[:space:]]*"vfio' /tmp/devices.json || die "no char
 pass "the host's devices are asked by their character devices"
 
 # ---- the card ----
-_nic() { con a 10 nic "$1/24" >/dev/null; }
-traffic() {
-	nettest serve "$PEER_ADDR" 5001 1 >/tmp/served 2>&1 &
-	_peer=$!
-	wait_for 15 _nic "$1" || die "the guest has no card"
-	wait_for 15 ping -c1 -W1 -q "$1" >/dev/null || die "the guest does not answer"
-	con a 60 nettest "$PEER_ADDR" 5001 2
-	wait "$_peer"
-}
 vm_config a "$(device net0 "$NIC" auto ',"slot":16')"
 vm_start a
 vm_up a
@@ -43,11 +34,9 @@ traffic 10.78.0.101
 con a 10 'test $(grep -c "MSIX.*eth0" /proc/interrupts) -ge 3' || die "no MSI-X"
 expect_fail "in use" godwit run "$VMS/a/config.json" --control /tmp/x
 pass "the guest's e1000e carries traffic by iommufd, which is taken where there is one"
-ctl a wait DEVICE_DELETED --timeout 20 >/dev/null &
-waiter=$!
-sleep 0.3
+expect_event a DEVICE_DELETED
 ctl a device_del id=net0 >/dev/null
-wait "$waiter" || die "not unplugged"
+event_came a DEVICE_DELETED
 ctl a device_add id=net1 type=vfio-pci "host=$NIC" slot=16 backend=type1 >/dev/null
 traffic 10.78.0.102
 by a net1 type1
@@ -56,10 +45,6 @@ vm_quit a
 rm -f "$VMS/a/con.log" "$VMS/a/log"
 
 # ---- an mtty, saved and restored ----
-verify() {
-	con "$1" 30 worker verify >/tmp/verify
-	grep -q 'pages_bad=0' /tmp/verify || die "$(cat /tmp/verify)"
-}
 vm_config a "$(device tty0 "$MTTY" iommufd ',"slot":5')"
 vm_start a
 vm_up a

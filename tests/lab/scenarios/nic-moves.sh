@@ -19,30 +19,20 @@ RATE=256
 GUEST_ADDR=10.78.0.101
 pass() { echo "PASS nic-moves $*"; }
 
-COMPLAINTS='Reset adapter|Hardware Unit Hang|Link is Down|NETDEV WATCHDOG|timed out|WARNING|BUG:|Call Trace'
+COMPLAINTS='Reset adapter|Hardware Unit Hang|Link is Down|NETDEV WATCHDOG|timed out'
 
 # What must not change: the address, how often the link changed, and what the driver said of it.
 seen_by_driver() {
 	con vm 20 'cat /sys/class/net/eth0/address /sys/class/net/eth0/carrier_changes; dmesg | grep -c e1000e'
 }
 
-progress() {
-	con vm 20 streamtest status >/tmp/progress || die "$(cat /tmp/progress)"
-	sed -n 's/sent=\([0-9]*\) received=\([0-9]*\).*/\1 \2/p' /tmp/progress
-}
-_more() {
-	# shellcheck disable=SC2046,SC2086 # four numbers
-	set -- $was $(progress)
-	[ "$3" -gt "$1" ] && [ "$4" -gt "$2" ]
-}
 # alive WHERE: data goes both ways, the driver has seen nothing.
 alive() {
-	was=$(progress)
-	wait_for 60 _more || die "$1: the stream stands still at $was"
+	stream_alive vm
 	[ "$(seen_by_driver)" = "$(cat "$LAB_RUN/seen")" ] ||
 		die "$1: the driver saw $(seen_by_driver), not $(cat "$LAB_RUN/seen")"
-	! con vm 20 "dmesg | grep -E '$COMPLAINTS'" || die "$1: the guest's kernel complains"
-	con vm 60 worker verify >/tmp/verify || die "$1: $(cat /tmp/verify)"
+	no_complaint vm "$COMPLAINTS"
+	verify vm
 }
 
 # All memory is sent while the card stands still, and the lab's link is slow.
@@ -63,12 +53,10 @@ incoming() {
 # The destination dies while the card stands still, and nearly all memory has yet to be sent.
 lose_destination() {
 	lab_await listening-0 120
-	ctl vm wait VFIO_MIGRATION --timeout 120 >/tmp/event &
-	waiter=$!
-	sleep 1
 	parameters
+	expect_event vm VFIO_MIGRATION
 	ctl vm migrate "uri=tcp:$OTHER_MGMT_ADDR:4400" >/dev/null
-	wait "$waiter" || die "the card was not stopped: $(cat /tmp/event)"
+	event_came vm VFIO_MIGRATION
 	lab_mark kill-0
 	if ctl vm wait-migration --timeout 120 >/tmp/migration 2>&1; then die "it went to a dead one"; fi
 	[ "$(vm_status vm)" = running ] || die "the guest is $(vm_status vm)"
@@ -87,6 +75,7 @@ outgoing() {
 	parameters
 	ctl vm migrate "uri=tcp:$OTHER_MGMT_ADDR:$((4400 + $1))" >/dev/null
 	ctl vm wait-migration --timeout 120 >/tmp/migration || die "round $1: $(cat /tmp/migration)"
+	field downtime "$(cat /tmp/migration)" >>/tmp/downtimes
 	lab_mark "moved-$1" "downtime $(field downtime "$(cat /tmp/migration)") ms, in all $(
 		field total-time "$(cat /tmp/migration)") ms"
 	vm_quit vm
@@ -142,11 +131,12 @@ for round in $(seq "$ROUNDS"); do
 	if [ "$LAB_HOST" = $mine ]; then outgoing "$round"; else incoming "$round"; fi
 	case $mine in a) mine=b ;; *) mine=a ;; esac
 done
+[ ! -e /tmp/downtimes ] || log "downtimes in ms from here: $(spread /tmp/downtimes)"
 
 if [ "$LAB_HOST" = $mine ]; then
 	con vm 60 streamtest finish >/tmp/stream || die "$(cat /tmp/stream)"
 	log "the guest's end: $(cat /tmp/stream)"
-	con vm 60 worker verify >/tmp/verify || die "$(cat /tmp/verify)"
+	verify vm
 	lab_mark finished
 	ctl vm system_powerdown >/dev/null
 	vm_gone vm

@@ -20,15 +20,8 @@ ip link set tap0 up
 truncate -s 32M /tmp/disk.img
 mkdir -p "$VMS/q"
 
-serve() {
-	godwit device-server "$@" -v >>"$VMS/q/log" 2>&1 &
-}
-serve virtio-net --socket /tmp/net.sock --tap tap0 --mac 52:54:00:09:00:02
-net=$!
-serve virtio-blk --socket /tmp/blk.sock --disk /tmp/disk.img --set serial=LAB-0001
-blk=$!
-wait_for 20 test -S /tmp/net.sock || die "no network card is served"
-wait_for 20 test -S /tmp/blk.sock || die "no disk is served"
+serve net virtio-net --tap tap0 --mac 52:54:00:09:00:02 -v
+serve blk virtio-blk --disk /tmp/disk.img --set serial=LAB-0001 -v
 
 user() {
 	echo '{"driver":"vfio-user-pci","socket":{"type":"unix","path":"'"$1"'"}}'
@@ -59,14 +52,15 @@ pass "QEMU's guest boots with a virtio-net and a virtio-blk of other processes"
 
 [ "$(con q 20 cat /sys/class/net/eth0/address)" = 52:54:00:09:00:02 ] || die "the card's address"
 [ "$(con q 20 cat /sys/block/vda/serial)" = LAB-0001 ] || die "the disk's serial number"
-traffic() {
+tap_traffic() {
 	con q 20 'ip addr add 10.9.0.2/24 dev eth0; ip link set eth0 up'
 	_ping() { con q 20 'ping -c 1 -W 2 10.9.0.1' | grep -q ' 0% packet loss'; }
 	wait_for 60 _ping || die "the guest does not reach the host"
-	/tmp/bin/nettest serve 10.9.0.1 7000 1 &
+	nettest serve 10.9.0.1 7000 1 &
+	wait_for 20 listening 7000 || die "no peer"
 	con q 120 'nettest 10.9.0.1 7000 16' || die "traffic: $(con q 10 dmesg | tail -n 5)"
 }
-traffic
+tap_traffic
 con q 10 'grep virtio0-input /proc/interrupts' | grep -q MSIX || die "no MSI-X"
 pass "network: 16 MiB each way, every byte checked; interrupts by MSI-X"
 
@@ -80,16 +74,18 @@ pass "disk: written, read, the same on both sides"
 
 con q 10 -s reboot -f || :
 up 2
-traffic
+tap_traffic
 [ "$(con q 60 'dd if=/dev/vda bs=1M skip=1 count=8 2>/dev/null | md5sum')" = "$there" ] || die "disk after the reset"
 pass "the guest is reset, and both devices work again"
 
 con q 10 -s poweroff -f || :
 wait_for 60 gone "$qemu" || die "QEMU does not end"
-_left() { [ "$(grep -c 'its client has gone' "$VMS/q/log")" -ge 2 ]; }
+_left() { grep -q 'its client has gone' "$LAB_OUT/net.log" && grep -q 'its client has gone' "$LAB_OUT/blk.log"; }
 wait_for 20 _left || die "the servers have not noticed"
-kill "$net" "$blk"
-wait "$net" || die "the network card's server: status $?"
-wait "$blk" || die "the disk's server: status $?"
+for s in net blk; do
+	p=$(cat /tmp/$s.pid)
+	kill "$p"
+	wait "$p" || die "the server $s: status $?: $(cat "$LAB_OUT/$s.log")"
+done
 [ ! -e /tmp/net.sock ] && [ ! -e /tmp/blk.sock ] || die "sockets are left"
 pass "servers outlive their client, and leave nothing behind"

@@ -10,11 +10,6 @@ set -eu
 pass() { echo "PASS snapshot $*"; }
 MEMORY=256M
 
-verify() {
-	con "$1" 30 worker verify >/tmp/verify
-	grep -q 'pages_bad=0' /tmp/verify || die "$(cat /tmp/verify)"
-}
-
 vm_config a "tty0=$MTTY@5"
 vm_start a
 vm_up a

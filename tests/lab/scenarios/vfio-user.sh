@@ -12,23 +12,8 @@ pass() { echo "PASS vfio-user $*"; }
 
 DISK=/tmp/user.img
 truncate -s 64M "$DISK"
-load tun bridge
-ip link add br0 type bridge
-ip addr add 10.9.0.1/24 dev br0
-ip link set br0 up
-for t in tap0 tap1; do
-	ip tuntap add "$t" mode tap vnet_hdr
-	ip link set "$t" master br0 up
-done
+bridge_taps 10.9.0.1/24 tap0 tap1
 
-# serve NAME ARGS...: a device server on /tmp/NAME.sock, its process id in /tmp/NAME.pid
-serve() {
-	_s=$1
-	shift
-	godwit device-server "$@" --socket "/tmp/$_s.sock" >>"$LAB_OUT/$_s.log" 2>&1 &
-	echo $! >"/tmp/$_s.pid"
-	wait_for 10 test -S "/tmp/$_s.sock" || die "no server: $(cat "$LAB_OUT/$_s.log")"
-}
 MAC=52:54:00:09:00:02
 serve net virtio-net --tap tap0 --mac $MAC
 serve blk virtio-blk --disk "$DISK"
@@ -50,48 +35,51 @@ pass "disk: written, read, the same on both sides"
 
 _card() { con "$1" 10 "ip addr add 10.9.0.2/24 dev eth0 2>/dev/null; ip link set eth0 up && grep -q $MAC /sys/class/net/eth0/address"; }
 _pings() { ping -c 1 -W 1 10.9.0.2 >/dev/null 2>&1; }
-traffic() {
-	wait_for 20 _card "$1" || die "the guest has no card"
-	wait_for 20 _pings || die "no ping"
+_host_side() {
 	nettest serve 10.9.0.1 5001 1 >/tmp/nettest.log 2>&1 &
 	_peer=$!
+	wait_for 20 listening 5001 || die "no peer: $(cat /tmp/nettest.log)"
+}
+tap_traffic() {
+	wait_for 20 _card "$1" || die "the guest has no card"
+	wait_for 20 _pings || die "no ping"
+	_host_side
 	con "$1" 90 nettest 10.9.0.1 5001 8 || die "TCP: $(tail -n 1 /tmp/nettest.log)"
 	wait "$_peer"
 }
-traffic a
+tap_traffic a
 [ "$(con a 10 'grep -c "MSI.*virtio" /proc/interrupts')" -ge 4 ] || die "no MSI-X: $(con a 10 cat /proc/interrupts)"
+_told=$(ctl a query-devices | tr -d ' \n')
+case $_told in
+*'"server":"/tmp/net.sock","connected":true,"backend":"vfio-user"'*'"interrupt":"MSI-X"'*'"name":"MSI-X","shown":true'*) ;;
+*) die "query-devices: $_told" ;;
+esac
 pass "network: ping, TCP both ways, every byte checked"
 
 # ---- a server that dies, and one that comes in its place ----
 _connected() { ctl a query-devices | tr -d ' \n' | grep -q "\"/tmp/$1.sock\",\"connected\":$2"; }
 kill_server() {
-	_p=$(cat "/tmp/$1.pid")
-	kill -9 "$_p"
-	wait "$_p" 2>/dev/null || :
+	unserve "$1"
 	wait_for 20 _connected "$1" false || die "nobody notices that $1 is gone"
 }
 # rebind FOLDER: the driver of the PCI device that this device of the guest belongs to begins anew.
 rebind() {
 	con a 40 "d=\$(basename \$(readlink -f $1/device/..)); cd /sys/bus/pci/drivers/virtio-pci; echo \$d >unbind; echo \$d >bind" || die "no rebinding of $1"
 }
-ctl a wait DEVICE_BROKEN --timeout 30 >/tmp/broken &
-waiter=$!
-sleep 0.5
+expect_event a DEVICE_BROKEN device=net0
 kill_server net
-wait "$waiter" || die "no event"
-grep -q '"device": *"net0"' /tmp/broken || die "$(cat /tmp/broken)"
+event_came a DEVICE_BROKEN
 expect_fail "its server is gone" ctl a snapshot-save directory=/tmp/no
 con a 10 true || die "the guest suffers"
 [ "$(on_disk a)" = "$there" ] || die "the other device suffers"
 pass "a server that is killed breaks its device, and nothing else"
 
-ctl a wait DEVICE_REPAIRED --timeout 60 >/tmp/repaired &
-waiter=$!
+expect_event a DEVICE_REPAIRED device=net0
 serve net virtio-net --tap tap0 --mac $MAC
-wait "$waiter" || die "no event"
+event_came a DEVICE_REPAIRED
 wait_for 10 _connected net true || die "not connected"
 rebind /sys/class/net/eth0
-traffic a
+tap_traffic a
 pass "started again, it is set up again; its driver, bound anew, has traffic"
 
 kill_server blk
@@ -105,13 +93,14 @@ pass "the same with the disk"
 
 kill_server net
 serve net virtio-rng
-sleep 3
+_refused() { grep -q '/tmp/net.sock: another device: ' "$VMS/a/log"; }
+wait_for 20 _refused || die "it is not looked at: $(tail -n 5 "$VMS/a/log")"
 _connected net false || die "another device was taken for the card"
-kill -9 "$(cat /tmp/net.pid)"
+unserve net
 serve net virtio-net --tap tap0 --mac $MAC
 wait_for 30 _connected net true || die "the card's server is not found again"
 rebind /sys/class/net/eth0
-traffic a
+tap_traffic a
 pass "another device behind the same socket is not taken for it"
 
 # ---- plugged in and out ----
@@ -123,13 +112,10 @@ for i in 1 2; do
 	wait_for 20 _hot || die "a disk that was plugged in is not seen"
 	con a 30 "echo plugged $i | dd of=/dev/vdb oflag=direct conv=sync 2>/dev/null; sync" || die "hot-plugged disk"
 	grep -q "plugged $i" /tmp/hot.img || die "nothing was written"
-	ctl a wait DEVICE_DELETED "device=hot$i" --timeout 30 >/dev/null &
-	waiter=$!
-	sleep 0.5
+	expect_event a DEVICE_DELETED "device=hot$i"
 	ctl a device_del "id=hot$i" >/dev/null
-	wait "$waiter" || die "the disk does not go"
-	kill "$(cat "/tmp/hot$i.pid")"
-	rm -f "/tmp/hot$i.sock"
+	event_came a DEVICE_DELETED
+	unserve "hot$i"
 done
 pass "plugged in and out twice, with data"
 
@@ -137,15 +123,19 @@ pass "plugged in and out twice, with data"
 serve net2 virtio-net --tap tap1 --mac $MAC
 serve blk2 virtio-blk --disk "$DISK"
 vm_incoming b unix:/tmp/mig.b --map devices.net0.socket=/tmp/net2.sock --map devices.disk0.socket=/tmp/blk2.sock
-con a 10 'dd if=/dev/vda of=/dev/null bs=1M 2>/dev/null & nettest 10.9.0.1 5001 16 >/tmp/moved.out 2>&1; echo $? >/tmp/moved &' &
-nettest serve 10.9.0.1 5001 1 >/tmp/nettest.log 2>&1 &
-sleep 1
+streamtest serve 10.9.0.1 6000 512 >/tmp/stream.host 2>&1 &
+stream=$!
+wait_for 20 listening 6000 || die "$(cat /tmp/stream.host)"
+con a 20 streamtest start 10.9.0.1 6000 512
+stream_alive a
+con a 10 'dd if=/dev/vda of=/dev/null bs=1M 2>/dev/null &'
 ctl a migrate uri=unix:/tmp/mig.b >/dev/null
 ctl a wait-migration --timeout 90 >/dev/null || die "migration: $(ctl a query-migrate)"
 vm_is b running
 vm_quit a
-_moved() { [ "$(con b 10 cat /tmp/moved)" = 0 ]; }
-wait_for 90 _moved || die "the connection does not live: $(con b 10 'cat /tmp/moved /tmp/moved.out')"
+stream_alive b
+con b 60 streamtest finish || die "the guest's end of the stream"
+wait "$stream" || die "the host's end: $(cat /tmp/stream.host)"
 [ "$(on_disk b)" = "$there" ] || die "other data on the disk"
-traffic b
+tap_traffic b
 pass "moved with both devices, a TCP stream lives through it"

@@ -1,0 +1,26 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Runs a scenario with what it asks for in its first lines:  . tests/lab/scenario.sh
+#
+#   header SCRIPT KEY DEFAULT    what a scenario says of itself there
+#   scenario OUT SECONDS SCRIPT [ARG...]   runs it, with so many SECONDS more than it says; its output
+#                                goes to OUT, the lab's own to OUT.log
+#   passes OUT                   its tests that have passed, a line each
+
+header() {
+	local v
+	v=$(sed -n "s/^# $2: //p" "$1")
+	echo "${v:-$3}"
+}
+
+scenario() {
+	local out=$1 more=$2 script=$3 disk
+	shift 3
+	disk=$(header "$script" disk "")
+	tests/lab/lab -n "$(header "$script" hosts 1)" -t $(($(header "$script" seconds 300) + more)) \
+		-m "$(header "$script" memory 2048)" ${disk:+-d "$disk"} -k "$(header "$script" kernel debian)" \
+		-o "$out" "$script" -- "$@" >"$out.log" 2>&1
+}
+
+passes() { cat "$1"/?/script.log 2>/dev/null | grep '^PASS '; }
