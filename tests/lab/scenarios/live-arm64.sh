@@ -4,13 +4,12 @@
 # hosts: 2
 # seconds: 240
 #
-# A guest with an mtty card and two vCPUs, writing memory all the while, moves live from host to host and back.
+# A guest with an mtty card, writing memory all the while, moves live from host to host and back.
 set -eu
 . "$ROOT/tests/lab/vm.sh"
 
 pass() { echo "PASS live-arm64 $*"; }
 MEMORY=256M
-CPUS=2
 
 verify() {
 	con vm 60 worker verify >/tmp/verify
