@@ -165,7 +165,7 @@ check-long:
 	tests/check-long.sh
 
 demo:
-	demo/demo.sh
+	ARCH=$(ARCH) BUILD=$(BUILD) demo/demo.sh
 
 lint:
 	scripts/lint.sh

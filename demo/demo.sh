@@ -1,12 +1,16 @@
-#!/bin/sh
+#!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
 # The main job, for real: see docs/demo.md. Ends in a table; its exit status says whether all went
-# well. With NIC=0000:03:00.0 it runs on this machine's own KVM, IOMMU and NIC instead of the lab.
+# well. With ARCH=arm64 the hosts are of that architecture. With NIC=0000:03:00.0 it runs on this machine's
+# own KVM, IOMMU and NIC instead of the lab.
 set -eu
 cd "$(dirname "$0")/.."
 ROOT=$(pwd -P)
-BUILD=${BUILD:-build}
+root=$ROOT
+# shellcheck source=tests/lab/arch.sh
+. tests/lab/arch.sh
+export ARCH BUILD
 OUT=$ROOT/$BUILD/demo
 
 if [ -n "${NIC:-}" ]; then
@@ -15,7 +19,7 @@ fi
 
 echo "demo: packages, build"
 scripts/packages.sh build
-make -s -j2 all
+make -s -j2 ARCH="$ARCH" BUILD="$BUILD" all
 echo "demo: lab (kernel, QEMU and guest image from Debian's packages; cached in $BUILD/lab)"
 tests/lab/setup.sh
 rm -rf "$OUT"

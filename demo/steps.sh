@@ -5,6 +5,9 @@
 #
 #   step N TEXT                 a step begins
 #   step_done RESULT [downtime=MS] [bytes=N] [rounds=N]
+#   slots_are_hot               can a card come and go? Otherwise (arm64) it moves with the guest, by its state
+#   movable_nic                 makes this host's card one that can
+#   cards                       the options by which an incoming guest gets this host's cards
 
 now() {
 	read -r _u _ </proc/uptime
@@ -28,4 +31,18 @@ step_done() {
 	log "step $_number: ok: $_result"
 	printf '%s|%s|%s|%s|%s|%s|%s\n' "$_number" "$_what" "$_result" "$(($(now) - _begun))" \
 		"$downtime" "$bytes" "$rounds" >>"$LAB_OUT/table"
+}
+
+slots_are_hot() { [ "$(uname -m)" = x86_64 ]; }
+
+# The emulated card drops what is sent from a buffer that is not in one piece in the host's memory; in huge
+# pages every buffer is.
+movable_nic() {
+	echo 180 >/proc/sys/vm/nr_hugepages
+	bind_movable "$NIC"
+}
+
+cards() {
+	echo "--map devices.tty0.host=$MTTY"
+	slots_are_hot || echo "--map devices.net0.host=$NIC"
 }
