@@ -1,5 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
+# arch: x86 arm64
 # hosts: 2
 # seconds: 420
 # long: 50 30
