@@ -102,7 +102,8 @@ struct vfio_pci {
 	void *backend; /* the kind's own */
 	struct pci_function function;
 	struct participant participant;
-	struct vfio_space *space; /* in which it does DMA */
+	struct vfio_space *space; /* in which it does DMA, */
+	bool joined;              /* as the space knows */
 	struct vfio_dev dev;
 	bool dirty_none_ok; /* nobody has to tell what it writes to memory */
 	struct vfio_dirty dirty;

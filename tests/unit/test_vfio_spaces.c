@@ -79,7 +79,9 @@ Test(vfio_type1, devices_reach_each_other_across_containers)
 	vk.refused_group = 8;
 	a = group(w, &nic);
 	b = group(w, &disk);
+	vfio_space_join(vfio_group_space(a));
 	cr_assert_eq(vfio_space_map_device(vfio_group_space(a), 0xc0000000, 0x4000, &vk, &err), 0);
+	cr_assert_eq(vk_count_maps(container(a)), VK_REGIONS, "alone in its own");
 	cr_assert_eq(vk_count_maps(container(b)), VK_REGIONS + 1);
 	late = group(w, &mdev);
 	cr_assert_eq(vk_count_maps(container(late)), VK_REGIONS + 1, "also where it came later");
@@ -91,6 +93,30 @@ Test(vfio_type1, devices_reach_each_other_across_containers)
 	cr_assert_eq(vk_count_maps(0), 2 * VK_REGIONS);
 	vfio_group_put(b);
 	vfio_group_put(late);
+	vk_world_free(w);
+}
+
+Test(vfio_type1, a_device_alone_is_not_mapped_for_itself)
+{
+	struct vk_world *w = vk_world_new();
+	struct vfio_group *a = group(w, &nic);
+	struct vfio_space *s = vfio_group_space(a);
+
+	vfio_space_join(s);
+	cr_assert_eq(vfio_space_map_device(s, 0xc0000000, 0x4000, &vk, &err), 0);
+	cr_assert_eq(vk_count_maps(0), VK_REGIONS);
+	vfio_space_join(s);
+	cr_assert_eq(vk_count_maps(0), VK_REGIONS + 1, "the second has come");
+	cr_assert_eq(vfio_space_map_device(s, 0xd0000000, 0x4000, &vk, &err), 0);
+	cr_assert_eq(vk_count_maps(0), VK_REGIONS + 2, "and is there");
+	vfio_space_leave(s);
+	vfio_space_unmap_device(s, 0xc0000000, 0x4000);
+	cr_assert_eq(vk_count_maps(0), VK_REGIONS + 1);
+	vfio_space_join(s);
+	cr_assert_eq(vk_count_maps(0), VK_REGIONS + 1, "what is mapped is not mapped again");
+	vfio_space_unmap_device(s, 0xd0000000, 0x4000);
+	cr_assert_eq(vk_count_maps(0), VK_REGIONS);
+	vfio_group_put(a);
 	vk_world_free(w);
 }
 
@@ -206,6 +232,8 @@ Test(vfio_type1, nothing_is_mapped_where_msis_go)
 	vk.ranges = true;
 	g = group(w, &nic);
 	s = vfio_group_space(g);
+	vfio_space_join(s);
+	vfio_space_join(s);
 	cr_assert_eq(vfio_space_map_device(s, 0xfee00000, 0x1000, &vk, &err), -ERANGE);
 	cr_assert_eq(vfio_space_map_device(s, 0xfedff000, 0x2000, &vk, &err), -ERANGE);
 	cr_assert_eq(vfio_space_map_device(s, 0xfef00000, 0x1000, &vk, &err), 0);
@@ -459,6 +487,8 @@ Test(vfio_iommufd, no_device_memory_in_it)
 	int fd;
 
 	c = cdev(w, &nic, &fd);
+	vfio_space_join(vfio_cdev_space(c));
+	vfio_space_join(vfio_cdev_space(c));
 	vk.fail = IOMMUFD_IOAS_MAP;
 	vk.error = -EFAULT;
 	cr_assert_eq(vfio_space_map_device(vfio_cdev_space(c), 0xd0000000, 4096, &vk, &err),
