@@ -273,6 +273,20 @@ static int get_bitmap(const struct iommufd_hwpt_get_dirty_bitmap *get)
 	return 0;
 }
 
+/* The address space goes last. */
+static int destroy(uint32_t id)
+{
+	if (id != 1) {
+		vk.tables--;
+		return 0;
+	}
+	if (vk.tables)
+		return -EBUSY;
+	vk.spaces--;
+	vk.map_count = 0;
+	return 0;
+}
+
 static int iommufd_ioctl(int fd, unsigned long request, void *arg)
 {
 	const struct iommufd_ioas_map *map = arg;
@@ -284,6 +298,7 @@ static int iommufd_ioctl(int fd, unsigned long request, void *arg)
 		vk.map_count = 0;
 		((struct iommufd_ioas_alloc *)arg)->out_ioas_id = 1;
 		vk.next_id = 2;
+		vk.spaces++;
 		return 0;
 	case IOMMUFD_IOAS_MAP:
 		cr_assert(map->flags & IOMMUFD_MAP_FIXED);
@@ -307,8 +322,7 @@ static int iommufd_ioctl(int fd, unsigned long request, void *arg)
 		vk.tables++;
 		return 0;
 	case IOMMUFD_DESTROY:
-		vk.tables--;
-		return 0;
+		return destroy(((struct iommufd_destroy *)arg)->id);
 	case IOMMUFD_VFIO_ATTACH:
 		return attach(fd, ((struct iommufd_attach *)arg)->pt_id);
 	case IOMMUFD_HWPT_SET_DIRTY_TRACKING:
@@ -389,6 +403,7 @@ void vk_world_free(struct vk_world *w)
 	cr_assert_null(w->mem.sources);
 	cr_assert_null(w->mem.listeners);
 	cr_assert_eq(vk.tables, 0);
+	cr_assert_eq(vk.spaces, 0, "an embedder's iommufd keeps nothing");
 	memory_dirty_fini(&w->mem);
 	free(w);
 }
