@@ -87,11 +87,18 @@ $(BUILD)/tests/guests/first.elf: tests/guests/first.S tests/guests/guest.ld
 	$(CC) -nostdlib -static -no-pie -Wl,--build-id=none,-z,noexecstack,--no-warn-rwx-segments \
 		-T tests/guests/guest.ld -o $@ $<
 
-tests: $(BUILD)/tests/unit$(VARIANT) $(BUILD)/tests/kvm$(VARIANT) $(GUESTS)
+# What the lab's kernels can do, by the library's own calls.
+LAB_TESTS = $(BUILD)/tests/iommufd_bits$(VARIANT)
+
+tests: $(BUILD)/tests/unit$(VARIANT) $(BUILD)/tests/kvm$(VARIANT) $(LAB_TESTS) $(GUESTS)
 $(BUILD)/tests/unit$(VARIANT): $(call obj,$(UNIT_SRC)) $(LIB_OBJ)
 	@mkdir -p $(@D)
 	$(CC) $(SANITIZE) -o $@ $^ $(LIBS) -lcriterion -lgnutls
 $(BUILD)/tests/kvm$(VARIANT): $(call obj,$(KVM_SRC)) $(LIB_OBJ)
+	@mkdir -p $(@D)
+	$(CC) $(SANITIZE) -o $@ $^ $(LIBS) -lcriterion
+
+$(BUILD)/tests/iommufd_bits$(VARIANT): $(call obj,tests/lab/iommufd_bits.c tests/unit/vfio_kernel.c) $(LIB_OBJ)
 	@mkdir -p $(@D)
 	$(CC) $(SANITIZE) -o $@ $^ $(LIBS) -lcriterion
 
