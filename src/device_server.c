@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A device in a process of its own: joins socket, server and the device's driver. */
 #include "base/error.h"
-#include "base/io.h"
 #include "base/thread.h"
 #include "base/unix_socket.h"
 #include "base/util.h"
