@@ -132,6 +132,8 @@ int vfio_pci_create(const struct vfio_pci_kind *kind, struct machine *m,
 	}
 	if (!r)
 		r = plug(d, config, hot, err);
+	if (kind->made)
+		kind->made(d, r, err);
 	if (r < 0) {
 		release(d);
 		return r;

@@ -68,6 +68,8 @@ struct vfio_pci_kind {
 	const char *holder; /* who has the device, in messages: "the host" */
 	/* Fills in `dev` and `space` from the type's options. On failure close() follows. */
 	int (*open)(struct vfio_pci *d, const void *options, struct gw_error *err);
+	/* It was made; or it was not (result < 0), and the error may need more words. NULL. */
+	void (*made)(struct vfio_pci *d, int result, struct gw_error *err);
 	/* Gives back what open() took, all or in part; `dev` is closed. */
 	void (*close)(struct vfio_pci *d);
 	/* What query-devices says of where it comes from; false: out of memory. */

@@ -159,6 +159,7 @@ int vfu_connect(struct vfu *c, struct gw_error *err)
 		return fd;
 	pthread_mutex_lock(&c->lock);
 	c->main = fd;
+	c->set_up_by = now_ms() + 2ll * VFU_SLOW_FACTOR * c->owner.timeout_ms;
 	if (c->stopping)
 		r = error_set(err, -ESHUTDOWN, "it is not needed any more");
 	else
