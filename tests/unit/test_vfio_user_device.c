@@ -318,3 +318,23 @@ Test(vfio_user, setting_it_up_has_an_end)
 	          "%s", vmachine_event(w.vm, "DEVICE_BROKEN"));
 	end(&w);
 }
+
+/* One that comes back and goes again at once is waited for longer each time. */
+Test(vfio_user, a_server_that_never_stays)
+{
+	const int64_t begun = now_ms();
+	struct world w;
+
+	begin(&w);
+	cr_assert(add(&w, 10000), "%s", w.vm->error);
+	for (unsigned i = 0; i < 4; i++) {
+		vfu_server_stop(&w.s);
+		cr_assert(vmachine_wait(w.vm, is_broken, &w, 20000));
+		w.vm->event_count = 0;
+		restart(&w);
+		cr_assert(vmachine_wait(w.vm, is_repaired, &w, 20000));
+		w.vm->event_count = 0;
+	}
+	cr_assert_geq(now_ms() - begun, 100 + 200 + 400 + 800);
+	end(&w);
+}
