@@ -156,6 +156,7 @@ static const struct participant_ops participant_ops = {
 	.stop = vfio_stop,
 	.save = vfio_save,
 	.finish = vfio_finish,
+	.answer_again = vfio_answer_again,
 	.rollback = vfio_rollback,
 	.begin_load = vfio_begin_load,
 	.load = vfio_load,
