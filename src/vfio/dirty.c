@@ -26,16 +26,21 @@ const char *vfio_dirty_blocker(enum vfio_dirty_by by, bool none_ok)
 	       "again while the guest stands, or";
 }
 
+static bool is_set(const uint64_t *bits, uint64_t i)
+{
+	return bits[i / 64] >> (i % 64) & 1;
+}
+
 void vfio_dirty_mark(struct memory *mem, uint64_t gpa, uint64_t page_size, const uint64_t *bits,
                      uint64_t pages)
 {
-	for (uint64_t i = 0; i < pages; i++) {
-		if (!bits[i / 64]) {
-			i |= 63;
+	for (uint64_t i = 0, n; i < pages; i += n) {
+		n = bits[i / 64] ? 1 : 64 - i % 64;
+		if (!bits[i / 64] || !is_set(bits, i))
 			continue;
-		}
-		if (bits[i / 64] >> (i % 64) & 1)
-			memory_mark_dirty(mem, gpa + i * page_size, page_size);
+		while (i + n < pages && is_set(bits, i + n))
+			n++;
+		memory_mark_dirty(mem, gpa + i * page_size, n * page_size);
 	}
 }
 
