@@ -3,8 +3,11 @@
 # hosts: 1
 # seconds: 300
 # kernel: iommufd
-# bus: two cards
+# qemu: -device i82801b11-bridge,id=bus1,bus=pcie.0,addr=0xb
+# qemu: -netdev hubport,id=card1,hubid=1 -device e1000,netdev=card1,bus=bus1,addr=1
+# qemu: -netdev hubport,id=card2,hubid=1 -device e1000,netdev=card2,bus=bus1,addr=2
 #
+# The two 82540EM are on a bus of their own.
 # Cards that have no reset of their own are reset with their bus, by type1 and by iommufd: when the
 # guest gets them, and with it; but not while one of them is the host's. A register of each that
 # nothing but a reset clears tells whether it was.
