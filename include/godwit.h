@@ -561,7 +561,7 @@ GW_API void gw_device_server_free(struct gw_device_server *server);
 
 /* Describes a snapshot directory, or a file that holds a stream, as JSON, and checks every
  * checksum in it. Needs no VM. If something is wrong the JSON still holds all that could be
- * read, and the error says what is wrong; *json is NULL where nothing could. */
+ * read, and the error says what is wrong. */
 GW_API int gw_inspect(const char *path, char **json, struct gw_error *err);
 
 #ifdef __cplusplus
