@@ -151,7 +151,7 @@ int gw_device_server_new(const char *json, const struct gw_device_server_options
 	struct gw_device_server *ds;
 	int r;
 
-	if (!options || options->size < sizeof(*options))
+	if (!options || options->size != sizeof(*options))
 		return error_set(err, -EINVAL, "device server: options of an unknown size");
 	ds = calloc(1, sizeof(*ds));
 	if (!ds)
