@@ -338,3 +338,20 @@ Test(vfio_user, a_server_that_never_stays)
 	cr_assert_geq(now_ms() - begun, 100 + 200 + 400 + 800);
 	end(&w);
 }
+
+/* It is taken away between a new server's description and the telling of memory. */
+Test(vfio_user, no_server_is_told_of_memory_any_more)
+{
+	struct gw_error err = { 0 };
+	struct vfu_device *d;
+	struct world w;
+
+	begin(&w);
+	cr_assert(add(&w, 10000), "%s", w.vm->error);
+	d = w.pci->backend;
+	vfu_space_set(d->space, NULL);
+	cr_assert_eq(vfu_space_tell_again(d->space, &err), -ENOTCONN);
+	cr_assert_eq(w.s.map_count, 1);
+	vfu_space_set(d->space, d->vfu);
+	end(&w);
+}

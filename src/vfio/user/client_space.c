@@ -211,6 +211,9 @@ int vfu_space_tell_again(struct vfu_space *s, struct gw_error *err)
 
 	pthread_mutex_lock(&s->changing);
 	s->stale = false;
+	/* The device is being taken away. */
+	if (!s->vfu)
+		r = error_set(err, -ENOTCONN, "%s: it is not needed any more", s->name);
 	for (struct vfu_mapping *m = s->mappings; m && !r; m = m->next)
 		r = tell(s, m, err);
 	pthread_mutex_unlock(&s->changing);
