@@ -171,9 +171,12 @@ static int map_at_home(struct vfio_space *s, struct vfio_window_map *w, struct g
 int vfio_space_map_device(struct vfio_space *s, uint64_t iova, uint64_t size, void *hva,
                           struct gw_error *err)
 {
-	struct vfio_window_map *w = malloc(sizeof(*w));
+	struct vfio_window_map *w;
 	int ret;
 
+	if (s->alone)
+		return error_set(err, -EOPNOTSUPP, "its memory is another process's");
+	w = malloc(sizeof(*w));
 	if (!w)
 		return error_set(err, -ENOMEM, "out of memory");
 	*w = (struct vfio_window_map){ .iova = iova, .size = size, .hva = hva };

@@ -61,6 +61,7 @@ struct vfio_space {
 	struct machine *machine;
 	unsigned users;
 	unsigned devices;   /* that have joined */
+	bool alone;         /* its devices' memory is shown to no others */
 	bool attached;      /* RAM is mapped: from the first device on */
 	bool tracks_dirty;  /* by itself it can tell what all its devices write */
 	bool tracking;      /* and does so now */

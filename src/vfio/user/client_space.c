@@ -378,6 +378,9 @@ int vfu_space_create(struct machine *m, const char *name, struct vfu_space **out
 	pthread_mutex_init(&s->changing, NULL);
 	pthread_mutex_init(&s->lock, NULL);
 	vfio_space_init(&s->space, &space_ops, m);
+	/* A server that comes back has other memory there, and whoever has pinned the old would go
+	 * on with that. */
+	s->space.alone = true;
 	/* A page that is given back to the host goes from the server's mapping as well. */
 	s->space.listener.pins_nothing = true;
 	*out = s;
