@@ -96,6 +96,22 @@ Test(vfio_moving, all_answer_again_before_one_runs_Q1)
 	}
 }
 
+Test(vfio_moving, one_that_is_gone_is_told_of_once_F6)
+{
+	struct state_world *w = with_second(V2_ALL);
+	struct gw_error err = { 0 };
+
+	cr_assert_eq(world_send(w, PHASE_STOP, &err), 0, "%s", err.text);
+	w->v2[SECOND]->fail_errno = ENOTCONN;
+	w->v2[SECOND]->fail_all = w->v2[SECOND]->fail_reset = true;
+	world_undo(w, &err);
+	cr_assert_eq(world_running(w), 3, "all others go on");
+	cr_assert(strstr(err.text, "dev1: rollback: "), "%s", err.text);
+	cr_assert_null(strstr(err.text, "answer-again"), "%s", err.text);
+	cr_assert_eq(w->degraded_count, 1, "%s", w->degraded);
+	world_free(w);
+}
+
 Test(vfio_moving, cancelled_and_begun_again_D6)
 {
 	struct state_world *a = world_new(four), *b = world_new(four);
