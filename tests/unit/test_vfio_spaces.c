@@ -252,6 +252,7 @@ Test(vfio_type1, no_more_mappings_leaves_none)
 
 	vk.max_maps = 2;
 	cr_assert_eq(vfio_group_get(&w->m, &vk_sys, &nic, &g, &err), -ENOSPC);
+	cr_assert(strstr(err.text, "takes 2 mappings"), "%s", err.text);
 	cr_assert(strstr(err.text, "dma_entry_limit"), "%s", err.text);
 	cr_assert_eq(vk_count_maps(0), 0);
 	vk_world_free(w);

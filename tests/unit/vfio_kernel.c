@@ -133,7 +133,7 @@ static int unset_container(int fd)
 	return 0;
 }
 
-/* In the order in which the kernel has them: ranges, then migration. */
+/* What there is of: ranges, migration, mappings that are left. */
 static int get_info(struct vfio_iommu_type1_info *out)
 {
 	struct {
@@ -141,6 +141,7 @@ static int get_info(struct vfio_iommu_type1_info *out)
 		struct vfio_iommu_type1_info_cap_iova_range ranges;
 		struct vfio_iova_range range[2];
 		struct vfio_iommu_type1_info_cap_migration migration;
+		struct vfio_iommu_type1_info_dma_avail avail;
 	} info = {
 		.head = { .argsz = sizeof(info),
 		          .flags = VFIO_IOMMU_INFO_PGSIZES | VFIO_IOMMU_INFO_CAPS,
@@ -152,12 +153,16 @@ static int get_info(struct vfio_iommu_type1_info *out)
 		                           .version = 1 },
 		               .pgsize_bitmap = PAGE_SIZE,
 		               .max_dirty_bitmap_size = vk.bitmap_max },
+		.avail = { .header = { .id = VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL, .version = 1 },
+		           .avail = (uint32_t)(vk.max_maps - vk.map_count) },
 	};
 	const uint32_t room = out->argsz;
-	const uint32_t migration = vk.bitmap_max ? offsetof(__typeof__(info), migration) : 0;
+	const uint32_t avail = vk.max_maps ? offsetof(__typeof__(info), avail) : 0;
+	const uint32_t migration = vk.bitmap_max ? offsetof(__typeof__(info), migration) : avail;
 
 	info.head.cap_offset = vk.ranges ? offsetof(__typeof__(info), ranges) : migration;
 	info.ranges.header.next = migration;
+	info.migration.header.next = avail;
 	memcpy(out, &info, MIN((size_t)room, sizeof(info)));
 	return 0;
 }
