@@ -117,14 +117,21 @@ $(BUILD)/tests/guests/first.elf: tests/guests/first.S tests/guests/guest.ld
 	$(CC) -nostdlib -static -no-pie -Wl,--build-id=none,-z,noexecstack,--no-warn-rwx-segments \
 		-T tests/guests/guest.ld -o $@ $<
 
-# The guests of tests/kvm are x86's.
-TESTS_x86 = $(BUILD)/tests/kvm$(VARIANT) $(GUESTS)
+# What the lab's kernels can do, by the library's own calls.
+LAB_TESTS = $(BUILD)/tests/iommufd_bits$(VARIANT)
+
+# The guests of tests/kvm are x86's, and so is the lab's kernel with IOMMUFD.
+TESTS_x86 = $(BUILD)/tests/kvm$(VARIANT) $(LAB_TESTS) $(GUESTS)
 tests: $(BUILD)/tests/unit$(VARIANT) $(TESTS_$(ARCH))
 $(OBJ)/tests/unit/%.o: ALL_CFLAGS += -Itests/unit -Itests/unit/$(ARCH)
 $(BUILD)/tests/unit$(VARIANT): $(call obj,$(UNIT_SRC)) $(LIB_OBJ)
 	@mkdir -p $(@D)
 	$(CC) $(SANITIZE) -o $@ $^ $(LIBS) -lcriterion -lgnutls
 $(BUILD)/tests/kvm$(VARIANT): $(call obj,$(KVM_SRC)) $(LIB_OBJ)
+	@mkdir -p $(@D)
+	$(CC) $(SANITIZE) -o $@ $^ $(LIBS) -lcriterion
+
+$(BUILD)/tests/iommufd_bits$(VARIANT): $(call obj,tests/lab/iommufd_bits.c tests/unit/vfio_kernel.c) $(LIB_OBJ)
 	@mkdir -p $(@D)
 	$(CC) $(SANITIZE) -o $@ $^ $(LIBS) -lcriterion
 

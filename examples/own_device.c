@@ -275,7 +275,16 @@ static void print_devices(struct gw_vm *vm)
 
 int main(int argc, char **argv)
 {
-	char dir[] = "/tmp/own-device-XXXXXX", snapshot[64], out[64], json[1024], line[64];
+	char dir[] = "/tmp/own-device-XXXXXX", snapshot[64], out[64], device[128], line[64],
+	     command[64];
+	const char *const devices[] = { device };
+	struct gw_config config = {
+		.size = sizeof(config),
+		.memory = 64 << 20,
+		.serial_log = out,
+		.devices = devices,
+		.device_count = 1,
+	};
 	const struct timespec moment = { .tv_nsec = 100000000 };
 	unsigned lines = 0;
 	struct gw_vm *vm;
@@ -287,14 +296,13 @@ int main(int argc, char **argv)
 	}
 	snprintf(snapshot, sizeof(snapshot), "%s/snapshot", dir);
 	snprintf(out, sizeof(out), "%s/out", dir);
-	snprintf(json, sizeof(json),
-	         "{\"memory\":\"64M\",\"boot\":{\"kernel\":\"%s\"},\"serial\":{\"log\":\"%s\"},"
-	         "\"devices\":[{\"type\":\"counter\",\"id\":\"c0\",\"slot\":3,"
-	         "\"options\":{\"limit\":%d}}]}",
-	         argv[1], out, LIMIT);
+	snprintf(device, sizeof(device),
+	         "{\"type\":\"counter\",\"id\":\"c0\",\"slot\":3,\"options\":{\"limit\":%d}}",
+	         LIMIT);
+	config.kernel = argv[1];
 
 	vm = new_vm();
-	check(gw_vm_configure(vm, json, "own_device", &error));
+	check(gw_vm_configure_with(vm, &config, &error));
 	check(gw_vm_cont(vm, false, &error));
 	nanosleep(&moment, NULL);
 	check(gw_vm_stop(vm, &error));
@@ -319,8 +327,8 @@ int main(int argc, char **argv)
 	}
 	if (file)
 		fclose(file);
-	snprintf(json, sizeof(json), "rm -r %s", dir);
-	if (system(json))
+	snprintf(command, sizeof(command), "rm -r %s", dir);
+	if (system(command))
 		return 1;
 	/* "S" once: it went on where it was. */
 	return lines == 2 && strtoull(line, NULL, 16) == LIMIT ? 0 : 1;

@@ -153,6 +153,24 @@ GW_API void gw_vm_free(struct gw_vm *vm);
 GW_API int gw_vm_configure(struct gw_vm *vm, const char *json, const char *name,
                            struct gw_error *err);
 
+/* A configuration as a struct: what most machines have, and all else as JSON. What is NULL, 0 or
+ * false keeps its default. No key may be given twice. */
+struct gw_config {
+	size_t size;
+	const char *name;
+	uint64_t memory; /* bytes */
+	unsigned cpus;
+	bool serial_stdio;
+	const char *kernel, *initrd, *cmdline;
+	const char *serial_socket, *serial_log;
+	const char *const *devices; /* each is an entry of `devices`, as JSON */
+	size_t device_count;
+	const char *more; /* further keys: an object, as JSON */
+};
+/* As gw_vm_configure. */
+GW_API int gw_vm_configure_with(struct gw_vm *vm, const struct gw_config *config,
+                                struct gw_error *err);
+
 enum gw_state {
 	GW_STATE_EMPTY,          /* nothing in it yet */
 	GW_STATE_PRELAUNCH,      /* complete, never ran */
@@ -567,7 +585,7 @@ GW_API void gw_device_server_free(struct gw_device_server *server);
 
 /* Describes a snapshot directory, or a file that holds a stream, as JSON, and checks every
  * checksum in it. Needs no VM. If something is wrong the JSON still holds all that could be
- * read, and the error says what is wrong; *json is NULL where nothing could. */
+ * read, and the error says what is wrong. */
 GW_API int gw_inspect(const char *path, char **json, struct gw_error *err);
 
 #ifdef __cplusplus

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A device in a process of its own: joins socket, server and the device's driver. */
 #include "base/error.h"
-#include "base/io.h"
 #include "base/thread.h"
 #include "base/unix_socket.h"
 #include "base/util.h"
@@ -152,7 +151,7 @@ int gw_device_server_new(const char *json, const struct gw_device_server_options
 	struct gw_device_server *ds;
 	int r;
 
-	if (!options || options->size < sizeof(*options))
+	if (!options || options->size != sizeof(*options))
 		return error_set(err, -EINVAL, "device server: options of an unknown size");
 	ds = calloc(1, sizeof(*ds));
 	if (!ds)

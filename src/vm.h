@@ -87,6 +87,8 @@ static inline struct gw_vm *vm_of(const struct machine *m)
 
 /* ---- vm_events.c ---- */
 void vm_emit(struct gw_vm *vm, const char *name, const char *data);
+/* An event whose data are a device, by its id and QMP's path of it. */
+void vm_emit_device(struct gw_vm *vm, const char *name, const char *id);
 void vm_log_sink(void *opaque, enum gw_log_level level, const char *text);
 
 /* ---- vm_machine.c: with `lock` held ---- */

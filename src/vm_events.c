@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/util.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 void vm_emit(struct gw_vm *vm, const char *name, const char *data)
@@ -23,6 +24,15 @@ void vm_emit(struct gw_vm *vm, const char *name, const char *data)
 	for (struct vm_listener *l = vm->listeners; l; l = l->next)
 		l->event(l->opaque, &event);
 	pthread_mutex_unlock(&vm->event_lock);
+}
+
+void vm_emit_device(struct gw_vm *vm, const char *name, const char *id)
+{
+	/* The id twice, and what is around it. */
+	char data[2 * sizeof(((struct config_device *)0)->id) + 64];
+
+	snprintf(data, sizeof(data), "{\"device\":\"%s\",\"path\":\"/machine/%s\"}", id, id);
+	vm_emit(vm, name, data);
 }
 
 void vm_log_sink(void *opaque, enum gw_log_level level, const char *text)

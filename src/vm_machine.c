@@ -201,7 +201,6 @@ void vm_forget_device(struct gw_vm *vm, const char *id)
 {
 	struct config *config = &vm->machine->config;
 	struct config_device *device = config_find_device(config, id);
-	char data[80];
 
 	if (device) {
 		const struct config_device *end = &config->devices[config->device_count];
@@ -210,8 +209,7 @@ void vm_forget_device(struct gw_vm *vm, const char *id)
 		config->device_count--;
 	}
 	vm_unplug_done(vm, id);
-	snprintf(data, sizeof(data), "{\"device\":\"%s\",\"path\":\"/machine/%s\"}", id, id);
-	vm_emit(vm, "DEVICE_DELETED", data);
+	vm_emit_device(vm, "DEVICE_DELETED", id);
 }
 
 static void on_give_back(void *opaque)

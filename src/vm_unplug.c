@@ -31,14 +31,6 @@ static void take_away(struct gw_vm *vm, struct device *d)
 	machine_unlock(m);
 }
 
-static void tell_kept(struct gw_vm *vm, const char *id)
-{
-	char data[128];
-
-	snprintf(data, sizeof(data), "{\"device\":\"%s\",\"path\":\"/machine/%s\"}", id, id);
-	vm_emit(vm, "DEVICE_UNPLUG_GUEST_ERROR", data);
-}
-
 /* The first that is due, taken off the list. */
 static struct vm_unplug *take_due(struct gw_vm *vm, int64_t now)
 {
@@ -98,7 +90,7 @@ static void on_deadline(void *opaque)
 		if (d && u->force && !vm_check_may_change(vm, NULL))
 			take_away(vm, d);
 		else if (d)
-			tell_kept(vm, u->id);
+			vm_emit_device(vm, "DEVICE_UNPLUG_GUEST_ERROR", u->id);
 		free(u);
 	}
 	set_timer(vm);

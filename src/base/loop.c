@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "base/thread.h"
 #include "base/util.h"
 
 #include <pthread.h>
@@ -316,19 +317,10 @@ static void *loop_thread(void *opaque)
 
 int loop_start_thread(struct loop *loop, const char *name, struct gw_error *err)
 {
-	sigset_t all, old;
-	int r;
+	int r = thread_start(&loop->thread, loop_thread, loop, name);
 
-	/* Signals are the embedder's: none is taken here. But that of a fault, which would kill
-	 * the process past its handler if it were blocked. */
-	sigfillset(&all);
-	sigdelset(&all, SIGBUS);
-	pthread_sigmask(SIG_BLOCK, &all, &old);
-	r = pthread_create(&loop->thread, NULL, loop_thread, loop);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (r)
-		return error_set_sys(err, -r, "%s: pthread_create", name);
-	pthread_setname_np(loop->thread, name);
+	if (r < 0)
+		return error_set_sys(err, r, "%s: no thread for it", name);
 	loop->thread_started = true;
 	return 0;
 }

@@ -11,6 +11,8 @@ int thread_start(pthread_t *thread, void *(*run)(void *opaque), void *opaque, co
 	int r;
 
 	sigfillset(&all);
+	/* That of a fault would kill the process past its handler if it were blocked. */
+	sigdelset(&all, SIGBUS);
 	pthread_sigmask(SIG_BLOCK, &all, &old);
 	r = pthread_create(thread, NULL, run, opaque);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);

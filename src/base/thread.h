@@ -7,7 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* It takes no signals, which are the embedder's. `name` has at most 15 bytes. Negative errno. */
+/* It takes no signals, which are the embedder's, but that of a fault of its own. `name` has at most
+ * 15 bytes. Negative errno. */
 int thread_start(pthread_t *thread, void *(*run)(void *opaque), void *opaque, const char *name);
 
 void thread_cond_init(pthread_cond_t *cond);

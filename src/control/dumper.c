@@ -108,7 +108,8 @@ static int begin(struct dumper *d, int fd, const char *path, struct gw_error *er
 	return r;
 }
 
-static void finish(struct dumper *d, int result)
+/* `outcome`: NULL, or what gets the dump's description, before there can be another one. */
+static void finish(struct dumper *d, int result, cJSON *outcome)
 {
 	struct stat st;
 
@@ -125,6 +126,8 @@ static void finish(struct dumper *d, int result)
 		unlink(d->path);
 	free(d->path);
 	d->path = NULL;
+	if (outcome)
+		describe(d, outcome);
 	pthread_mutex_unlock(&d->lock);
 }
 
@@ -138,16 +141,12 @@ static int write_dump(struct dumper *d, struct gw_error *err)
 	return r;
 }
 
-static void tell(struct dumper *d, int result, const struct gw_error *why)
+/* `root` is what has been said of it, and consumed. */
+static void tell(struct dumper *d, int result, const struct gw_error *why, cJSON *root)
 {
 	const int64_t now = wall_us();
-	cJSON *root = cJSON_CreateObject();
-	cJSON *outcome = cJSON_AddObjectToObject(root, "result");
 	autofree char *data = NULL;
 
-	pthread_mutex_lock(&d->lock);
-	describe(d, outcome);
-	pthread_mutex_unlock(&d->lock);
 	if (result)
 		cJSON_AddStringToObject(root, "error", why->text);
 	data = cJSON_PrintUnformatted(root);
@@ -162,10 +161,11 @@ static void *dump_thread(void *opaque)
 {
 	struct dumper *d = opaque;
 	struct gw_error error = { 0 };
+	cJSON *root = cJSON_CreateObject();
 	int r = write_dump(d, &error);
 
-	finish(d, r);
-	tell(d, r, &error);
+	finish(d, r, cJSON_AddObjectToObject(root, "result"));
+	tell(d, r, &error, root);
 	return NULL;
 }
 
@@ -194,10 +194,10 @@ int dumper_start(struct dumper *dumper, int fd, const char *path, bool detach, s
 	if (detach) {
 		r = start_detached(dumper, err);
 		if (r < 0)
-			finish(dumper, r);
+			finish(dumper, r, NULL);
 		return r;
 	}
 	r = write_dump(dumper, err);
-	finish(dumper, r);
+	finish(dumper, r, NULL);
 	return r;
 }

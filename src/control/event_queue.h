@@ -14,8 +14,9 @@
 #include <stdint.h>
 
 #define EVENT_INTERVAL_MS 1000
-/* Names with devices that are watched at the same time; what is beyond waits for nothing. */
-#define EVENT_LIMITS 128
+/* Names with devices that are watched at the same time; what is beyond waits for nothing. A machine
+ * has no more: 31 devices with up to 8 ports each, and names without a device. */
+#define EVENT_LIMITS 256
 
 struct event_line {
 	char *text;

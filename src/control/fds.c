@@ -88,23 +88,34 @@ static int check_name(const char *name, struct gw_error *err)
 	return 0;
 }
 
+/* With the lock held. On failure everything is as before. */
+static int name_it(struct fds *fds, const char *name, int fd, int *old, struct gw_error *err)
+{
+	struct fds_entry *entry = *find_name(fds, name);
+	int r = 0;
+
+	if (!entry)
+		r = put(fds, NO_SET, name, fd, err);
+	if (r < 0)
+		return r;
+	r = gw_vm_give_fd(fds->vm, name, fd, err);
+	if (r < 0 && !entry)
+		unlink_entry(fds, find_name(fds, name));
+	if (!r && entry) {
+		*old = entry->fd;
+		entry->fd = fd;
+	}
+	return r;
+}
+
 int fds_name(struct fds *fds, const char *name, int fd, struct gw_error *err)
 {
-	struct fds_entry **at;
 	int old = -1, r = check_name(name, err);
 
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&fds->lock);
-	at = find_name(fds, name);
-	if (*at)
-		old = unlink_entry(fds, at);
-	r = put(fds, NO_SET, name, fd, err);
-	if (!r) {
-		r = gw_vm_give_fd(fds->vm, name, fd, err);
-		if (r < 0)
-			unlink_entry(fds, find_name(fds, name));
-	}
+	r = name_it(fds, name, fd, &old, err);
 	pthread_mutex_unlock(&fds->lock);
 	if (old >= 0)
 		close(old);
@@ -119,13 +130,12 @@ int fds_take(struct fds *fds, const char *name, struct gw_error *err)
 
 	pthread_mutex_lock(&fds->lock);
 	at = find_name(fds, name);
-	if (*at)
+	if (*at) {
 		fd = unlink_entry(fds, at);
+		gw_vm_drop_fd(fds->vm, name, NULL);
+	}
 	pthread_mutex_unlock(&fds->lock);
-	if (fd < 0)
-		return error_set(err, fd, "no descriptor has the name \"%s\"", name);
-	gw_vm_drop_fd(fds->vm, name, NULL);
-	return fd;
+	return fd < 0 ? error_set(err, fd, "no descriptor has the name \"%s\"", name) : fd;
 }
 
 int fds_drop(struct fds *fds, const char *name, struct gw_error *err)

@@ -336,8 +336,10 @@ int migration_take_back(struct migration *mig, struct gw_error *err)
 	mig->active = true;
 	mig->asleep = false;
 	pthread_mutex_unlock(&mig->lock);
-	if (s.list)
+	if (s.list) {
+		sequence_run_all(&s, PHASE_ANSWER_AGAIN, NULL);
 		sequence_run_all(&s, PHASE_ROLLBACK, NULL);
+	}
 	sequence_end(&s);
 	migration_call_off(mig);
 	return 0;

@@ -117,16 +117,19 @@ int outgoing_heed(struct outgoing *o, struct gw_error *err)
 	return 0;
 }
 
-/* The connection failed: perhaps the destination has said why before it closed. */
+/* The connection failed: perhaps the destination has said why before it closed, behind acks that
+ * nobody has read. */
 static void ask_why(struct outgoing *o, struct gw_error *err)
 {
 	struct gw_error theirs;
+	int r = 0;
 
-	if ((err->code != -EPIPE && err->code != -ECONNRESET) || !o->reader.payload ||
-	    !channel_readable(&o->channel))
+	if ((err->code != -EPIPE && err->code != -ECONNRESET) || !o->reader.payload)
 		return;
 	o->read_timeout_ms = 100;
-	if (outgoing_heed(o, &theirs) == -EREMOTEIO)
+	for (unsigned left = o->acks_due + 1; left && !r && channel_readable(&o->channel); left--)
+		r = outgoing_heed(o, &theirs);
+	if (r == -EREMOTEIO)
 		*err = theirs;
 }
 

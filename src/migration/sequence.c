@@ -35,6 +35,7 @@ static int call_quiesce(struct sequence *s, struct participant *p, struct gw_err
 static int call_stop(struct sequence *s, struct participant *p, struct gw_error *err);
 static int call_save(struct sequence *s, struct participant *p, struct gw_error *err);
 static int call_finish(struct sequence *s, struct participant *p, struct gw_error *err);
+static int call_answer_again(struct sequence *s, struct participant *p, struct gw_error *err);
 static int call_rollback(struct sequence *s, struct participant *p, struct gw_error *err);
 static int call_begin_load(struct sequence *s, struct participant *p, struct gw_error *err);
 static int call_load(struct sequence *s, struct participant *p, struct gw_error *err);
@@ -46,7 +47,7 @@ static int call_discard(struct sequence *s, struct participant *p, struct gw_err
 static const struct phase_row {
 	const char *name;
 	int (*call)(struct sequence *s, struct participant *p, struct gw_error *err);
-	enum phase undone_by; /* its own number: nothing to undo */
+	enum phase undone_by; /* or gone on with; its own number: nothing more */
 	enum participant_class order[PARTICIPANT_CLASSES];
 	enum participant_class side_by_side;
 } phases[PHASES] = {
@@ -55,19 +56,23 @@ static const struct phase_row {
 	                    ALL(RAM, BOOT, CHIP, DEVICE, PASSTHROUGH, VCPU, CLOCK), ONE_BY_ONE },
 	[PHASE_ITERATE] = { "iterate", call_iterate, PHASE_ROLLBACK,
 	                    ALL(BOOT, RAM, CHIP, DEVICE, PASSTHROUGH, VCPU, CLOCK), ONE_BY_ONE },
-	[PHASE_QUIESCE] = { "quiesce", call_quiesce, PHASE_ROLLBACK,
+	[PHASE_QUIESCE] = { "quiesce", call_quiesce, PHASE_ANSWER_AGAIN,
 	                    ALL(PASSTHROUGH, DEVICE, CHIP, VCPU, CLOCK, RAM, BOOT),
 	                    PARTICIPANT_PASSTHROUGH },
-	[PHASE_STOP] = { "stop", call_stop, PHASE_ROLLBACK,
+	[PHASE_STOP] = { "stop", call_stop, PHASE_ANSWER_AGAIN,
 	                 ALL(PASSTHROUGH, DEVICE, CHIP, VCPU, CLOCK, RAM, BOOT),
 	                 PARTICIPANT_PASSTHROUGH },
 	/* vCPUs behind all that can raise an interrupt in them. */
-	[PHASE_SAVE] = { "save", call_save, PHASE_ROLLBACK,
+	[PHASE_SAVE] = { "save", call_save, PHASE_ANSWER_AGAIN,
 	                 ALL(BOOT, RAM, CHIP, DEVICE, PASSTHROUGH, VCPU, CLOCK),
 	                 PARTICIPANT_PASSTHROUGH },
 	[PHASE_FINISH] = { "finish", call_finish, PHASE_FINISH,
 	                   ALL(PASSTHROUGH, DEVICE, CHIP, VCPU, CLOCK, RAM, BOOT),
 	                   PARTICIPANT_PASSTHROUGH },
+	/* What had stopped comes back as it started elsewhere: in two passes over all devices. */
+	[PHASE_ANSWER_AGAIN] = { "answer-again", call_answer_again, PHASE_ROLLBACK,
+	                         ALL(CLOCK, VCPU, CHIP, DEVICE, PASSTHROUGH, RAM, BOOT),
+	                         PARTICIPANT_PASSTHROUGH },
 	/* RAM last: tracking ends when nobody else needs it. */
 	[PHASE_ROLLBACK] = { "rollback", call_rollback, PHASE_ROLLBACK,
 	                     ALL(CLOCK, VCPU, CHIP, DEVICE, PASSTHROUGH, RAM, BOOT),
@@ -153,6 +158,11 @@ static int call_finish(struct sequence *s, struct participant *p, struct gw_erro
 	if (p->ops->finish)
 		p->ops->finish(p, s->goes_on && !sleeps(s, p));
 	return 0;
+}
+
+static int call_answer_again(struct sequence *s, struct participant *p, struct gw_error *err)
+{
+	return p->ops->answer_again && !sleeps(s, p) ? p->ops->answer_again(p, err) : 0;
 }
 
 static int call_rollback(struct sequence *s, struct participant *p, struct gw_error *err)
@@ -365,11 +375,12 @@ void sequence_run_all(struct sequence *s, enum phase phase, struct gw_error *err
 
 void sequence_undo(struct sequence *s, enum phase phase, struct gw_error *err)
 {
-	enum phase undo = phases[phase].undone_by;
-
-	if (!s->begun || undo == phase)
-		return;
-	sequence_run_all(s, undo, err);
+	for (enum phase undo; s->begun; phase = undo) {
+		undo = phases[phase].undone_by;
+		if (undo == phase)
+			break;
+		sequence_run_all(s, undo, err);
+	}
 	s->begun = false;
 }
 

@@ -17,6 +17,7 @@ enum phase {
 	PHASE_STOP,
 	PHASE_SAVE,
 	PHASE_FINISH,
+	PHASE_ANSWER_AGAIN,
 	PHASE_ROLLBACK,
 	/* destination */
 	PHASE_BEGIN_LOAD,
@@ -66,8 +67,8 @@ int sequence_run(struct sequence *s, enum phase phase, struct gw_error *err);
 bool sequence_side_by_side(enum phase phase, enum participant_class class);
 
 /* Takes back all that was begun: the phase that the table names as the undoing one of the last
- * phase run, over all participants. Goes on where one fails; such failures are logged and
- * appended to `err`, whose first words stay those of the first failure. */
+ * phase run, and what that one names, over all participants. Goes on where one fails; such failures
+ * are logged and appended to `err`, whose first words stay those of the first failure. */
 void sequence_undo(struct sequence *s, enum phase failed, struct gw_error *err);
 
 /* Runs a phase over all participants, whatever fails: for what cannot be undone any more.

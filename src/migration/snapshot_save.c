@@ -266,6 +266,7 @@ static int save_guest(struct save *s, const char *config, struct gw_error *err)
  * need not keep it waiting. */
 static void let_go(struct save *s)
 {
+	sequence_run_all(&s->sequence, PHASE_ANSWER_AGAIN, NULL);
 	sequence_run_all(&s->sequence, PHASE_FINISH, NULL);
 	s->sequence.begun = false;
 	s->mig->host.resume_guest(s->mig->host.opaque);

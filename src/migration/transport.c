@@ -320,11 +320,12 @@ int channel_write(struct channel *ch, struct iovec *iov, int count, struct gw_er
 
 int channel_read(struct channel *ch, void *buf, size_t len, int timeout_ms, struct gw_error *err)
 {
+	const int64_t end = now_ms() + timeout_ms;
 	size_t done = 0;
 
 	while (done < len) {
 		int r = wait_for(ch->fd, POLLIN, ch->cancel_fd, ch->woken ? ch->wake_fd : -1,
-		                 timeout_ms);
+		                 timeout_ms < 0 ? -1 : MAX(end - now_ms(), 0));
 		ssize_t n;
 
 		if (r == -EINTR) {
@@ -334,7 +335,8 @@ int channel_read(struct channel *ch, void *buf, size_t len, int timeout_ms, stru
 			continue;
 		}
 		if (r == -ETIMEDOUT)
-			return error_set(err, r, "the peer has said nothing for %d ms", timeout_ms);
+			return error_set(err, r, "the peer has said %s for %d ms",
+			                 done ? "no whole word" : "nothing", timeout_ms);
 		if (r < 0)
 			return error_set_sys(err, r, "receive");
 		n = recv(ch->fd, (char *)buf + done, len - done, 0);

@@ -35,8 +35,8 @@ int transport_accept(int listen_fd, int cancel_fd, uint64_t timeout_ms, struct c
 
 /* All of iov, which is changed meanwhile. */
 int channel_write(struct channel *ch, struct iovec *iov, int count, struct gw_error *err);
-/* Exactly len bytes; timeout_ms -1: no limit while the connection stands. -ENODATA: the peer
- * has closed it before the first byte. */
+/* Exactly len bytes, within timeout_ms all in all; -1: no limit while the connection stands.
+ * -ENODATA: the peer has closed it before the first byte. */
 int channel_read(struct channel *ch, void *buf, size_t len, int timeout_ms, struct gw_error *err);
 /* -ECANCELED if it was cancelled. */
 int channel_check_cancel(const struct channel *ch, struct gw_error *err);

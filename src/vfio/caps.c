@@ -13,7 +13,6 @@
 #include <string.h>
 
 #define HEADER_END 0x40u
-#define CAPS_MAX ((PCI_CFG_SPACE_SIZE - HEADER_END) / 4)
 #define EXP_TYPE_RC_END (PCI_EXP_TYPE_RC_END << 4)
 #define EXP_SIZE_V1 0x14u
 #define EXP_SIZE_V2 0x3cu
@@ -191,7 +190,7 @@ static const struct vfio_cap_rule rules[] = {
 	{ PCI_CAP_ID_VPD, "vital product data", show_vpd,
 	  "read from the device; not written, since it would outlast the guest" },
 	{ PCI_CAP_ID_AF, "advanced features", show_af, "its function-level reset" },
-	{ PCI_CAP_ID_SATA, "SATA", show_sata, "says where registers are in a BAR" },
+	{ PCI_CAP_ID_SATA, "SATA", show_sata, "read-only; says where registers are in a BAR" },
 	{ PCI_CAP_ID_AGP, "AGP", NULL, "there is no AGP bridge above it" },
 	{ PCI_CAP_ID_SLOTID, "slot identification", NULL, "the host's chassis" },
 	{ PCI_CAP_ID_CHSWP, "CompactPCI hot swap", NULL, "the host's slot" },
@@ -204,8 +203,10 @@ static const struct vfio_cap_rule rules[] = {
 	  "would name fixed addresses of the host; BARs are there in its place" },
 };
 
-const struct vfio_cap_rule *vfio_cap_rule(const struct vfio_cap_rule *table, size_t count,
-                                          uint16_t id)
+/* ---- what both lists share ---------------------------------------------------------------- */
+
+static const struct vfio_cap_rule *find_rule(const struct vfio_cap_rule *table, size_t count,
+                                             uint16_t id)
 {
 	static const struct vfio_cap_rule unknown = { 0, "unknown", NULL, "not known to be safe" };
 
@@ -215,49 +216,56 @@ const struct vfio_cap_rule *vfio_cap_rule(const struct vfio_cap_rule *table, siz
 	return &unknown;
 }
 
-void vfio_cap_note(struct vfio_pci *d, const struct vfio_cap_rule *rule, uint16_t id, unsigned at,
-                   bool extended, bool shown)
+unsigned vfio_cap_decide(struct vfio_pci *d, const struct vfio_cap_rule *table, size_t count,
+                         uint16_t id, bool extended, unsigned at, unsigned room)
 {
-	if (d->cap_count == ARRAY_SIZE(d->caps))
-		return;
-	d->caps[d->cap_count++] = (struct vfio_cap){
-		.id = id,
-		.at = (uint16_t)at,
-		.extended = extended,
-		.shown = shown,
-		.name = rule->name,
-		.why = rule->why,
-	};
+	const struct vfio_cap_rule *rule = find_rule(table, count, id);
+	unsigned len = rule->show ? rule->show(d, at, room) : 0;
+
+	if (d->cap_count < ARRAY_SIZE(d->caps))
+		d->caps[d->cap_count++] = (struct vfio_cap){
+			.id = id,
+			.at = (uint16_t)at,
+			.extended = extended,
+			.shown = len,
+			.name = rule->name,
+			.why = rule->why,
+		};
+	return len;
 }
 
-/* ---- the chain ---------------------------------------------------------------------------- */
-
-/* Where capabilities begin, in the chain's order. One that leads back, or into the header, ends
- * it. */
-static unsigned walk(const uint8_t *config, size_t size, uint8_t found[CAPS_MAX])
+bool vfio_cap_chain_add(struct vfio_cap_chain *chain, unsigned at)
 {
-	unsigned at = config[PCI_CAPABILITY_LIST] & ~3u, n = 0;
+	for (unsigned i = 0; i < chain->count; i++)
+		if (chain->at[i] == at)
+			return false;
+	if (chain->count == ARRAY_SIZE(chain->at))
+		return false;
+	chain->at[chain->count++] = (uint16_t)at;
+	return true;
+}
+
+unsigned vfio_cap_room(const struct vfio_cap_chain *chain, unsigned at)
+{
+	unsigned end = chain->end;
+
+	for (unsigned i = 0; i < chain->count; i++)
+		if (chain->at[i] > at)
+			end = MIN(end, (unsigned)chain->at[i]);
+	return end - at;
+}
+
+/* ---- the list of the first 256 bytes ------------------------------------------------------- */
+
+/* One that leads into the header ends it. */
+static void walk(const uint8_t *config, struct vfio_cap_chain *chain)
+{
+	unsigned at = config[PCI_CAPABILITY_LIST] & ~3u;
 
 	if (!(pci_get(config, PCI_STATUS, 2) & PCI_STATUS_CAP_LIST))
-		return 0;
-	while (at >= HEADER_END && at + 2 <= size && n < CAPS_MAX) {
-		if (memchr(found, (int)at, n))
-			break;
-		found[n++] = (uint8_t)at;
+		return;
+	while (at >= HEADER_END && at + 2 <= chain->end && vfio_cap_chain_add(chain, at))
 		at = config[at + 1] & ~3u;
-	}
-	return n;
-}
-
-/* Up to the next capability, or the end. */
-static unsigned room_at(const uint8_t *found, unsigned n, unsigned at, unsigned size)
-{
-	unsigned end = size;
-
-	for (unsigned i = 0; i < n; i++)
-		if (found[i] > at)
-			end = MIN(end, (unsigned)found[i]);
-	return end - at;
 }
 
 /* What is shown is followed by registers that belong to no capability, the device's own; what is
@@ -265,11 +273,8 @@ static unsigned room_at(const uint8_t *found, unsigned n, unsigned at, unsigned 
 static bool show_or_hide(struct vfio_pci *d, unsigned at, unsigned room)
 {
 	uint8_t *config = d->function.config;
-	const struct vfio_cap_rule *rule = vfio_cap_rule(rules, ARRAY_SIZE(rules), config[at]);
-	uint8_t id = config[at];
-	unsigned len = rule->show ? rule->show(d, at, room) : 0;
+	unsigned len = vfio_cap_decide(d, rules, ARRAY_SIZE(rules), config[at], false, at, room);
 
-	vfio_cap_note(d, rule, id, at, false, len);
 	if (len)
 		vfio_config_pass(d, at + len, room - len);
 	else
@@ -280,16 +285,18 @@ static bool show_or_hide(struct vfio_pci *d, unsigned at, unsigned room)
 void vfio_caps_virtualise(struct vfio_pci *d, size_t size)
 {
 	struct pci_function *f = &d->function;
-	unsigned end = (unsigned)MIN(size, (size_t)PCI_CFG_SPACE_SIZE), link = PCI_CAPABILITY_LIST;
-	uint8_t found[CAPS_MAX];
-	unsigned n = walk(f->config, end, found);
+	struct vfio_cap_chain chain = { .end = (unsigned)MIN(size, (size_t)PCI_CFG_SPACE_SIZE) };
+	unsigned link = PCI_CAPABILITY_LIST;
 
-	vfio_config_pass(d, HEADER_END, room_at(found, n, HEADER_END - 1, end) - 1);
-	for (unsigned i = 0; i < n; i++) {
-		if (!show_or_hide(d, found[i], room_at(found, n, found[i], end)))
+	walk(f->config, &chain);
+	vfio_config_pass(d, HEADER_END, vfio_cap_room(&chain, HEADER_END - 1) - 1);
+	for (unsigned i = 0; i < chain.count; i++) {
+		const unsigned at = chain.at[i];
+
+		if (!show_or_hide(d, at, vfio_cap_room(&chain, at)))
 			continue;
-		f->config[link] = found[i];
-		link = found[i] + 1u;
+		f->config[link] = (uint8_t)at;
+		link = at + 1;
 	}
 	f->config[link] = 0;
 	if (link == PCI_CAPABILITY_LIST)

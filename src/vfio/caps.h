@@ -22,11 +22,18 @@ void vfio_caps_virtualise(struct vfio_pci *d, size_t size);
 /* ecaps.c: extended ones. */
 void vfio_ecaps_virtualise(struct vfio_pci *d);
 
-/* For both: finds the rule, or one that says "hidden"; keeps what was decided, for describe(). */
-const struct vfio_cap_rule *vfio_cap_rule(const struct vfio_cap_rule *rules, size_t count,
-                                          uint16_t id);
-void vfio_cap_note(struct vfio_pci *d, const struct vfio_cap_rule *rule, uint16_t id, unsigned at,
-                   bool extended, bool shown);
+/* For both (caps.c): where capabilities begin, in the order of their list. */
+struct vfio_cap_chain {
+	uint16_t at[64];
+	unsigned count, end; /* end: of the space they are in */
+};
+/* false: it leads back to one that was there, or there are too many. */
+bool vfio_cap_chain_add(struct vfio_cap_chain *chain, unsigned at);
+/* Up to the next capability, or the end. */
+unsigned vfio_cap_room(const struct vfio_cap_chain *chain, unsigned at);
+/* Does as its rule says, and keeps what was decided, for describe(). Returns how much is shown. */
+unsigned vfio_cap_decide(struct vfio_pci *d, const struct vfio_cap_rule *rules, size_t count,
+                         uint16_t id, bool extended, unsigned at, unsigned room);
 
 /* The guest's accesses to these bytes go to the device. */
 void vfio_config_pass(struct vfio_pci *d, unsigned offset, unsigned len);

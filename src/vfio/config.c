@@ -16,13 +16,15 @@
 #include <string.h>
 
 #define HEADER_END 0x40
+/* Whether errors are reported to the ports above is for whoever owns these: the host. */
+#define COMMAND_OF_HOST (PCI_COMMAND_PARITY | PCI_COMMAND_SERR)
 
 /* Registers of the header that the guest may write, beside those that the PCI core handles. */
 static const struct {
 	unsigned offset, size;
 	uint32_t wmask;
 } header_masks[] = {
-	{ PCI_COMMAND, 2, PCI_COMMAND_PARITY | PCI_COMMAND_SERR | PCI_COMMAND_INTX_DISABLE },
+	{ PCI_COMMAND, 2, COMMAND_OF_HOST | PCI_COMMAND_INTX_DISABLE },
 	{ PCI_CACHE_LINE_SIZE, 1, 0xff },
 	{ PCI_LATENCY_TIMER, 1, 0xff },
 	{ PCI_INTERRUPT_LINE, 1, 0xff },
@@ -50,6 +52,7 @@ void vfio_config_virtualise(struct vfio_pci *d, size_t size)
 	for (size_t i = 0; i < ARRAY_SIZE(header_masks); i++)
 		pci_set(f->wmask, header_masks[i].offset, header_masks[i].size,
 		        header_masks[i].wmask);
+	d->host_command = pci_get(f->config, PCI_COMMAND, 2) & COMMAND_OF_HOST;
 	pci_set(f->config, PCI_COMMAND, 2, 0);
 	pci_set(f->config, PCI_STATUS, 2,
 	        pci_get(f->config, PCI_STATUS, 2) &
@@ -215,10 +218,12 @@ bool vfio_config_write(struct pci_function *f, unsigned offset, unsigned size, u
 
 void vfio_config_push_command(struct vfio_pci *d)
 {
+	const uint32_t guests = pci_get(d->function.config, PCI_COMMAND, 2);
 	uint8_t bytes[2];
 
 	pci_set(bytes, 0, 2,
-	        pci_get(d->function.config, PCI_COMMAND, 2) | PCI_COMMAND_MEMORY | PCI_COMMAND_IO);
+	        (guests & ~(uint32_t)COMMAND_OF_HOST) | d->host_command | PCI_COMMAND_MEMORY |
+	                PCI_COMMAND_IO);
 	write_device(d, PCI_COMMAND, bytes, 2);
 }
 

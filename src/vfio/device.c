@@ -100,6 +100,9 @@ void vfio_region_cut(struct vfio_region *r, uint64_t hole, uint64_t hole_size)
 	for (unsigned i = 0; i < old.area_count; i++) {
 		uint64_t start = old.areas[i].offset, end = start + old.areas[i].size;
 
+		/* One that was cut in two may leave no room for the last, which is trapped then. */
+		if (r->area_count == VFIO_AREAS_MAX)
+			break;
 		if (to <= start || from >= end) {
 			r->areas[r->area_count++] = old.areas[i];
 			continue;
@@ -216,6 +219,22 @@ int vfio_dev_reset(struct vfio_dev *d, struct gw_error *err)
 	if (d->dirty)
 		vfio_dirty_after_reset(d->dirty);
 	return r < 0 ? error_set_sys(err, r, "%s: VFIO_DEVICE_RESET", d->name) : 0;
+}
+
+int vfio_dev_feature(struct vfio_dev *d, uint32_t what, void *payload, size_t len)
+{
+	struct vfio_feature_request req = {
+		.head.argsz = (uint32_t)(sizeof(req.head) + len),
+		.head.flags = what,
+	};
+	int r;
+
+	if (len)
+		memcpy(req.payload, payload, len);
+	r = d->ops->feature(d, &req.head);
+	if (len)
+		memcpy(payload, req.payload, len);
+	return MIN(r, 0);
 }
 
 /* ---- interrupts ------------------------------------------------------------------------------ */

@@ -64,6 +64,10 @@ void *vfio_area_map(struct vfio_dev *d, unsigned region, const struct vfio_area 
 /* VFIO_DEVICE_RESET, also where the device does not claim to have it (`can_reset`). */
 int vfio_dev_reset(struct vfio_dev *d, struct gw_error *err);
 
+/* VFIO_DEVICE_FEATURE: `payload`, of VFIO_FEATURE_PAYLOAD bytes at most (0: none), goes to the
+ * device and back. */
+int vfio_dev_feature(struct vfio_dev *d, uint32_t what, void *payload, size_t len);
+
 /* How many interrupts of an index (VFIO_PCI_INTX_IRQ_INDEX, ...) the device has; flags may be
  * NULL. 0 where it has none. */
 unsigned vfio_irq_count(struct vfio_dev *d, unsigned index, uint32_t *flags);

@@ -26,36 +26,25 @@ const char *vfio_dirty_blocker(enum vfio_dirty_by by, bool none_ok)
 	       "again while the guest stands, or";
 }
 
+static bool is_set(const uint64_t *bits, uint64_t i)
+{
+	return bits[i / 64] >> (i % 64) & 1;
+}
+
 void vfio_dirty_mark(struct memory *mem, uint64_t gpa, uint64_t page_size, const uint64_t *bits,
                      uint64_t pages)
 {
-	for (uint64_t i = 0; i < pages; i++) {
-		if (!bits[i / 64]) {
-			i |= 63;
+	for (uint64_t i = 0, n; i < pages; i += n) {
+		n = bits[i / 64] ? 1 : 64 - i % 64;
+		if (!bits[i / 64] || !is_set(bits, i))
 			continue;
-		}
-		if (bits[i / 64] >> (i % 64) & 1)
-			memory_mark_dirty(mem, gpa + i * page_size, page_size);
+		while (i + n < pages && is_set(bits, i + n))
+			n++;
+		memory_mark_dirty(mem, gpa + i * page_size, n * page_size);
 	}
 }
 
 /* ---- what the device is asked ----------------------------------------------------------- */
-
-static int feature(struct vfio_dev *dev, uint32_t what, void *payload, size_t len)
-{
-	struct vfio_feature_request req = {
-		.head.argsz = (uint32_t)(sizeof(req.head) + len),
-		.head.flags = what,
-	};
-	int r;
-
-	if (len)
-		memcpy(req.payload, payload, len);
-	r = dev->ops->feature(dev, &req.head);
-	if (len)
-		memcpy(payload, req.payload, len);
-	return MIN(r, 0);
-}
 
 /* A kernel that was built without the bitmaps for it (no IOMMUFD, and no driver that wants them)
  * says yes to the probe and EOPNOTSUPP to each report. That nothing has been started is another
@@ -69,8 +58,8 @@ static bool can_report(struct vfio_dev *dev)
 		.bitmap = (uintptr_t)&bits,
 	};
 
-	return feature(dev, VFIO_DEVICE_FEATURE_GET | FEATURE(REPORT), &request, sizeof(request)) !=
-	       -EOPNOTSUPP;
+	return vfio_dev_feature(dev, VFIO_DEVICE_FEATURE_GET | FEATURE(REPORT), &request,
+	                        sizeof(request)) != -EOPNOTSUPP;
 }
 
 bool vfio_dirty_device_logs(struct vfio_dev *dev)
@@ -82,7 +71,7 @@ bool vfio_dirty_device_logs(struct vfio_dev *dev)
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(needed); i++)
-		if (feature(dev, VFIO_DEVICE_FEATURE_PROBE | needed[i], NULL, 0) < 0)
+		if (vfio_dev_feature(dev, VFIO_DEVICE_FEATURE_PROBE | needed[i], NULL, 0) < 0)
 			return false;
 	return can_report(dev);
 }
@@ -148,8 +137,8 @@ static int request_start(struct vfio_dirty *d, struct ranges *ranges)
 		.num_ranges = ranges->count,
 		.ranges = (uintptr_t)ranges->list,
 	};
-	int r = feature(d->dev, VFIO_DEVICE_FEATURE_SET | FEATURE(START), &control,
-	                sizeof(control));
+	int r = vfio_dev_feature(d->dev, VFIO_DEVICE_FEATURE_SET | FEATURE(START), &control,
+	                         sizeof(control));
 
 	if (r < 0)
 		return r;
@@ -175,7 +164,7 @@ static int start_log(struct vfio_dirty *d)
 
 static void stop_log(struct vfio_dirty *d)
 {
-	feature(d->dev, VFIO_DEVICE_FEATURE_SET | FEATURE(STOP), NULL, 0);
+	vfio_dev_feature(d->dev, VFIO_DEVICE_FEATURE_SET | FEATURE(STOP), NULL, 0);
 	d->logging = false;
 }
 
@@ -198,7 +187,8 @@ static int report(void *opaque, const struct ram_region *region, uint64_t offset
 
 	if (!bits)
 		return error_set(err, -ENOMEM, "out of memory");
-	r = feature(d->dev, VFIO_DEVICE_FEATURE_GET | FEATURE(REPORT), &request, sizeof(request));
+	r = vfio_dev_feature(d->dev, VFIO_DEVICE_FEATURE_GET | FEATURE(REPORT), &request,
+	                     sizeof(request));
 	if (r < 0)
 		return error_set_sys(err, r, "VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT at 0x%llx",
 		                     (unsigned long long)gpa);

@@ -11,7 +11,6 @@
 #include <string.h>
 
 #define FIRST ((unsigned)PCI_CFG_SPACE_SIZE)
-#define ECAPS_MAX 64
 #define ECAP_VF_REBAR 0x24
 #define ECAP_IDE 0x30
 #define HEADER_KEPT 0xfffffu /* id and version: without the link */
@@ -124,45 +123,26 @@ static const struct vfio_cap_rule rules[] = {
 	{ ECAP_IDE, "link encryption", NULL, "the host's link and keys" },
 };
 
-/* The chain as walk() in caps.c has it; here a capability of zeros or ones ends it too. */
-static unsigned walk(const uint8_t *config, uint16_t found[ECAPS_MAX])
+/* A capability of zeros or ones ends it. */
+static void walk(const uint8_t *config, struct vfio_cap_chain *chain)
 {
-	unsigned at = FIRST, n = 0;
+	unsigned at = FIRST;
 
-	while (at >= FIRST && at <= PCI_CONFIG_SIZE - 4 && n < ECAPS_MAX) {
+	while (at >= FIRST && at + 4 <= chain->end) {
 		uint32_t header = pci_get(config, at, 4);
 
-		for (unsigned i = 0; i < n; i++)
-			if (found[i] == at)
-				return n;
-		if (!header || header == UINT32_MAX)
-			break;
-		found[n++] = (uint16_t)at;
+		if (!header || header == UINT32_MAX || !vfio_cap_chain_add(chain, at))
+			return;
 		at = PCI_EXT_CAP_NEXT(header);
 	}
-	return n;
 }
 
-static unsigned room_at(const uint16_t *found, unsigned n, unsigned at)
-{
-	unsigned end = PCI_CONFIG_SIZE;
-
-	for (unsigned i = 0; i < n; i++)
-		if (found[i] > at)
-			end = MIN(end, (unsigned)found[i]);
-	return end - at;
-}
-
+/* An empty one, which only leads on, is none. */
 static unsigned show_or_hide(struct vfio_pci *d, unsigned at, unsigned room)
 {
 	uint16_t id = (uint16_t)PCI_EXT_CAP_ID(pci_get(d->function.config, at, 4));
-	const struct vfio_cap_rule *rule = vfio_cap_rule(rules, ARRAY_SIZE(rules), id);
-	unsigned len = rule->show ? rule->show(d, at, room) : 0;
 
-	/* An empty one, which only leads on, is none. */
-	if (id)
-		vfio_cap_note(d, rule, id, at, true, len);
-	return len;
+	return id ? vfio_cap_decide(d, rules, ARRAY_SIZE(rules), id, true, at, room) : 0;
 }
 
 /* Nothing is left but what is shown: there are no registers outside of capabilities here. */
@@ -170,12 +150,12 @@ void vfio_ecaps_virtualise(struct vfio_pci *d)
 {
 	uint8_t *config = d->function.config;
 	uint8_t out[PCI_CONFIG_SIZE] = { 0 };
+	struct vfio_cap_chain chain = { .end = PCI_CONFIG_SIZE };
 	unsigned link = FIRST;
-	uint16_t found[ECAPS_MAX];
-	unsigned n = walk(config, found);
 
-	for (unsigned i = 0; i < n; i++) {
-		unsigned at = found[i], len = show_or_hide(d, at, room_at(found, n, at));
+	walk(config, &chain);
+	for (unsigned i = 0; i < chain.count; i++) {
+		unsigned at = chain.at[i], len = show_or_hide(d, at, vfio_cap_room(&chain, at));
 
 		if (!len)
 			continue;

@@ -57,7 +57,7 @@ int host_probe(const struct host_device *device, struct vfio_features *out);
 struct host_verdict {
 	bool passable, movable;
 	char not_passable[256], not_movable[256]; /* why; "" where it can */
-	char mend[1024];                          /* a shell command; "": there is none */
+	char mend[8192];                          /* a shell command; "": there is none */
 };
 void host_judge(const struct host_list *list, const struct host_device *device,
                 struct host_verdict *out);

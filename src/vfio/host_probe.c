@@ -14,15 +14,7 @@
 #include "vfio/iommufd.h"
 #include "vfio/mig_v2.h"
 
-#include <fcntl.h>
 #include <stdio.h>
-
-static int open_path(const char *path)
-{
-	int fd = open(path, O_RDWR | O_CLOEXEC);
-
-	return fd < 0 ? -errno : fd;
-}
 
 /* A device of a group can be had once the group is in a container that has an IOMMU. */
 static int join(int group, int container)
@@ -61,10 +53,10 @@ static int by_group(const struct host_device *d, struct vfio_features *out)
 	int r;
 
 	snprintf(path, sizeof(path), "/dev/vfio/%d", d->group);
-	container = open_path("/dev/vfio/vfio");
+	container = vfio_sys.open("/dev/vfio/vfio");
 	if (container < 0)
 		return container;
-	group = open_path(path);
+	group = vfio_sys.open(path);
 	if (group < 0)
 		return group;
 	r = join(group, container);
@@ -81,7 +73,7 @@ static int by_cdev(const struct host_device *d, int iommufd, struct vfio_feature
 	int r;
 
 	snprintf(path, sizeof(path), "/dev/vfio/devices/%s", d->cdev);
-	device = open_path(path);
+	device = vfio_sys.open(path);
 	if (device < 0)
 		return device;
 	r = vfio_cdev_ask(&vfio_sys, iommufd, device, &out->iommu_tracks);
@@ -90,7 +82,7 @@ static int by_cdev(const struct host_device *d, int iommufd, struct vfio_feature
 
 int host_probe(const struct host_device *d, struct vfio_features *out)
 {
-	autoclose int iommufd = d->cdev[0] ? open_path(IOMMUFD_PATH) : -1;
+	autoclose int iommufd = d->cdev[0] ? vfio_sys.open(IOMMUFD_PATH) : -1;
 
 	*out = (struct vfio_features){ 0 };
 	return iommufd >= 0 ? by_cdev(d, iommufd, out) : by_group(d, out);

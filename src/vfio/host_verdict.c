@@ -15,17 +15,26 @@
 static void say(char *to, size_t size, const char *format, ...)
         __attribute__((format(printf, 3, 4)));
 
-/* Puts it behind what is there, "; " between. */
+/* Puts it behind what is there, "; " between; where there is no room for all of it, nothing: half a
+ * command is worse than none. */
 static void say(char *to, size_t size, const char *format, ...)
 {
 	const size_t used = strlen(to);
+	size_t at = used;
 	va_list ap;
+	int n;
 
 	if (used)
-		snprintf(to + used, size - used, "; ");
+		at += (size_t)snprintf(to + used, size - used, "; ");
+	if (at >= size) {
+		to[used] = 0;
+		return;
+	}
 	va_start(ap, format);
-	vsnprintf(to + strlen(to), size - strlen(to), format, ap);
+	n = vsnprintf(to + at, size - at, format, ap);
 	va_end(ap);
+	if (n < 0 || (size_t)n >= size - at)
+		to[used] = 0;
 }
 
 /* ---- passing it through ---------------------------------------------------------------------- */

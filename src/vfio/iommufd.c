@@ -21,7 +21,7 @@ struct iommufd {
 	struct vfio_space space;
 	const struct vfio_sys *sys;
 	int fd;
-	uint32_t ioas;
+	uint32_t ioas; /* 0: none yet */
 	struct hwpt *tables;
 };
 
@@ -151,13 +151,23 @@ static int dirty_sync(struct vfio_space *s, struct memory *mem, uint64_t gpa, ui
 /* ---- the address space ------------------------------------------------------------------------
  */
 
+static void destroy_object(struct iommufd *io, uint32_t id)
+{
+	struct iommufd_destroy destroy = { .size = sizeof(destroy), .id = id };
+
+	io->sys->ioctl(io->fd, IOMMUFD_DESTROY, &destroy);
+}
+
+/* An iommufd that an embedder has given lives on: what is mapped must not stay in it. */
 static void destroy(struct vfio_space *s)
 {
 	struct iommufd *io = of(s);
 
 	vfio_space_fini(s);
+	if (io->ioas)
+		destroy_object(io, io->ioas);
 	if (io->fd >= 0)
-		close(io->fd); /* and with it all that it holds */
+		close(io->fd);
 	free(io);
 }
 
@@ -278,8 +288,6 @@ static int attach(const struct vfio_sys *sys, int fd, uint32_t table)
 
 static void table_put(struct iommufd *io, struct hwpt *table)
 {
-	struct iommufd_destroy destroy = { .size = sizeof(destroy), .id = table->id };
-
 	if (--table->users)
 		return;
 	for (struct hwpt **pp = &io->tables; *pp; pp = &(*pp)->next) {
@@ -288,7 +296,7 @@ static void table_put(struct iommufd *io, struct hwpt *table)
 			break;
 		}
 	}
-	io->sys->ioctl(io->fd, IOMMUFD_DESTROY, &destroy);
+	destroy_object(io, table->id);
 	free(table);
 }
 

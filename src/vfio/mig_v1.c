@@ -198,16 +198,6 @@ static bool may(const struct vfio_state *s, unsigned from, unsigned to)
 	return mig_v1_may(from, to);
 }
 
-static bool copies(unsigned state)
-{
-	return state == MIG_V1_PRE_COPY;
-}
-
-static bool resumes(unsigned state)
-{
-	return state == MIG_V1_RESUMING;
-}
-
 static void destroy(struct vfio_state *s)
 {
 	mig_v1_data_fini(v1_of(s));
@@ -219,10 +209,10 @@ static const struct vfio_state_ops ops = {
 	.how = "migration region: device_state",
 	.running = MIG_V1_RUNNING,
 	.error = MIG_V1_ERROR,
+	.copying = MIG_V1_PRE_COPY,
+	.resuming = MIG_V1_RESUMING,
 	.name = mig_v1_state_name,
 	.may = may,
-	.copies = copies,
-	.resumes = resumes,
 	.refresh = refresh,
 	.request = request,
 	.step = take_step,

@@ -118,18 +118,7 @@ static struct mig_v2 *v2_of(struct vfio_state *s)
 
 static int feature(struct mig_v2 *m, uint32_t what, void *payload, size_t len)
 {
-	struct vfio_feature_request req = {
-		.head.argsz = (uint32_t)(sizeof(req.head) + len),
-		.head.flags = what,
-	};
-	int r;
-
-	if (len)
-		memcpy(req.payload, payload, len);
-	r = m->state.dev->ops->feature(m->state.dev, &req.head);
-	if (len)
-		memcpy(payload, req.payload, len);
-	return MIN(r, 0);
+	return vfio_dev_feature(m->state.dev, what, payload, len);
 }
 
 static void end_session(struct mig_v2 *m)
@@ -328,16 +317,6 @@ static bool may(const struct vfio_state *s, unsigned from, unsigned to)
 	       mig_v2_may(m->flags, (enum mig_state)from, (enum mig_state)to);
 }
 
-static bool copies(unsigned state)
-{
-	return state == MIG_PRE_COPY;
-}
-
-static bool resumes(unsigned state)
-{
-	return state == MIG_RESUMING;
-}
-
 static void destroy(struct vfio_state *s)
 {
 	mig_v2_fini(v2_of(s));
@@ -349,10 +328,10 @@ static const struct vfio_state_ops ops = {
 	.how = "VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE",
 	.running = MIG_RUNNING,
 	.error = MIG_ERROR,
+	.copying = MIG_PRE_COPY,
+	.resuming = MIG_RESUMING,
 	.name = name,
 	.may = may,
-	.copies = copies,
-	.resumes = resumes,
 	.refresh = refresh,
 	.request = request,
 	.step = take_step,

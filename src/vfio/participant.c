@@ -93,15 +93,17 @@ void vfio_trouble(struct vfio_pci *d, enum vfio_trouble trouble, const char *why
 		{ "reason", why },
 	};
 	struct machine *m = d->device.machine;
+	bool news;
 
 	/* Before the guest has it there is nobody whom it fails. */
 	if (d->loading.under_way)
 		return;
 	machine_lock(m);
+	news = trouble == VFIO_WAS_RESET || trouble != d->trouble;
 	d->trouble = trouble;
 	snprintf(d->trouble_text, sizeof(d->trouble_text), "%s", why ? why : "");
 	machine_unlock(m);
-	if (trouble != VFIO_WELL)
+	if (trouble != VFIO_WELL && news)
 		tell(d, "DEVICE_DEGRADED", fields, ARRAY_SIZE(fields));
 }
 
@@ -156,6 +158,7 @@ static const struct participant_ops participant_ops = {
 	.stop = vfio_stop,
 	.save = vfio_save,
 	.finish = vfio_finish,
+	.answer_again = vfio_answer_again,
 	.rollback = vfio_rollback,
 	.begin_load = vfio_begin_load,
 	.load = vfio_load,

@@ -39,6 +39,7 @@ int vfio_quiesce(struct participant *p, struct gw_error *err);
 int vfio_stop(struct participant *p, struct gw_error *err);
 int vfio_save(struct participant *p, struct sink *sink, struct gw_error *err);
 void vfio_finish(struct participant *p, bool goes_on);
+int vfio_answer_again(struct participant *p, struct gw_error *err);
 int vfio_rollback(struct participant *p, struct gw_error *err);
 
 /* ---- participant_load.c: the destination ---- */

@@ -132,13 +132,14 @@ int vfio_load(struct participant *p, uint32_t version, uint16_t type, const void
 /* BARs, MSI and the command register are in place before the device takes its state. */
 static int settle_pci(struct vfio_pci *d, struct gw_error *err)
 {
-	const uint8_t *at = d->loading.pci + PCI_FUNCTION_STATE_SIZE;
 	size_t msix_len = d->msix ? msix_state_size(d->msix) : 0;
 	size_t msi_len = d->msi ? MSI_STATE_SIZE : 0;
+	const uint8_t *at;
 	int r;
 
 	if (!d->loading.pci || d->loading.pci_len != PCI_FUNCTION_STATE_SIZE + msi_len + msix_len)
 		return error_set(err, -EINVAL, "PCI state of %zu bytes", d->loading.pci_len);
+	at = d->loading.pci + PCI_FUNCTION_STATE_SIZE;
 	vfio_compat_adopt(d, d->loading.pci);
 	r = pci_function_load(&d->function, d->loading.pci, err);
 	if (!r && d->msi)

@@ -232,6 +232,19 @@ void vfio_finish(struct participant *p, bool goes_on)
 		          err.text);
 }
 
+int vfio_answer_again(struct participant *p, struct gw_error *err)
+{
+	struct vfio_state *s = of(p)->state;
+	int r;
+
+	/* One that runs answers; one in the error state is led out of it by going back. */
+	if (!s || vfio_state_runs(s) || s->now == s->ops->error)
+		return 0;
+	r = vfio_state_step(s, VFIO_ANSWER_DMA, err);
+	/* One that does not run after that is tried once more, and told of, when it goes back. */
+	return vfio_state_runs(s) ? r : 0;
+}
+
 int vfio_rollback(struct participant *p, struct gw_error *err)
 {
 	return back_to_running(of(p), err);

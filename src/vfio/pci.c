@@ -20,6 +20,8 @@ static void release(struct vfio_pci *d)
 	vfio_rom_fini(d);
 	vfio_bars_fini(d);
 	vfio_dev_fini(&d->dev);
+	if (d->joined)
+		vfio_space_leave(d->space);
 	d->kind->close(d);
 	free(d);
 }
@@ -123,10 +125,15 @@ int vfio_pci_create(const struct vfio_pci_kind *kind, struct machine *m,
 	r = take_options(d, (const void *)config->options, err);
 	if (!r)
 		r = kind->open(d, config->options, err);
-	if (!r)
+	if (!r) {
+		vfio_space_join(d->space);
+		d->joined = true;
 		r = init_parts(d, err);
+	}
 	if (!r)
 		r = plug(d, config, hot, err);
+	if (kind->made)
+		kind->made(d, r, err);
 	if (r < 0) {
 		release(d);
 		return r;

@@ -25,6 +25,8 @@ static int read_info(struct vfio_pci *d, struct vfio_pci_hot_reset_info **out, s
 
 	if (d->dev.ops->hot_reset_info)
 		r = d->dev.ops->hot_reset_info(&d->dev, &probe);
+	if (r == -ENODEV)
+		return error_set(err, r, "%s: neither it nor its bus has a reset", d->dev.name);
 	if (r < 0 && r != -ENOSPC)
 		return error_set_sys(err, r, "%s: VFIO_DEVICE_GET_PCI_HOT_RESET_INFO", d->dev.name);
 	if (probe.count > DEPENDENTS_MAX)

@@ -155,45 +155,77 @@ static int map_window(struct vfio_space *s, const struct vfio_window_map *w, str
 	return checked_map(s, &mapping, err);
 }
 
+/* The device itself has no use for it, and it takes the kernel time in proportion to the size: in
+ * its own space it waits for a second device. */
+static int map_at_home(struct vfio_space *s, struct vfio_window_map *w, struct gw_error *err)
+{
+	int ret;
+
+	if (w->at_home || s->devices < 2)
+		return 0;
+	ret = map_window(s, w, err);
+	w->at_home = ret == 0;
+	return ret;
+}
+
 int vfio_space_map_device(struct vfio_space *s, uint64_t iova, uint64_t size, void *hva,
                           struct gw_error *err)
 {
-	struct vfio_window_map *w = malloc(sizeof(*w));
+	struct vfio_window_map *w;
 	int ret;
 
+	if (s->alone)
+		return error_set(err, -EOPNOTSUPP, "its memory is another process's");
+	w = malloc(sizeof(*w));
 	if (!w)
 		return error_set(err, -ENOMEM, "out of memory");
 	*w = (struct vfio_window_map){ .iova = iova, .size = size, .hva = hva };
-	ret = map_window(s, w, err);
+	pthread_mutex_lock(&s->machine->vfio_lock);
+	ret = map_at_home(s, w, err);
 	if (ret < 0) {
 		free(w);
-		return ret;
+	} else {
+		w->next = s->windows;
+		s->windows = w;
+		for (struct vfio_space *o = s->machine->vfio; o; o = o->next)
+			if (o != s && o->attached)
+				map_window(o, w, NULL);
 	}
-	pthread_mutex_lock(&s->machine->vfio_lock);
-	w->next = s->windows;
-	s->windows = w;
-	for (struct vfio_space *o = s->machine->vfio; o; o = o->next)
-		if (o != s && o->attached)
-			map_window(o, w, NULL);
 	pthread_mutex_unlock(&s->machine->vfio_lock);
-	return 0;
+	return ret;
 }
 
 void vfio_space_unmap_device(struct vfio_space *s, uint64_t iova, uint64_t size)
 {
-	pthread_mutex_lock(&s->machine->vfio_lock);
-	for (struct vfio_window_map **pp = &s->windows; *pp; pp = &(*pp)->next) {
-		struct vfio_window_map *w = *pp;
+	struct vfio_window_map **pp = &s->windows, *w;
 
-		if (w->iova != iova || w->size != size)
-			continue;
+	pthread_mutex_lock(&s->machine->vfio_lock);
+	while (*pp && ((*pp)->iova != iova || (*pp)->size != size))
+		pp = &(*pp)->next;
+	w = *pp;
+	if (w) {
 		*pp = w->next;
-		free(w);
-		break;
+		for (struct vfio_space *o = s->machine->vfio; o; o = o->next)
+			if (o == s ? w->at_home : o->attached)
+				o->ops->unmap(o, iova, size);
 	}
-	for (struct vfio_space *o = s->machine->vfio; o; o = o->next)
-		if (o == s || o->attached)
-			o->ops->unmap(o, iova, size);
+	pthread_mutex_unlock(&s->machine->vfio_lock);
+	free(w);
+}
+
+void vfio_space_join(struct vfio_space *s)
+{
+	pthread_mutex_lock(&s->machine->vfio_lock);
+	s->devices++;
+	for (struct vfio_window_map *w = s->windows; w; w = w->next)
+		map_at_home(s, w, NULL);
+	pthread_mutex_unlock(&s->machine->vfio_lock);
+}
+
+void vfio_space_leave(struct vfio_space *s)
+{
+	pthread_mutex_lock(&s->machine->vfio_lock);
+	s->devices--;
 	pthread_mutex_unlock(&s->machine->vfio_lock);
 }
 

@@ -50,6 +50,7 @@ struct vfio_space_ops {
 struct vfio_window_map {
 	uint64_t iova, size;
 	void *hva;
+	bool at_home; /* mapped in the device's own space */
 	struct vfio_window_map *next;
 };
 
@@ -59,6 +60,8 @@ struct vfio_space {
 	const struct vfio_space_ops *ops;
 	struct machine *machine;
 	unsigned users;
+	unsigned devices;   /* that have joined */
+	bool alone;         /* its devices' memory is shown to no others */
 	bool attached;      /* RAM is mapped: from the first device on */
 	bool tracks_dirty;  /* by itself it can tell what all its devices write */
 	bool tracking;      /* and does so now */
@@ -94,8 +97,13 @@ void vfio_space_get(struct vfio_space *s);
 /* With the last user it is destroyed. */
 void vfio_space_put(struct vfio_space *s);
 
-/* Memory of a device in the space for DMA between devices, in this space and all others of the
- * machine, where the backend can do that (an error is of this one's); and takes that back. */
+/* One more device does its DMA here, or one less. */
+void vfio_space_join(struct vfio_space *s);
+void vfio_space_leave(struct vfio_space *s);
+
+/* Memory of a device in the space for DMA between devices: for those that share this space or join
+ * it, and for all other spaces of the machine, where the backend can do that (an error is of this
+ * one's); and takes that back. */
 int vfio_space_map_device(struct vfio_space *s, uint64_t iova, uint64_t size, void *hva,
                           struct gw_error *err);
 void vfio_space_unmap_device(struct vfio_space *s, uint64_t iova, uint64_t size);

@@ -131,7 +131,7 @@ static void recover(struct vfio_state *s, unsigned to, struct gw_error *err)
 		recover_by_reset(s, err);
 		return;
 	}
-	if (s->now == s->ops->error || s->ops->resumes(s->now)) {
+	if (s->now == s->ops->error || s->now == s->ops->resuming) {
 		error_append(err, "the device is in state \"%s\"", vfio_state_name(s));
 		recover_by_reset(s, err);
 		return;
@@ -193,7 +193,7 @@ static int heed_reset(struct vfio_state *s, struct gw_error *err)
 /* An error in a session that nobody here has ended: was it a reset? */
 static int explain(struct vfio_state *s, unsigned was, int r, struct gw_error *err)
 {
-	if (!s->ops->copies(was) || s->ops->refresh(s, NULL) < 0 || !vfio_state_runs(s))
+	if (was != s->ops->copying || s->ops->refresh(s, NULL) < 0 || !vfio_state_runs(s))
 		return r;
 	return error_set(err, -ESTALE, "the device was reset while its state was copied");
 }
@@ -235,7 +235,7 @@ int vfio_state_pending(struct vfio_state *s, struct vfio_state_pending *out, str
 	int r = heed_reset(s, err);
 
 	*out = (struct vfio_state_pending){ 0 };
-	if (!r && s->now != was && s->ops->copies(was))
+	if (!r && s->now != was && was == s->ops->copying)
 		return explain(s, was, 0, err);
 	if (!r)
 		r = s->ops->pending(s, out, err);
@@ -252,7 +252,7 @@ ssize_t vfio_state_read(struct vfio_state *s, void *buf, size_t len, struct gw_e
 	const unsigned was = s->now;
 	ssize_t n = heed_reset(s, err);
 
-	if (!n && s->now != was && s->ops->copies(was))
+	if (!n && s->now != was && was == s->ops->copying)
 		return explain(s, was, 0, err);
 	if (!n)
 		n = s->ops->read(s, buf, len, err);

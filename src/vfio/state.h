@@ -70,10 +70,10 @@ struct vfio_state_ops {
 	const char *protocol; /* "v1", "v2" */
 	const char *how;      /* by which states are asked for: for messages */
 	unsigned running, error;
+	unsigned copying;  /* it runs, and gives data meanwhile */
+	unsigned resuming; /* half of a state may be in it */
 	const char *(*name)(unsigned state);
 	bool (*may)(const struct vfio_state *s, unsigned from, unsigned to);
-	bool (*copies)(unsigned state);  /* it runs, and gives data meanwhile */
-	bool (*resumes)(unsigned state); /* half of a state may be in it */
 	/* Reads the state back. */
 	int (*refresh)(struct vfio_state *s, struct gw_error *err);
 	/* One request, once; a negative errno. */
@@ -130,7 +130,7 @@ static inline bool vfio_state_runs(const struct vfio_state *s)
 
 static inline bool vfio_state_copies(const struct vfio_state *s)
 {
-	return s->ops->copies(s->now);
+	return s->now == s->ops->copying;
 }
 
 static inline bool vfio_state_midway(const struct vfio_state *s)

@@ -14,17 +14,19 @@
 
 /* ---- DMA mappings ---------------------------------------------------------------------- */
 
-static int explain_map(int r, const struct vfio_mapping *m, struct gw_error *err)
+static int explain_map(const struct vfio_container *c, int r, const struct vfio_mapping *m,
+                       struct gw_error *err)
 {
 	error_set_sys(err, r, TYPE1_PATH ": VFIO_IOMMU_MAP_DMA of 0x%llx bytes at 0x%llx",
 	              (unsigned long long)m->size, (unsigned long long)m->iova);
 	if (r == -ENOMEM)
 		error_append(err,
 		             "is the limit on locked memory (ulimit -l) as large as the guest?");
-	/* Linux, vfio_iommu_type1: dma_avail. */
+	if (r == -ENOSPC && c->map_limit)
+		error_append(err, "a container takes %u mappings", c->map_limit);
 	if (r == -ENOSPC)
-		error_append(err, "a container takes so many mappings and no more: "
-		                  "/sys/module/vfio_iommu_type1/parameters/dma_entry_limit");
+		error_append(err, "/sys/module/vfio_iommu_type1/parameters/dma_entry_limit has the "
+		                  "limit of those that are made");
 	return r;
 }
 
@@ -40,7 +42,7 @@ static int map(struct vfio_space *s, const struct vfio_mapping *m, struct gw_err
 	};
 	int r = c->sys->ioctl(c->fd, VFIO_IOMMU_MAP_DMA, &map);
 
-	return r < 0 ? explain_map(r, m, err) : 0;
+	return r < 0 ? explain_map(c, r, m, err) : 0;
 }
 
 static void unmap_plainly(struct vfio_container *c, uint64_t iova, uint64_t size)
@@ -181,12 +183,24 @@ static void take_migration(struct vfio_container *c, const uint8_t *cap, size_t 
 	c->space.piece_max = c->has_bitmap ? bytes * 8 * PAGE_SIZE : 0;
 }
 
+/* It has what is left; with the first group nothing is mapped yet. */
+static void take_available(struct vfio_container *c, const uint8_t *cap, size_t len)
+{
+	struct vfio_iommu_type1_info_dma_avail left;
+
+	if (len < sizeof(left))
+		return;
+	memcpy(&left, cap, sizeof(left));
+	c->map_limit = MAX(c->map_limit, left.avail);
+}
+
 static const struct {
 	uint16_t id;
 	void (*take)(struct vfio_container *c, const uint8_t *cap, size_t len);
 } caps[] = {
 	{ VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, take_ranges },
 	{ VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION, take_migration },
+	{ VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL, take_available },
 };
 
 /* Each capability's offset is from the info's beginning. */

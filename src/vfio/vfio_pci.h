@@ -68,6 +68,8 @@ struct vfio_pci_kind {
 	const char *holder; /* who has the device, in messages: "the host" */
 	/* Fills in `dev` and `space` from the type's options. On failure close() follows. */
 	int (*open)(struct vfio_pci *d, const void *options, struct gw_error *err);
+	/* It was made; or it was not (result < 0), and the error may need more words. NULL. */
+	void (*made)(struct vfio_pci *d, int result, struct gw_error *err);
 	/* Gives back what open() took, all or in part; `dev` is closed. */
 	void (*close)(struct vfio_pci *d);
 	/* What query-devices says of where it comes from; false: out of memory. */
@@ -102,7 +104,8 @@ struct vfio_pci {
 	void *backend; /* the kind's own */
 	struct pci_function function;
 	struct participant participant;
-	struct vfio_space *space; /* in which it does DMA */
+	struct vfio_space *space; /* in which it does DMA, */
+	bool joined;              /* as the space knows */
 	struct vfio_dev dev;
 	bool dirty_none_ok; /* nobody has to tell what it writes to memory */
 	struct vfio_dirty dirty;
@@ -111,6 +114,7 @@ struct vfio_pci {
 	unsigned without;         /* features of migration that are not used, VFIO_STATE_* */
 
 	/* capabilities: where they are in configuration space, 0: there is none */
+	uint16_t host_command; /* what of its command register stays as the host has set it */
 	unsigned pcie_cap, af_cap, vpd_cap, msi_cap, msix_cap;
 	struct vfio_cap caps[VFIO_CAPS_MAX]; /* what was decided about each */
 	unsigned cap_count;

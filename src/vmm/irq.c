@@ -200,11 +200,9 @@ void irq_free_msi(struct irqs *irqs, uint32_t gsi)
 	if (!is_msi(gsi))
 		return;
 	pthread_mutex_lock(&irqs->lock);
-	irqs->msi_used[i] = false;
-	if (irqs->msi_routed[i]) {
-		irqs->msi_routed[i] = false;
-		commit(irqs, NULL);
-	}
+	/* KVM's table keeps it until that is next written: nothing signals it any more, and a
+	 * device that goes would have KVM take the whole table once for each of its vectors. */
+	irqs->msi_used[i] = irqs->msi_routed[i] = false;
 	pthread_mutex_unlock(&irqs->lock);
 }
 

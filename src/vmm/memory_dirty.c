@@ -152,6 +152,21 @@ void memory_remove_dirty_source(struct memory *mem, struct dirty_source *s)
 	}
 }
 
+/* A word at a time: a device's log may tell of all memory while the guest stands. */
+static void mark_pages(struct ram_region *r, uint64_t first, uint64_t last)
+{
+	for (uint64_t w = first / 64; w <= last / 64; w++) {
+		uint64_t bits = UINT64_MAX;
+
+		if (w == first / 64)
+			bits &= UINT64_MAX << first % 64;
+		if (w == last / 64)
+			bits &= UINT64_MAX >> (63 - last % 64);
+		if (region_word_there(r, w))
+			__atomic_fetch_or(&r->dirty[w], bits, __ATOMIC_RELAXED);
+	}
+}
+
 void memory_mark_dirty(struct memory *mem, uint64_t gpa, uint64_t len)
 {
 	const struct machine_outside *outside = mem->outside;
@@ -166,13 +181,9 @@ void memory_mark_dirty(struct memory *mem, uint64_t gpa, uint64_t len)
 		uint64_t to =
 		        MIN(len > UINT64_MAX - gpa ? UINT64_MAX : gpa + len, r->gpa + r->size);
 
-		if (from >= to)
-			continue;
-		for (uint64_t p = (from - r->gpa) >> PAGE_SHIFT;
-		     p <= (to - 1 - r->gpa) >> PAGE_SHIFT; p++)
-			if (region_word_there(r, p / 64))
-				__atomic_fetch_or(&r->dirty[p / 64], 1ull << (p % 64),
-				                  __ATOMIC_RELAXED);
+		if (from < to)
+			mark_pages(r, (from - r->gpa) >> PAGE_SHIFT,
+			           (to - 1 - r->gpa) >> PAGE_SHIFT);
 	}
 }
 

@@ -112,6 +112,10 @@ struct participant_ops {
 	/* (S) the destination runs the guest, or the save is complete and the VM is given up or
 	 * goes on (`goes_on`): saving sessions end, tracking off. Cannot fail. */
 	void (*finish)(struct participant *p, bool goes_on);
+	/* (S) before finish() with goes_on, and before rollback() where it may have been quiesced:
+	 * over all participants, before any of them starts DMA again: answers others' DMA. What
+	 * cannot do that is left to finish() and rollback(), which come in any case. */
+	int (*answer_again)(struct participant *p, struct gw_error *err);
 	/* (S) undoes everything from prepare on; the guest is about to run again. A failure is
 	 * described in err, and the device is then degraded or was reset; not fatal. */
 	int (*rollback)(struct participant *p, struct gw_error *err);

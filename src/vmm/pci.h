@@ -140,8 +140,8 @@ struct pci_function *pci_slot(const struct pci_bus *bus, unsigned slot, unsigned
 /* A bit for each slot that holds something in the guest's eyes, the host bridge's included. */
 uint32_t pci_present(const struct pci_bus *bus);
 
-/* Puts a capability at the end of the list, before anybody has looked at it. `body` has `len` bytes,
- * the two bytes of id and next pointer included (filled here). Returns its place. */
+/* Puts a capability at the end of the list, before anybody has looked at it. `body` has `len`
+ * bytes, the two bytes of id and next pointer included (filled here). Returns its place. */
 unsigned pci_add_capability(struct pci_function *f, uint8_t id, const void *body, unsigned len);
 
 /* Its requester ID, once it is plugged in. */

@@ -128,14 +128,26 @@ Test(devices, a_guest_that_one_is_taken_from_stays)
 	guest_free(to);
 }
 
+static void keep_data(void *to, const struct gw_event *event)
+{
+	if (!strcmp(event->name, "DEVICE_DELETED"))
+		snprintf(to, 256, "%s", event->data);
+}
+
+/* The longest id that there is; the event has all of it. */
+#define LONGEST "rng0123456789012345678901234567"
+
 Test(devices, a_guest_that_never_ran_lets_go_at_once)
 {
 	struct guest *g = guest_boot("dirtier", 1, 128);
+	char data[256] = "";
 	struct gw_error err;
 
-	add(g, "{\"id\":\"rng0\",\"type\":\"virtio-rng\"}");
-	cr_assert_eq(gw_vm_device_del(g->vm, "rng0", &err), 0, "%s", err.text);
-	cr_assert_not(has(g, "rng0"));
+	cr_assert_eq(gw_vm_listen(g->vm, keep_data, data, &err), 0);
+	add(g, "{\"id\":\"" LONGEST "\",\"type\":\"virtio-rng\"}");
+	cr_assert_eq(gw_vm_device_del(g->vm, LONGEST, &err), 0, "%s", err.text);
+	cr_assert_not(has(g, LONGEST));
+	cr_assert_str_eq(data, "{\"device\":\"" LONGEST "\",\"path\":\"/machine/" LONGEST "\"}");
 	guest_free(g);
 }
 

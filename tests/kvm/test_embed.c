@@ -115,6 +115,54 @@ static void turn_until_event(struct guest *g, const char *event)
 
 /* ---- the loop ------------------------------------------------------------------------------ */
 
+static void expect_config(struct gw_vm *vm, const char *text)
+{
+	struct gw_error err_;
+	char *json;
+
+	cr_assert(gw_vm_query_config(vm, &json, &err_) == 0, "%s", err_.text);
+	cr_assert(strstr(json, text), "%s: %s", text, json);
+	gw_free(json);
+}
+
+Test(embed, made_from_a_struct)
+{
+	static const char *const devices[] = { "{\"id\":\"r\",\"type\":\"virtio-rng\"}",
+		                               "{\"id\":\"p\",\"type\":\"pvpanic\"}" };
+	const char *guests = getenv("GODWIT_GUESTS");
+	struct guest *g = guest_new();
+	char kernel[200], out[80];
+	const struct gw_config config = {
+		.size = sizeof(config),
+		.name = "made",
+		.memory = 64 << 20,
+		.cpus = 2,
+		.kernel = kernel,
+		.cmdline = "a=b",
+		.serial_log = out,
+		.devices = devices,
+		.device_count = 2,
+		.more = "{\"clock\":\"realtime\",\"boot\":{},"
+		        "\"devices\":[{\"id\":\"b\",\"type\":\"virtio-balloon\"}]}",
+	};
+	struct gw_error err_;
+
+	snprintf(kernel, sizeof(kernel), "%s/mixer.elf", guests ? guests : "build/tests/guests");
+	snprintf(out, sizeof(out), "%s/out", g->dir);
+	cr_assert(gw_vm_configure_with(g->vm, &config, &err_) == 0, "%s", err_.text);
+	cr_assert_eq(gw_vm_state(g->vm), GW_STATE_PRELAUNCH);
+	expect_config(g->vm, "\"name\":\"made\"");
+	expect_config(g->vm, "\"cpus\":2");
+	expect_config(g->vm, "67108864");
+	expect_config(g->vm, "\"cmdline\":\"a=b\"");
+	expect_config(g->vm, "\"clock\":\"realtime\"");
+	expect_config(g->vm, "virtio-balloon");
+	expect_config(g->vm, "virtio-rng");
+	expect_config(g->vm, "pvpanic");
+	expect_config(g->vm, out);
+	guest_free(g);
+}
+
 Test(embed, a_guest_lives_by_poll_alone)
 {
 	struct guest *g = external_boot("mixer", 32);

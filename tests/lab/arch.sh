@@ -11,6 +11,7 @@
 #   arch_modules, arch_modules_guest, arch_modules_debian    kernel modules that only it has
 #   arch_machine         QEMU's arguments for a host: CPU, board, IOMMU
 #   arch_cmdline         the host kernel's command line
+#   arch_iommu_off       what there is added to it where the kernel is to leave the IOMMU alone
 #   arch_root            the root of its programs: this machine's, or an unpacked one
 # shellcheck disable=SC2034,SC2054 # used by who sources this; commas of QEMU, not of lists
 case $(uname -m) in
@@ -40,6 +41,7 @@ x86)
 		-cpu EPYC-v1,+svm,+npt,-fxsr-opt,-misalignsse,-osvw,-topoext,-nrip-save,-xsavec
 		-device intel-iommu,intremap=on,caching-mode=on)
 	arch_cmdline="console=ttyS0 intel_iommu=on iommu=pt tsc=reliable no_timer_check"
+	arch_iommu_off="intel_iommu=off"
 	;;
 arm64)
 	arch_deb=arm64
@@ -50,6 +52,7 @@ arm64)
 	# LAB_CPU=cortex-a72 has no VHE: KVM then is at EL2 alone, the kernel at EL1.
 	arch_machine=(-M virt,virtualization=on,gic-version=3,iommu=smmuv3 -cpu "${LAB_CPU:-neoverse-n1}")
 	arch_cmdline="console=ttyAMA0 iommu.passthrough=1"
+	arch_iommu_off="initcall_blacklist=arm_smmu_driver_init"
 	;;
 *)
 	echo "lab: ARCH is x86 or arm64, not '$ARCH'" >&2

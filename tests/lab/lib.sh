@@ -24,6 +24,7 @@
 #   net_up ADDRESS NAME CIDR     names and starts the network interface of a PCI device
 #   listening PORT               does a program here listen on that TCP port?
 #   gone PID                     has the process ended? (also when nobody has waited for it yet)
+#   monitor COMMAND...           asks the monitor of this host's QEMU, prints its answer; no quotes
 #   lab_mark NAME [TEXT]         tells the other host that NAME is reached
 #   lab_await NAME [SECONDS]     waits for it (60 s), prints its text; fails at once when the
 #                                other host has ended without it
@@ -108,6 +109,15 @@ _net() {
 _has_net() { [ -n "$(_net "$1")" ]; }
 
 listening() { grep -q ":$(printf %04X "$1") 00000000:0000 0A " /proc/net/tcp; }
+
+monitor() {
+	rm -f "$LAB_OUT/answer"
+	printf '%s' "$*" >"$LAB_OUT/.ask"
+	mv "$LAB_OUT/.ask" "$LAB_OUT/ask"
+	wait_for 30 [ -e "$LAB_OUT/answer" ] || return 1
+	grep -q '^{"return": ".*", "id": 1}' "$LAB_OUT/answer" || { cat "$LAB_OUT/answer" >&2; return 1; }
+	printf '%b\n' "$(sed -n 's/^{"return": "\(.*\)", "id": 1}.*/\1/p' "$LAB_OUT/answer")" | tr -d '\r'
+}
 
 lab_mark() {
 	echo "${2:-}" >"$LAB_RUN/sync/.$1.$LAB_HOST"

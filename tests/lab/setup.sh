@@ -23,14 +23,14 @@ modules="
 	virtio-rng virtio_scsi virtio_input virtiofs vmw_vsock_virtio_transport virtio_mem virtio_pmem
 	kvm vfio vfio-pci vfio_iommu_type1 vhost_net vhost_vsock vsock_loopback
 	e1000e igb igbvf nvme tun tap bridge veth macvtap dummy sch_netem sch_tbf pktgen
-	8250_pci evdev i6300esb
+	8250_pci xhci_pci evdev i6300esb
 	null_blk virtio_mmio crc32c_generic ext4 autofs4 overlay loop squashfs ptp_kvm $arch_modules"
 
 # In the initramfs of L1: what it takes to reach the 9p root.
 modules_l1="9pnet_virtio 9p virtio_pci"
 # In the initramfs of L2: the guest's drivers, loaded at boot so that hotplug finds them.
 modules_guest="e1000e igbvf virtio_pci virtio_net virtio_blk virtio_console virtio_balloon virtio_mem
-	virtio-rng evdev 8250_pci i6300esb vmw_vsock_virtio_transport $arch_modules_guest"
+	virtio-rng evdev 8250_pci xhci_pci i6300esb vmw_vsock_virtio_transport $arch_modules_guest"
 # In the initramfs of the Debian guest, whose disk has none.
 modules_debian="virtio_pci virtio_mmio virtio_blk virtio_net virtio_balloon virtio-rng crc32c_generic ext4 autofs4 evdev $arch_modules_debian"
 

@@ -133,6 +133,8 @@ static int hot_reset_info(struct vfio_dev *d, struct vfio_pci_hot_reset_info *in
 	struct fake_pci *f = of(d);
 	size_t room = (info->argsz - sizeof(*info)) / sizeof(info->devices[0]);
 
+	if (f->dep_error)
+		return f->dep_error;
 	info->count = f->dep_count;
 	info->flags = f->dep_flags;
 	if (room < f->dep_count)

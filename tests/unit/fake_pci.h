@@ -50,6 +50,7 @@ struct fake_pci {
 	/* What a reset of its bus takes along. */
 	struct vfio_pci_dependent_device deps[4];
 	unsigned dep_count;
+	int dep_error; /* what asking for them answers */
 	uint32_t dep_flags;
 	int hot_error; /* what that reset answers */
 	/* A letter a call: H that reset, R a report of the DMA log, S its start. */

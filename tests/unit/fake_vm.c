@@ -12,9 +12,10 @@
 #define DEVICE_FINAL 3
 
 static const char *const op_names[FAKE_OPS] = {
-	"none",       "prepare",  "pending",    "iterate",    "quiesce",    "stop",        "save",
-	"finish",     "rollback", "begin-load", "load",       "load-pages", "map-file",    "settle",
-	"answer-dma", "run",      "discard",    "stop-guest", "build",      "handed-over",
+	"none",       "prepare",  "pending",      "iterate",    "quiesce",    "stop",
+	"save",       "finish",   "answer-again", "rollback",   "begin-load", "load",
+	"load-pages", "map-file", "settle",       "answer-dma", "run",        "discard",
+	"stop-guest", "build",    "handed-over",
 };
 
 const char *fake_op_name(enum fake_op op)
@@ -114,6 +115,11 @@ static int part_save(struct participant *p, struct sink *sink, struct gw_error *
 static void part_finish(struct participant *p, bool goes_on)
 {
 	step(p, OP_FINISH, goes_on ? AT_REST : FINISHED, NULL);
+}
+
+static int part_answer_again(struct participant *p, struct gw_error *err)
+{
+	return step(p, OP_ANSWER_AGAIN, ANSWERS, err);
 }
 
 static int part_rollback(struct participant *p, struct gw_error *err)
@@ -453,6 +459,7 @@ static const struct participant_ops plain = {
 	.stop = part_stop,
 	.save = part_save,
 	.finish = part_finish,
+	.answer_again = part_answer_again,
 	.rollback = part_rollback,
 	.begin_load = part_begin_load,
 	.load = part_load,

@@ -97,7 +97,7 @@ static inline struct vused next_used(struct wire *w, unsigned queue)
 {
 	struct waiting x = { .w = w, .queue = queue };
 
-	cr_assert(vmachine_wait(w->vm, has_used, &x, 2000), "queue %u has nothing", queue);
+	cr_assert(vmachine_wait(w->vm, has_used, &x, 20000), "queue %u has nothing", queue);
 	return x.used;
 }
 
@@ -114,12 +114,23 @@ static inline ssize_t next_frame(struct wire *w, uint8_t *to, size_t room)
 	ssize_t len = -1;
 
 	x->w = w;
-	if (vmachine_wait(w->vm, has_frame, x, 500)) {
+	if (vmachine_wait(w->vm, has_frame, x, 20000)) {
 		len = x->len;
 		memcpy(to, x->frame, MIN((size_t)len, room));
 	}
 	free(x);
 	return len;
+}
+
+static inline bool no_frame(struct wire *w)
+{
+	struct waiting *x = calloc(1, sizeof(*x));
+	bool none;
+
+	x->w = w;
+	none = !vmachine_wait(w->vm, has_frame, x, 500);
+	free(x);
+	return none;
 }
 
 /* A number from query-devices. */

@@ -74,6 +74,58 @@ Test(embed, options_of_another_size_are_refused)
 	cr_assert(strstr(err.text, "options of"), "%s", err.text);
 }
 
+static void refused(struct gw_config config, const char *says)
+{
+	struct gw_vm *vm = new_vm(false);
+	struct gw_error err;
+
+	cr_assert_eq(gw_vm_configure_with(vm, &config, &err), -EINVAL);
+	cr_assert(strstr(err.text, says), "%s: %s", says, err.text);
+	cr_assert_eq(gw_vm_state(vm), GW_STATE_EMPTY);
+	gw_vm_free(vm);
+}
+
+/* What it says of a configuration as text, it says of one as a struct. */
+Test(embed, a_configuration_as_a_struct_is_checked)
+{
+	static const char *const devices[] = { "{\"id\":\"a\",\"type\":\"pvpanic\"}", "{" };
+	static const struct gw_config good = {
+		.size = sizeof(good), .memory = 2 << 20, .kernel = "/dev/null", .cpus = 1
+	};
+	struct gw_config c = good;
+
+	c.size--;
+	refused(c, "configuration of");
+	c = good;
+	c.memory++;
+	refused(c, "configuration: memory: 2097153 is not a multiple of 2M");
+	c.memory = UINT64_MAX;
+	refused(c, "configuration: memory: ");
+	c = good;
+	c.cpus = 256;
+	c.kernel = "/nowhere";
+	refused(c, "cpus: ");
+	refused(c, "boot.kernel: /nowhere: No such file");
+	c = good;
+	c.more = "[]";
+	refused(c, "configuration: more: not a JSON object");
+	c.more = "{\"boot\":{\"kernel\":\"/dev/zero\"}}";
+	refused(c, "boot.kernel: given twice");
+	c.more = "{\"cpus\":2}";
+	refused(c, "cpus: given twice");
+	c.more = "{\"boot\":3}";
+	refused(c, "boot: must be an object");
+	c = good;
+	c.devices = devices;
+	c.device_count = 2;
+	refused(c, "configuration: devices[1]: not JSON");
+	c.device_count = 1;
+	c.more = "{\"devices\":[{\"id\":\"a\",\"type\":\"virtio-rng\"}]}";
+	refused(c, "devices[1].id: \"a\" is devices[0]'s already");
+	c.more = "{\"devices\":{}}";
+	refused(c, "devices: must be a list");
+}
+
 Test(embed, only_an_external_loop_is_dispatched)
 {
 	struct gw_vm *vm = new_vm(false);

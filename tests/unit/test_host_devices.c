@@ -178,6 +178,34 @@ Test(host_devices, an_empty_host, .init = make_root, .fini = remove_root)
 	host_list_free(&list);
 }
 
+static bool ends_with(const char *text, const char *end)
+{
+	return strlen(text) >= strlen(end) && !strcmp(text + strlen(text) - strlen(end), end);
+}
+
+/* Half a command would do something else. */
+Test(host_devices, a_group_too_large_to_mend_has_whole_commands, .init = make_host,
+     .fini = remove_root)
+{
+	struct host_list list;
+	struct host_verdict v;
+
+	for (unsigned i = 0; i < 60; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "0000:20:%02x.%u", i / 8, i % 8);
+		put_pci(name, "0x020000", "igbvf", 7);
+	}
+	list = scan();
+	v = judge(&list, "0000:03:00.0");
+	cr_assert_gt(strlen(v.mend), sizeof(v.mend) - 200, "as many as there is room for");
+	cr_assert(ends_with(v.mend, "/driver_override") || ends_with(v.mend, "/driver/unbind") ||
+	                  ends_with(v.mend, "/drivers_probe"),
+	          "%s", v.mend);
+	cr_assert(ends_with(v.not_passable, "is driven by igbvf"), "%s", v.not_passable);
+	host_list_free(&list);
+}
+
 Test(host_devices, says_what_hinders_and_what_mends_it, .init = make_host, .fini = remove_root)
 {
 	struct host_list list = scan();

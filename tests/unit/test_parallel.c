@@ -164,6 +164,11 @@ static void dev_finish(struct participant *p, bool goes_on)
 	step(p, PHASE_FINISH, NULL, NULL);
 }
 
+static int dev_answer_again(struct participant *p, struct gw_error *err)
+{
+	return step(p, PHASE_ANSWER_AGAIN, NULL, err);
+}
+
 static int dev_rollback(struct participant *p, struct gw_error *err)
 {
 	of(p)->undone++;
@@ -221,6 +226,7 @@ static struct world *world_new(enum phase phase, enum conduct all)
 		.settle = dev_settle,
 		.resume = dev_resume,
 		.finish = dev_finish,
+		.answer_again = dev_answer_again,
 		.rollback = dev_rollback,
 		.discard = dev_discard,
 	};
@@ -255,7 +261,8 @@ static int run(struct world *w, struct sequence *s, struct gw_error *err)
 static const enum phase phases[] = { PHASE_QUIESCE, PHASE_STOP,       PHASE_SAVE,
 	                             PHASE_SETTLE,  PHASE_ANSWER_DMA, PHASE_RUN };
 /* What goes on past any failure. */
-static const enum phase endings[] = { PHASE_FINISH, PHASE_ROLLBACK, PHASE_DISCARD };
+static const enum phase endings[] = { PHASE_FINISH, PHASE_ANSWER_AGAIN, PHASE_ROLLBACK,
+	                              PHASE_DISCARD };
 
 /* ---- at once -------------------------------------------------------------------------------- */
 
@@ -486,7 +493,7 @@ Test(parallel, cancelling_ends_all)
 
 Test(parallel, what_cannot_be_undone_goes_on_past_failures)
 {
-	static const enum phase those[] = { PHASE_RUN, PHASE_ROLLBACK };
+	static const enum phase those[] = { PHASE_RUN, PHASE_ANSWER_AGAIN, PHASE_ROLLBACK };
 
 	for (size_t i = 0; i < ARRAY_SIZE(those); i++) {
 		struct world *w = world_new(those[i], MEET);

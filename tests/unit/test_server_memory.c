@@ -102,6 +102,27 @@ Test(server_memory, maps_that_make_no_sense_are_refused)
 	sclient_free(c);
 }
 
+Test(server_memory, all_is_unmapped_at_once)
+{
+	struct sclient *c = ballast();
+	struct wire_dma_unmap all = { sizeof(all), VFIO_DMA_UNMAP_FLAG_ALL, 0, MIB };
+	int fd = memory(MIB);
+
+	for (unsigned i = 0; i < 3; i++)
+		cr_assert_eq(sclient_map(c, i * 0x200000, MIB, 0, RW, fd), 0);
+	cr_assert_eq(sclient_call(c, WIRE_DMA_UNMAP, &all, sizeof(all), NULL, 0), -EINVAL,
+	             "all has no size");
+	cr_assert_eq(dma(c, 0x200000, 16, 2), 0);
+	all.size = 0;
+	cr_assert_eq(sclient_call(c, WIRE_DMA_UNMAP, &all, sizeof(all), NULL, 0), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		cr_assert_eq(dma(c, i * 0x200000, 16, 1), EFAULT);
+		cr_assert_eq(sclient_map(c, i * 0x200000, MIB, 0, RW, fd), 0);
+	}
+	close(fd);
+	sclient_free(c);
+}
+
 /* Answers one command of the server's on `socket` and leaves the reply to the test's own. */
 static void answer(int socket, unsigned command, const char *text, uint32_t flags)
 {

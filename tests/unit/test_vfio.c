@@ -233,6 +233,21 @@ Test(vfio_device, a_hole_around_the_msix_table)
 	cr_assert_eq(r.area_count, 0);
 }
 
+/* With as many areas as there is room for: a hole in one of them would make one more. */
+Test(vfio_device, a_hole_where_there_is_no_room_for_another_area)
+{
+	struct vfio_region r = { .size = 0x40000, .area_count = VFIO_AREAS_MAX, .type = 77 };
+
+	for (uint64_t i = 0; i < VFIO_AREAS_MAX; i++)
+		r.areas[i] = (struct vfio_area){ i * 0x4000, 0x3000 };
+	vfio_region_cut(&r, 0x1000, 0x1000);
+	cr_assert_eq(r.area_count, VFIO_AREAS_MAX);
+	cr_assert_eq(r.areas[0].size, 0x1000);
+	cr_assert_eq(r.areas[1].offset, 0x2000);
+	cr_assert_eq(r.areas[7].offset, 6 * 0x4000, "the last one is trapped");
+	cr_assert_eq(r.type, 77);
+}
+
 /* ---- sysfs -------------------------------------------------------------------------------- */
 
 static void put_link(const char *root, const char *path, const char *target)

@@ -80,6 +80,26 @@ Test(vfio_access, the_command_register_is_pushed)
 	fake_free(f);
 }
 
+Test(vfio_access, the_report_of_errors_stays_the_hosts)
+{
+	static const uint16_t hosts[] = { PCI_COMMAND_SERR, PCI_COMMAND_PARITY, 0 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(hosts); i++) {
+		const uint16_t ours = hosts[i] | PCI_COMMAND_MEMORY | PCI_COMMAND_IO;
+		const uint16_t other = (PCI_COMMAND_SERR | PCI_COMMAND_PARITY) & ~hosts[i];
+		struct fake_pci *f = fake_new();
+
+		pci_set(f->config, PCI_COMMAND, 2, hosts[i]);
+		fake_plug(f);
+		fake_write(f, PCI_COMMAND, 2, 0);
+		cr_assert_eq(pci_get(f->config, PCI_COMMAND, 2), ours);
+		fake_write(f, PCI_COMMAND, 2, other);
+		cr_assert_eq(pci_get(f->config, PCI_COMMAND, 2), ours);
+		cr_assert_eq(fake_read(f, PCI_COMMAND, 2), other, "the guest reads what it wrote");
+		fake_free(f);
+	}
+}
+
 /* ---- BARs that are mapped --------------------------------------------------------------- */
 
 /* One without MSI-X, whose table would be in the BAR. */

@@ -569,3 +569,28 @@ Test(vfio_dirty, the_last_sync_has_all_that_a_blind_device_reaches)
 	memory_destroy(mem);
 	platform_free(p);
 }
+
+/* Of random bits, in runs: those pages and no others. */
+Test(vfio_dirty, each_bit_is_a_page)
+{
+	struct world *w = world_new(false);
+	const uint64_t gpa = w->mem.regions[0].gpa;
+	uint64_t bits[4];
+
+	start(w);
+	for (unsigned round = 0; round < 200; round++) {
+		const unsigned pages = 1 + (unsigned)rand() % 256;
+		const unsigned run = 1 + (unsigned)rand() % 130;
+
+		memset(w->mem.regions[0].dirty, 0, sizeof(bits));
+		for (unsigned i = 0, on = 0; i < 256; i++) {
+			on ^= i % run == 0 || rand() % 40 == 0;
+			bits[i / 64] = (bits[i / 64] & ~(1ull << i % 64)) | (uint64_t)on << i % 64;
+		}
+		vfio_dirty_mark(&w->mem, gpa, PAGE_SIZE, bits, pages);
+		for (unsigned i = 0; i < 256; i++)
+			cr_assert_eq(is_dirty(w, 0, i), i < pages && bits[i / 64] >> i % 64 & 1);
+	}
+	memory_dirty_stop(&w->mem);
+	world_free(w);
+}

@@ -76,6 +76,42 @@ Test(vfio_moving, all_are_quiet_before_one_is_stopped_Q1_Q2)
 	world_free(w);
 }
 
+/* One that starts DMA may write to one that stands, which would be lost. */
+Test(vfio_moving, all_answer_again_before_one_runs_Q1)
+{
+	static const enum phase lasts[] = { PHASE_QUIESCE, PHASE_STOP, PHASE_SAVE };
+	struct gw_error err = { 0 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(lasts); i++) {
+		struct state_world *w = world_new(four);
+
+		cr_assert_eq(world_send(w, lasts[i], &err), 0, "%s", err.text);
+		cr_assert_eq(world_run(w, PHASE_ANSWER_AGAIN, &err), 0, "%s", err.text);
+		cr_assert_eq(world_running(w), 0);
+		cr_assert_eq(w->v2[0]->in, MIG_RUNNING_P2P);
+		cr_assert_eq(w->v2[1]->in, MIG_RUNNING_P2P);
+		cr_assert_eq(world_run(w, PHASE_ROLLBACK, &err), 0, "%s", err.text);
+		cr_assert_eq(world_running(w), 4);
+		world_free(w);
+	}
+}
+
+Test(vfio_moving, one_that_is_gone_is_told_of_once_F6)
+{
+	struct state_world *w = with_second(V2_ALL);
+	struct gw_error err = { 0 };
+
+	cr_assert_eq(world_send(w, PHASE_STOP, &err), 0, "%s", err.text);
+	w->v2[SECOND]->fail_errno = ENOTCONN;
+	w->v2[SECOND]->fail_all = w->v2[SECOND]->fail_reset = true;
+	world_undo(w, &err);
+	cr_assert_eq(world_running(w), 3, "all others go on");
+	cr_assert(strstr(err.text, "dev1: rollback: "), "%s", err.text);
+	cr_assert_null(strstr(err.text, "answer-again"), "%s", err.text);
+	cr_assert_eq(w->degraded_count, 1, "%s", w->degraded);
+	world_free(w);
+}
+
 Test(vfio_moving, cancelled_and_begun_again_D6)
 {
 	struct state_world *a = world_new(four), *b = world_new(four);

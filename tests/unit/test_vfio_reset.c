@@ -114,6 +114,9 @@ Test(vfio_reset, of_the_bus_fails)
 	f->hot_error = -EIO;
 	cr_assert_eq(vfio_bus_reset(f->d, true, &err), -EIO);
 	cr_assert(strstr(err.text, "0000:03:00.0: VFIO_DEVICE_PCI_HOT_RESET: "), "%s", err.text);
+	f->dep_error = -ENODEV;
+	cr_assert_eq(vfio_bus_reset(f->d, true, &err), -ENODEV);
+	cr_assert(strstr(err.text, "0000:03:00.0: neither it nor its bus"), "%s", err.text);
 	f->ops.hot_reset_info = NULL;
 	cr_assert_eq(vfio_bus_reset(f->d, true, &err), -ENOTTY);
 	cr_assert(strstr(err.text, "VFIO_DEVICE_GET_PCI_HOT_RESET_INFO"), "%s", err.text);

@@ -31,6 +31,21 @@ Test(vfio_user, registers_and_memory)
 	end(&w);
 }
 
+/* No other device gets hold of memory that a new server may put something else in place of. */
+Test(vfio_user, its_memory_is_not_shown_to_other_devices)
+{
+	struct gw_error err;
+	struct world w;
+
+	begin(&w);
+	cr_assert(add(&w, 10000), "%s", w.vm->error);
+	cr_assert_eq(
+	        vfio_space_map_device(w.pci->space, 0xc0000000, 4096, w.pci->windows[0].hva, &err),
+	        -EOPNOTSUPP);
+	cr_assert_null(w.pci->space->windows);
+	end(&w);
+}
+
 Test(vfio_user, what_is_not_sealed_is_trapped)
 {
 	struct world w;

@@ -282,3 +282,76 @@ Test(vfio_user, unplugged_while_it_is_set_up)
 	end(&w);
 	cr_assert_lt(now_ms() - begun, 10000);
 }
+
+static int64_t set_up_by(struct world *w)
+{
+	return ((struct vfu_device *)w->pci->backend)->vfu->set_up_by;
+}
+
+/* Each reply may come in time, and all of them together too late. */
+Test(vfio_user, setting_it_up_has_an_end)
+{
+	struct world w;
+	int64_t begun;
+
+	begin(&w);
+	cr_assert(add(&w, 60000), "%s", w.vm->error);
+	cr_assert_eq(set_up_by(&w), 0, "it is set up");
+	vfu_server_stop(&w.s);
+	cr_assert(vmachine_wait(w.vm, is_broken, &w, 20000));
+	begun = now_ms();
+	restart(&w);
+	for (unsigned i = 0; i < 10000 && !is_ready(&w); i++)
+		usleep(1000);
+	cr_assert_geq(set_up_by(&w), begun + 12 * 60000);
+	cr_assert(vmachine_wait(w.vm, is_repaired, &w, 20000));
+	cr_assert_eq(set_up_by(&w), 0, "again");
+	w.vm->event_count = 0;
+	begun = now_ms();
+	((struct vfu_device *)w.pci->backend)->vfu->set_up_by = begun + 300;
+	w.s.on = WIRE_REGION_READ;
+	w.s.lie = LIE_SILENCE;
+	cr_assert_eq(bar_read(&w, 0, 4), 0xffffffff);
+	cr_assert_geq(now_ms() - begun, 300);
+	cr_assert(vmachine_wait(w.vm, is_broken, &w, 20000));
+	cr_assert(strstr(vmachine_event(w.vm, "DEVICE_BROKEN"), "setting it up takes too long"),
+	          "%s", vmachine_event(w.vm, "DEVICE_BROKEN"));
+	end(&w);
+}
+
+/* One that comes back and goes again at once is waited for longer each time. */
+Test(vfio_user, a_server_that_never_stays)
+{
+	const int64_t begun = now_ms();
+	struct world w;
+
+	begin(&w);
+	cr_assert(add(&w, 10000), "%s", w.vm->error);
+	for (unsigned i = 0; i < 4; i++) {
+		vfu_server_stop(&w.s);
+		cr_assert(vmachine_wait(w.vm, is_broken, &w, 20000));
+		w.vm->event_count = 0;
+		restart(&w);
+		cr_assert(vmachine_wait(w.vm, is_repaired, &w, 20000));
+		w.vm->event_count = 0;
+	}
+	cr_assert_geq(now_ms() - begun, 100 + 200 + 400 + 800);
+	end(&w);
+}
+
+/* It is taken away between a new server's description and the telling of memory. */
+Test(vfio_user, no_server_is_told_of_memory_any_more)
+{
+	struct gw_error err = { 0 };
+	struct vfu_device *d;
+	struct world w;
+
+	begin(&w);
+	cr_assert(add(&w, 10000), "%s", w.vm->error);
+	d = w.pci->backend;
+	vfu_space_set(d->space, NULL);
+	cr_assert_eq(vfu_space_tell_again(d->space, &err), -ENOTCONN);
+	cr_assert_eq(w.s.map_count, 1);
+	vfu_space_set(d->space, d->vfu);
+	end(&w);
+}

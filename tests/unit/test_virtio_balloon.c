@@ -271,7 +271,7 @@ Test(virtio_balloon, statistics)
 	cr_assert(is_at(&w), "which asking for them does");
 	send_stats(&d, 22222);
 	cr_assert_eq(command(&d, "set-polling-interval", "{\"interval\":1}", &text, &err), 0);
-	cr_assert(vmachine_wait(d.vm, is_at, &w, 3000), "by itself after a second");
+	cr_assert(vmachine_wait(d.vm, is_at, &w, 20000), "by itself after a second");
 	send_stats(&d, 33333);
 	command(&d, "stats", "{}", &text, &err);
 	cr_assert(strstr(text, "33333"), "%s", text);

@@ -67,7 +67,7 @@ Test(virtio_net, a_link_that_is_down)
 {
 	cJSON *down = cJSON_Parse("{\"up\":false}"), *up = cJSON_Parse("{\"up\":true}");
 	struct gw_error err = { 0 };
-	uint8_t frame[HDR + 60], got[100];
+	uint8_t frame[HDR + 60];
 	cJSON *ret = NULL;
 	struct wire w;
 
@@ -83,7 +83,7 @@ Test(virtio_net, a_link_that_is_down)
 	vdriver_add_out(&w.d, 1, frame, sizeof(frame));
 	vdriver_kick(&w.d, 1);
 	next_used(&w, 1);
-	cr_assert_eq(next_frame(&w, got, sizeof(got)), -1);
+	cr_assert(no_frame(&w));
 	cr_assert(none_used(&w, 0));
 	cr_assert_eq(virtio_net_driver.command(&w.d.v->device, "set-link", up, &ret, &err), 0);
 	peer_send(&w, 61);
@@ -141,7 +141,7 @@ Test(virtio_net, moves_and_announces_itself)
 		cr_assert_eq(memcmp(got + HDR + 6, a.d.v->config, 6), 0);
 		cr_assert_eq(memcmp(got + HDR + 12, "\x80\x35", 2), 0, "RARP");
 	}
-	cr_assert_eq(next_frame(&b, got, sizeof(got)), -1, "three are enough");
+	cr_assert(no_frame(&b), "three are enough");
 	cr_assert_eq(control(&b, 2, (uint8_t[]){ 3, 0 }, 2), 0);
 	cr_assert_eq(vdriver_config(&b.d, NET_CONFIG_STATUS, 2), 1);
 	/* Buffers that were held are there, the ring stands where it stood. */
@@ -192,7 +192,7 @@ Test(virtio_net, a_paused_guest_gets_and_sends_nothing)
 	vdriver_add_out(&w.d, 1, frame, sizeof(frame));
 	vdriver_kick(&w.d, 1);
 	cr_assert(none_used(&w, 0));
-	cr_assert_eq(next_frame(&w, got, sizeof(got)), -1);
+	cr_assert(no_frame(&w));
 	vmachine_run(w.vm);
 	cr_assert_eq(next_used(&w, 0).len, HDR + 60);
 	cr_assert_eq(next_frame(&w, got, sizeof(got)), HDR + 60);

@@ -145,7 +145,7 @@ Test(virtio_rng, a_paused_guest_gets_nothing)
 	vmachine_turn(d.vm);
 	cr_assert(!vdriver_used(&d, 0, &used));
 	vmachine_run(d.vm);
-	cr_assert(vmachine_wait(d.vm, has_second, &d, 1000), "it goes on");
+	cr_assert(vmachine_wait(d.vm, has_second, &d, 20000), "it goes on");
 	vmachine_free(d.vm);
 }
 

@@ -133,7 +133,7 @@ static int unset_container(int fd)
 	return 0;
 }
 
-/* In the order in which the kernel has them: ranges, then migration. */
+/* What there is of: ranges, migration, mappings that are left. */
 static int get_info(struct vfio_iommu_type1_info *out)
 {
 	struct {
@@ -141,6 +141,7 @@ static int get_info(struct vfio_iommu_type1_info *out)
 		struct vfio_iommu_type1_info_cap_iova_range ranges;
 		struct vfio_iova_range range[2];
 		struct vfio_iommu_type1_info_cap_migration migration;
+		struct vfio_iommu_type1_info_dma_avail avail;
 	} info = {
 		.head = { .argsz = sizeof(info),
 		          .flags = VFIO_IOMMU_INFO_PGSIZES | VFIO_IOMMU_INFO_CAPS,
@@ -152,12 +153,16 @@ static int get_info(struct vfio_iommu_type1_info *out)
 		                           .version = 1 },
 		               .pgsize_bitmap = PAGE_SIZE,
 		               .max_dirty_bitmap_size = vk.bitmap_max },
+		.avail = { .header = { .id = VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL, .version = 1 },
+		           .avail = (uint32_t)(vk.max_maps - vk.map_count) },
 	};
 	const uint32_t room = out->argsz;
-	const uint32_t migration = vk.bitmap_max ? offsetof(__typeof__(info), migration) : 0;
+	const uint32_t avail = vk.max_maps ? offsetof(__typeof__(info), avail) : 0;
+	const uint32_t migration = vk.bitmap_max ? offsetof(__typeof__(info), migration) : avail;
 
 	info.head.cap_offset = vk.ranges ? offsetof(__typeof__(info), ranges) : migration;
 	info.ranges.header.next = migration;
+	info.migration.header.next = avail;
 	memcpy(out, &info, MIN((size_t)room, sizeof(info)));
 	return 0;
 }
@@ -273,6 +278,20 @@ static int get_bitmap(const struct iommufd_hwpt_get_dirty_bitmap *get)
 	return 0;
 }
 
+/* The address space goes last. */
+static int destroy(uint32_t id)
+{
+	if (id != 1) {
+		vk.tables--;
+		return 0;
+	}
+	if (vk.tables)
+		return -EBUSY;
+	vk.spaces--;
+	vk.map_count = 0;
+	return 0;
+}
+
 static int iommufd_ioctl(int fd, unsigned long request, void *arg)
 {
 	const struct iommufd_ioas_map *map = arg;
@@ -284,6 +303,7 @@ static int iommufd_ioctl(int fd, unsigned long request, void *arg)
 		vk.map_count = 0;
 		((struct iommufd_ioas_alloc *)arg)->out_ioas_id = 1;
 		vk.next_id = 2;
+		vk.spaces++;
 		return 0;
 	case IOMMUFD_IOAS_MAP:
 		cr_assert(map->flags & IOMMUFD_MAP_FIXED);
@@ -307,8 +327,7 @@ static int iommufd_ioctl(int fd, unsigned long request, void *arg)
 		vk.tables++;
 		return 0;
 	case IOMMUFD_DESTROY:
-		vk.tables--;
-		return 0;
+		return destroy(((struct iommufd_destroy *)arg)->id);
 	case IOMMUFD_VFIO_ATTACH:
 		return attach(fd, ((struct iommufd_attach *)arg)->pt_id);
 	case IOMMUFD_HWPT_SET_DIRTY_TRACKING:
@@ -389,6 +408,7 @@ void vk_world_free(struct vk_world *w)
 	cr_assert_null(w->mem.sources);
 	cr_assert_null(w->mem.listeners);
 	cr_assert_eq(vk.tables, 0);
+	cr_assert_eq(vk.spaces, 0, "an embedder's iommufd keeps nothing");
 	memory_dirty_fini(&w->mem);
 	free(w);
 }

@@ -43,6 +43,7 @@ struct vk {
 	char order[64];    /* a letter a call: k KVM is told, K takes back, b bind, a attach, ... */
 	unsigned tracking; /* containers and page tables that do so */
 	unsigned tables, next_id;
+	unsigned spaces; /* of an iommufd */
 	unsigned unmaps_with_bitmap;
 };
 extern struct vk vk;

@@ -12,9 +12,6 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* What may take a server long: all that it has under way has to come to an end. */
-#define SLOW_FACTOR 6
-
 static bool is_slow(enum wire_command command)
 {
 	return command == WIRE_DEVICE_RESET || command == WIRE_DEVICE_FEATURE ||
@@ -213,16 +210,22 @@ static int transmit(struct vfu *c, struct vfu_flight *f)
 static void wait_for_reply(struct vfu *c, struct vfu_flight *f)
 {
 	const enum wire_command command = f->request->command;
-	const int64_t ms = (int64_t)c->owner.timeout_ms * (is_slow(command) ? SLOW_FACTOR : 1);
-	const int64_t until = now_ms() + ms;
-	bool in_vain;
+	const int64_t ms = (int64_t)c->owner.timeout_ms * (is_slow(command) ? VFU_SLOW_FACTOR : 1);
+	int64_t until = now_ms() + ms;
+	bool in_vain, too_long;
 
 	pthread_mutex_lock(&c->lock);
+	too_long = c->set_up_by && c->set_up_by < until;
+	if (too_long)
+		until = c->set_up_by;
 	while (!f->done && thread_cond_wait(&f->answered, &c->lock, until))
 		;
 	in_vain = !f->done;
 	pthread_mutex_unlock(&c->lock);
-	if (in_vain)
+	if (in_vain && too_long)
+		vfu_lied(c, "setting it up takes too long: still no reply to %s",
+		         wire_command_name(command));
+	else if (in_vain)
 		vfu_lied(c, "no reply to %s within %lld ms", wire_command_name(command),
 		         (long long)ms);
 	/* Breaking has answered it, if nobody else has. */
@@ -277,6 +280,21 @@ bool vfu_admit(struct vfu *c)
 		c->state = VFU_UP;
 	pthread_mutex_unlock(&c->lock);
 	return was;
+}
+
+void vfu_settle(struct vfu *c)
+{
+	pthread_mutex_lock(&c->lock);
+	c->set_up_by = 0;
+	pthread_mutex_unlock(&c->lock);
+}
+
+void vfu_say_why(struct vfu *c, struct gw_error *err)
+{
+	pthread_mutex_lock(&c->lock);
+	if (c->state != VFU_UP)
+		error_append(err, "%s: %s", c->owner.name, c->why);
+	pthread_mutex_unlock(&c->lock);
 }
 
 bool vfu_is_lost(struct vfu *c)

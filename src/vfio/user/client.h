@@ -47,6 +47,13 @@ int vfu_create(const struct vfu_owner *owner, struct vfu **out, struct gw_error 
 void vfu_stop(struct vfu *c);
 void vfu_destroy(struct vfu *c);
 
+/* The owner has set it up. Before that, from vfu_create() or from a new connection on, all replies
+ * together have twice the time that one of a slow kind has: a server that is slow with each of them
+ * does not hold up for long whoever waits for all. */
+void vfu_settle(struct vfu *c);
+/* Why there is no connection, added to an error that comes from that. */
+void vfu_say_why(struct vfu *c, struct gw_error *err);
+
 /* What was agreed on: of the server's, and no more than we can use. */
 const struct wire_caps *vfu_caps(const struct vfu *c);
 

@@ -10,6 +10,10 @@
 /* Writes that did not go at once, until there is room in the socket. */
 #define VFU_BATCH 64
 
+/* What may take a server long, all that it has under way having to come to an end, may take so many
+ * times as long. */
+#define VFU_SLOW_FACTOR 6
+
 enum vfu_state {
 	VFU_DOWN,  /* no connection */
 	VFU_SETUP, /* there is one, for the thread that sets it up */
@@ -41,7 +45,8 @@ struct vfu {
 	pthread_mutex_t lock; /* the rest */
 	pthread_cond_t changed;
 	enum vfu_state state;
-	pthread_t setter; /* in VFU_SETUP: who may make requests */
+	pthread_t setter;  /* in VFU_SETUP: who may make requests */
+	int64_t set_up_by; /* by now_ms(): what is under way until vfu_settle(); 0: nothing is */
 	bool stopping;
 	char why[256]; /* VFU_DOWN came so */
 	uint16_t next_id;

@@ -159,6 +159,7 @@ int vfu_connect(struct vfu *c, struct gw_error *err)
 		return fd;
 	pthread_mutex_lock(&c->lock);
 	c->main = fd;
+	c->set_up_by = now_ms() + 2ll * VFU_SLOW_FACTOR * c->owner.timeout_ms;
 	if (c->stopping)
 		r = error_set(err, -ESHUTDOWN, "it is not needed any more");
 	else
@@ -214,14 +215,15 @@ static bool try_again(struct vfu *c, struct gw_error *err)
 	return !r;
 }
 
-/* Until there is a server again, or nobody wants one. Each reason is logged once. */
-static void regain(struct vfu *c)
+/* Until there is a server again, or nobody wants one. Each reason is logged once. *delay is what
+ * the next attempt waits for. */
+static void regain(struct vfu *c, int *delay)
 {
 	char said[sizeof(((struct gw_error *)0)->text)] = "";
-	int delay = BACK_OFF_MS;
 	struct gw_error err;
 
-	while (!pause_for(c, delay)) {
+	while (!pause_for(c, *delay)) {
+		*delay = MIN(2 * *delay, BACK_OFF_MAX_MS);
 		if (try_again(c, &err)) {
 			c->owner.ready(c->owner.opaque);
 			return;
@@ -230,7 +232,6 @@ static void regain(struct vfu *c)
 			snprintf(said, sizeof(said), "%s", err.text);
 			log_warn(c->owner.log, "%s: %s; trying on", c->owner.name, err.text);
 		}
-		delay = MIN(2 * delay, BACK_OFF_MAX_MS);
 	}
 }
 
@@ -238,6 +239,8 @@ static void *keeper_main(void *opaque)
 {
 	struct vfu *c = opaque;
 	char why[sizeof(c->why)];
+	int64_t since = now_ms();
+	int delay = BACK_OFF_MS;
 
 	for (;;) {
 		bool stopping;
@@ -252,7 +255,11 @@ static void *keeper_main(void *opaque)
 			return NULL;
 		vfu_drop(c);
 		c->owner.lost(c->owner.opaque, why);
-		regain(c);
+		/* One that is lost again and again is not looked for the faster. */
+		if (now_ms() - since >= BACK_OFF_MAX_MS)
+			delay = BACK_OFF_MS;
+		regain(c, &delay);
+		since = now_ms();
 	}
 }
 

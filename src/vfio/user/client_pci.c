@@ -197,6 +197,7 @@ static void revive(struct vfu_device *d)
 	vfio_intr_rearm(pci);
 	vfio_wanted_rearm(pci);
 	vfio_participant_was_reset(pci);
+	vfu_settle(d->vfu);
 	if (vfu_is_lost(d->vfu))
 		return;
 	log_info(log, "device %s: the server at %s is back, and the device was reset",
@@ -285,6 +286,18 @@ static int open_device(struct vfio_pci *pci, const void *opaque, struct gw_error
 	return r;
 }
 
+static void made(struct vfio_pci *pci, int result, struct gw_error *err)
+{
+	struct vfu_device *d = pci->backend;
+
+	if (!d || !d->vfu)
+		return;
+	if (result < 0)
+		vfu_say_why(d->vfu, err);
+	else
+		vfu_settle(d->vfu);
+}
+
 static void close_device(struct vfio_pci *pci)
 {
 	struct vfu_device *d = pci->backend;
@@ -322,6 +335,7 @@ static const struct vfio_pci_kind user_kind = {
 	.driver = &vfio_user_pci_driver,
 	.holder = "its server",
 	.open = open_device,
+	.made = made,
 	.close = close_device,
 	.describe = describe,
 	.bar_changed = bar_changed,

@@ -211,6 +211,9 @@ int vfu_space_tell_again(struct vfu_space *s, struct gw_error *err)
 
 	pthread_mutex_lock(&s->changing);
 	s->stale = false;
+	/* The device is being taken away. */
+	if (!s->vfu)
+		r = error_set(err, -ENOTCONN, "%s: it is not needed any more", s->name);
 	for (struct vfu_mapping *m = s->mappings; m && !r; m = m->next)
 		r = tell(s, m, err);
 	pthread_mutex_unlock(&s->changing);
@@ -375,6 +378,9 @@ int vfu_space_create(struct machine *m, const char *name, struct vfu_space **out
 	pthread_mutex_init(&s->changing, NULL);
 	pthread_mutex_init(&s->lock, NULL);
 	vfio_space_init(&s->space, &space_ops, m);
+	/* A server that comes back has other memory there, and whoever has pinned the old would go
+	 * on with that. */
+	s->space.alone = true;
 	/* A page that is given back to the host goes from the server's mapping as well. */
 	s->space.listener.pins_nothing = true;
 	*out = s;

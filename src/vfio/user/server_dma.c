@@ -189,7 +189,7 @@ static void unmap(struct server *s, unsigned from, unsigned count)
 	if (ran)
 		machine_pause(s->machine);
 	while (count--)
-		remove_at(&s->dma, from);
+		remove_at(&s->dma, from + count);
 	if (ran)
 		machine_run(s->machine);
 }

@@ -155,19 +155,20 @@ static int fill(struct server *s, size_t len, struct gw_error *err)
 	return r < 0 ? r : 0;
 }
 
-/* A device that gives its state no faster than options.rate. */
-static void wait_for_rate(struct server *s, size_t len)
+/* A device that gives its state no faster than options.rate, from when it was asked: what it costs
+ * us to make up the state is no time of the device's. */
+static void wait_for_rate(struct server *s, int64_t asked_us, size_t len)
 {
 	struct server_stream *t = &s->stream;
-	const int64_t now = now_us();
 	int64_t wait;
 
 	if (!s->options.rate)
 		return;
-	t->allowed_us =
-	        MAX(t->allowed_us, now) + (int64_t)((double)len * 1e6 / (double)s->options.rate);
-	wait = t->allowed_us - now;
-	nanosleep(&(struct timespec){ wait / 1000000, wait % 1000000 * 1000 }, NULL);
+	t->allowed_us = MAX(t->allowed_us, asked_us) +
+	                (int64_t)((double)len * 1e6 / (double)s->options.rate);
+	wait = t->allowed_us - now_us();
+	if (wait > 0)
+		nanosleep(&(struct timespec){ wait / 1000000, wait % 1000000 * 1000 }, NULL);
 }
 
 static int not_given(struct server *s, int r, const struct gw_error *why)
@@ -179,6 +180,7 @@ static int not_given(struct server *s, int r, const struct gw_error *why)
 ssize_t stream_pull(struct server *s, void *buf, size_t len)
 {
 	struct server_stream *t = &s->stream;
+	const int64_t asked_us = now_us();
 	struct gw_error err;
 	int r = ready(t) < len ? fill(s, len, &err) : 0;
 	size_t n;
@@ -189,7 +191,7 @@ ssize_t stream_pull(struct server *s, void *buf, size_t len)
 	if (n)
 		memcpy(buf, t->buf.data + t->at, n);
 	t->at += n;
-	wait_for_rate(s, n);
+	wait_for_rate(s, asked_us, n);
 	return (ssize_t)n;
 }
 

@@ -142,7 +142,8 @@ static enum rx_result read_frame(struct net_pair *p)
 		return RX_CLOSED;
 	p->frame = (size_t)n;
 	p->frame_placed = MIN((size_t)n, room);
-	if (p->frame <= TAP_HEADER_SIZE)
+	/* The link may have gone down since it was looked at: what was sent after that is lost. */
+	if (p->frame <= TAP_HEADER_SIZE || !net_link_up(p->net))
 		drop(p);
 	return RX_FRAME;
 }

@@ -86,9 +86,12 @@ kill -STOP "$(cat "$VMS/b/pid")"
 fast
 failed "ms"
 unhurt
+losses() { grep -c 'migration: incoming: .*connection lost' "$VMS/b/log" || :; }
+before=$(losses)
 kill -CONT "$(cat "$VMS/b/pid")"
-sleep 1
-[ "$(vm_status b)" != running ] || die "two guests"
+_awake() { [ "$(losses)" -gt "$before" ]; }
+wait_for 20 _awake || die "the destination does not notice: $(tail -n 5 "$VMS/b/log")"
+[ "$(vm_status b)" = inmigrate ] || die "the destination is $(vm_status b)"
 vm_kill b
 pass "a destination that falls silent is given up; awake again, it does not run"
 

@@ -36,12 +36,20 @@ _copying() { ctl "$1" query-migrate >/tmp/progress && grep -q '"dirty-sync-count
 
 # Where the guest is, and where it goes next.
 from=a to=b
+# maps VM: which devices of the host it has
+maps() {
+	case $1 in a) _card=$MTTY ;; *) _card=$MTTY2 ;; esac
+	echo "--map devices.tty0.host=$_card --map devices.load.socket=/tmp/$1.sock"
+}
+# expect [OPTION...]: somebody waits for it where it goes.
+# shellcheck disable=SC2046
+expect() {
+	serve_load $to
+	vm_incoming $to unix:/tmp/mig $(maps $to) "$@"
+}
 # begin: a migration is in the middle of pre-copy when this returns.
 begin() {
-	case $to in a) card=$MTTY ;; *) card=$MTTY2 ;; esac
-	serve_load $to
-	vm_incoming $to unix:/tmp/mig --map "devices.tty0.host=$card" \
-		--map devices.load.socket=/tmp/$to.sock
+	expect
 	slow $from
 	ctl $from migrate uri=unix:/tmp/mig >/dev/null
 	wait_for 60 _copying $from || die "it does not come that far: $(cat /tmp/progress)"
@@ -147,10 +155,7 @@ pass "cancelled in the middle, and begun again"
 
 # ---- masks ----
 for without in pre-copy p2p pre-copy,p2p; do
-	case $to in a) card=$MTTY ;; *) card=$MTTY2 ;; esac
-	serve_load $to
-	vm_incoming $to unix:/tmp/mig --map "devices.tty0.host=$card" \
-		--map devices.load.socket=/tmp/$to.sock
+	expect
 	ctl $to migrate-set-parameters downtime-limit=500 >/dev/null
 	fast $from
 	ctl $from migrate uri=unix:/tmp/mig >/dev/null
@@ -161,17 +166,13 @@ for without in pre-copy p2p pre-copy,p2p; do
 	vm_kill $from
 	rm -f "$VMS/$from/ctl" "$VMS/$from/con.log"
 	serve_load $from
-	case $from in a) card=$MTTY ;; *) card=$MTTY2 ;; esac
 	# The device's own features come back with the next configuration.
-	vm_restore $from /tmp/snap --map "devices.tty0.host=$card" \
-		--map "devices.tty0.migration.without=$without" --map devices.load.socket=/tmp/$from.sock
+	# shellcheck disable=SC2046
+	vm_restore $from /tmp/snap $(maps $from) --map "devices.tty0.migration.without=$without"
 	vm_is $from running
 	con $from 10 ttytest check 0 9 3
 	listen $from /tmp/events
-	case $to in a) card=$MTTY ;; *) card=$MTTY2 ;; esac
-	serve_load $to
-	vm_incoming $to unix:/tmp/mig --map "devices.tty0.host=$card" \
-		--map devices.tty0.migration.without=p2p --map devices.load.socket=/tmp/$to.sock
+	expect --map devices.tty0.migration.without=p2p
 	fast $from
 	ctl $from migrate uri=unix:/tmp/mig >/dev/null
 	arrive
