@@ -9,10 +9,11 @@ cd "$(dirname "$0")/.." || exit 1
 BUILD=${BUILD:-build}
 OUT=$PWD/$BUILD/check
 passed=0 failed=0 skipped=0
-failures=()
 began=$SECONDS
 rm -rf "$OUT"
 mkdir -p "$OUT"
+failures=$OUT/failures # what failed and the last words of it: said once more at the end
+: >"$failures"
 
 say() { printf '\n== %s (%d s)\n' "$*" $((SECONDS - began)); }
 
@@ -23,8 +24,16 @@ ok() {
 
 bad() {
 	failed=$((failed + 1))
-	failures+=("$1")
+	echo "failed: $1" >>"$failures"
 	echo "FAILED: $1"
+}
+
+# details: prints what standard input tells of the failure told last, and keeps the end of it.
+details() {
+	local text
+	text=$(cat)
+	printf '%s\n' "$text"
+	printf '%s\n' "$text" | cut -c1-300 | tail -n 12 | sed 's/^/    /' >>"$failures"
 }
 
 # skip NAME WHY: allowed only by a line in tests/skips.
@@ -45,9 +54,12 @@ one() {
 		ok "$name"
 	else
 		bad "$name"
-		tail -n 30 "$OUT/$name.log"
+		tail -n 30 "$OUT/$name.log" | details
 	fi
 }
+
+# verdicts: of a Criterion binary's output what it says of tests that failed.
+verdicts() { sed 's/\x1b\[[0-9;]*m//g' | grep -aE '^ *\[(FAIL|CRASH|----)\]' | head -n 60; }
 
 # suite NAME COMMAND...: a Criterion binary; counts its tests.
 suite() {
@@ -61,18 +73,18 @@ suite() {
 	c=$(sed -n 's/.*Crashing: \([0-9]*\).*/\1/p' <<<"$line")
 	if [ -z "$line" ] || [ "${n:-0}" -eq 0 ]; then
 		bad "$name: ran no test"
-		tail -n 30 "$OUT/$name.log"
+		tail -n 30 "$OUT/$name.log" | details
 		return
 	fi
 	passed=$((passed + p))
 	failed=$((failed + f + c))
 	echo "$name: $p of $n passed"
 	if [ $((f + c)) -gt 0 ]; then
-		failures+=("$name: $((f + c)) of $n")
-		grep -aE '\[FAIL\]|\[CRASH\]|Assertion|^\s*\[----\]' "$OUT/$name.log" | head -n 60
+		echo "failed: $name: $((f + c)) of $n" >>"$failures"
+		verdicts <"$OUT/$name.log" | details
 	elif [ "$status" -ne 0 ]; then
 		bad "$name: ended with status $status"
-		tail -n 30 "$OUT/$name.log"
+		tail -n 30 "$OUT/$name.log" | details
 	fi
 }
 
@@ -90,7 +102,7 @@ lines() {
 		SKIP) skip "$name-${what%%:*}" "${what#*: }" ;;
 		esac
 	done < <(grep -E '^(PASS|FAIL|SKIP) ' "$OUT/$name.log")
-	! grep -q '^FAIL ' "$OUT/$name.log" || tail -n 60 "$OUT/$name.log"
+	! grep -q '^FAIL ' "$OUT/$name.log" || tail -n 60 "$OUT/$name.log" | details
 }
 
 # shellcheck source=tests/lab/scenario.sh
@@ -113,8 +125,10 @@ lab() {
 	passes "$OUT/$name" | sed 's/^/  /'
 	if [ "$status" -ne 0 ] || [ "$n" -eq 0 ]; then
 		bad "$name: $(grep -ah 'FAILED' "$OUT/$name"/?/script.log 2>/dev/null | tail -1)"
-		cat "$OUT/$name"/?/script.log | sed 's/\x1b\[[0-9;]*m//g' | grep -aE '^\[(FAIL|CRASH|----)\]' | head -n 40
-		tail -n 40 "$OUT/$name.log"
+		{
+			cat "$OUT/$name"/?/script.log | verdicts
+			tail -n 40 "$OUT/$name.log"
+		} | details
 	fi
 }
 
@@ -193,7 +207,7 @@ check_arm64() {
 ARCH=arm64 BUILD=$BUILD/arm64 check_arm64
 
 say "done"
-for f in "${failures[@]}"; do echo "failed: $f"; done
+cat "$failures"
 line="$passed passed, $failed failed"
 [ "$skipped" -eq 0 ] || line="$line, $skipped skipped"
 echo "$line"

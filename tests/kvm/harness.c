@@ -142,6 +142,14 @@ void guest_await_end(struct guest *g)
 	             gw_state_name(gw_vm_state(g->vm)));
 }
 
+void guest_fill(struct guest *g)
+{
+	void *hva = memory_hva(g->vm->machine->memory, 32 << 20, 64 << 20);
+
+	cr_assert(hva);
+	memset(hva, 0x55, 64 << 20);
+}
+
 void guest_run_us(struct guest *g, unsigned us)
 {
 	struct gw_error err_;

@@ -360,9 +360,10 @@ Test(embed, moved_between_two_vms_of_one_loop)
 /* The loop's thread waits in gw_vm_dispatch() for the migration, which must not wait for it. */
 Test(embed, a_guest_that_resets_ends_its_migration)
 {
-	struct guest *g = external_boot("fault", 32), *h = external();
+	struct guest *g = external_boot("fault", 128), *h = external();
 	const int64_t end = now_ms() + LIMIT_MS;
 
+	guest_fill(g);
 	set_params(g, 300, 1 << 20);
 	begin_migration(g, h);
 	run(g);
@@ -382,6 +383,7 @@ Test(embed, freed_while_it_migrates)
 {
 	struct guest *g = external_boot("dirtier", 128), *h = external();
 
+	guest_fill(g);
 	set_params(g, 1, 20 << 20);
 	run(g);
 	turn_until_output(g, "S\n");
@@ -404,6 +406,7 @@ Test(embed, one_is_destroyed_while_another_migrates)
 	struct guest *other = guest_boot("dirtier", 1, 128);
 
 	/* Too slow to end by itself. */
+	guest_fill(from);
 	set_params(from, 1, 20 << 20);
 	run(from);
 	run(other);
@@ -428,6 +431,7 @@ Test(embed, another_runs_on_while_a_migrating_one_is_destroyed)
 	struct guest *from = guest_boot("dirtier", 1, 128), *to = guest_new();
 	struct guest *other = guest_boot("mixer", 1, 32);
 
+	guest_fill(from);
 	set_params(from, 1, 20 << 20);
 	run(from);
 	run(other);
