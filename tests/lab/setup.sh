@@ -59,7 +59,7 @@ do_fetch() {
 	. "$here/apt.sh"
 	apt_setup || die "cannot read the package lists"
 
-	local image headers kbuild common version source series p
+	local image headers kbuild common version series p
 	image=$(depends "linux-image-$arch_deb" "^linux-image-.*-$arch_deb\$")
 	headers=$(depends "linux-headers-$arch_deb" "^linux-headers-.*-$arch_deb\$")
 	common=$(depends "$headers" '^linux-headers-.*-common$')
@@ -79,19 +79,7 @@ do_fetch() {
 	apt_arch=
 	[ "$arch_deb" = "$(dpkg --print-architecture)" ] || apt_setup || die "cannot read the package lists"
 	apt_unpack "$lab/pkg/headers" "$kbuild"
-	source=linux-source-$series
-	# The kernel's own version, or else what backports have now.
-	if apt-cache madison "$source" | awk -v v="$version" '$3 == v { f = 1 } END { exit !f }'; then
-		source=$source=$version
-	else
-		say "no $source of version $version: taking $(apt_candidate "$source")"
-	fi
-	apt_unpack "$lab/pkg/source" "$source"
-	mkdir -p "$lab/pkg/mtty"
-	tar -xJf "$lab/pkg/source/usr/src/linux-source-$series.tar.xz" -C "$lab/pkg/mtty" --transform 's,.*/,,' \
-		"linux-source-$series/samples/vfio-mdev/mtty.c" \
-		"linux-source-$series/drivers/vfio/mdev/mdev_"{core.c,driver.c,sysfs.c,private.h}
-	rm -rf "$lab/pkg/source"
+	fetch_mtty "$series" "$version"
 
 	# QEMU and those of its libraries that the machine lacks.
 	# shellcheck disable=SC2086 # a list
@@ -108,6 +96,29 @@ do_fetch() {
 	rm -rf "$lab/apt"
 	echo "$kver $version" >"$lab/pkg/versions"
 	echo "$kver" >"$lab/kver"
+}
+
+# fetch_mtty SERIES VERSION: mtty's source and that of what it needs, out of the kernel's, which is large: from the
+# lab of this machine's own architecture where that has the same.
+fetch_mtty() {
+	local series=$1 version=$2 source=linux-source-$1 own=$root/${BUILD%"/$ARCH"}/lab/pkg
+	local files=(mtty.c mdev_core.c mdev_driver.c mdev_sysfs.c mdev_private.h)
+	mkdir -p "$lab/pkg/mtty"
+	if [ "$own" != "$lab/pkg" ] && [ "$(cut -s -d ' ' -f 2 "$own/versions" 2>/dev/null)" = "$version" ] &&
+		cp "${files[@]/#/$own/mtty/}" "$lab/pkg/mtty/"; then
+		return
+	fi
+	# The kernel's own version, or else what backports have now.
+	if apt-cache madison "$source" | awk -v v="$version" '$3 == v { f = 1 } END { exit !f }'; then
+		source=$source=$version
+	else
+		say "no $source of version $version: taking $(apt_candidate "$source")"
+	fi
+	apt_unpack "$lab/pkg/source" "$source"
+	tar -xJf "$lab/pkg/source/usr/src/linux-source-$series.tar.xz" -C "$lab/pkg/mtty" --transform 's,.*/,,' \
+		"linux-source-$series/samples/vfio-mdev/mtty.c" \
+		"linux-source-$series/drivers/vfio/mdev/mdev_"{core.c,driver.c,sysfs.c,private.h}
+	rm -rf "$lab/pkg/source"
 }
 
 # depends PKG REGEX: the one dependency of PKG in backports that matches.
