@@ -19,6 +19,7 @@ ifeq ($(ARCH),$(MACHINE))
 BUILD ?= build
 CC = gcc
 AR = ar
+OBJCOPY = objcopy
 PKG_CONFIG = pkg-config
 else
 BUILD ?= build/$(ARCH)
@@ -28,6 +29,7 @@ SYSROOT = $(abspath $(BUILD))/sysroot
 CC = $(TRIPLET)-gcc --sysroot=$(SYSROOT)
 CXX = $(TRIPLET)-g++ --sysroot=$(SYSROOT)
 AR = $(TRIPLET)-ar
+OBJCOPY = $(TRIPLET)-objcopy
 PKG_CONFIG = PKG_CONFIG_SYSROOT_DIR=$(SYSROOT) \
 	PKG_CONFIG_LIBDIR=$(SYSROOT)/usr/lib/$(TRIPLET)/pkgconfig:$(SYSROOT)/usr/share/pkgconfig pkg-config
 SYSROOT_STAMP = $(BUILD)/sysroot.stamp
@@ -62,8 +64,12 @@ UNIT_SRC = $(wildcard tests/unit/*.c tests/unit/$(ARCH)/*.c)
 ifneq ($(ARCH),$(MACHINE))
 UNIT_SRC += tests/emulated/plain.c
 endif
-KVM_SRC = $(wildcard tests/kvm/*.c)
-GUESTS = $(patsubst %,$(BUILD)/tests/guests/%.elf,mixer dirtier fault doorbell first)
+KVM_SRC = $(wildcard tests/kvm/*.c tests/kvm/$(ARCH)/*.c)
+ifneq ($(ARCH),$(MACHINE))
+KVM_SRC += tests/emulated/plain.c
+endif
+GUESTS_x86 = $(patsubst %,$(BUILD)/tests/guests/%.elf,mixer dirtier fault doorbell first)
+GUESTS_arm64 = $(patsubst %,$(BUILD)/tests/guests/%.image,mixer dirtier fault)
 obj = $(patsubst %.c,$(OBJ)/%.o,$(1))
 # Tests reach into the library, so they link its objects.
 LIB_OBJ = $(call obj,$(LIB_SRC))
@@ -106,23 +112,27 @@ $(BUILD)/gen/acpi/%.h: src/vmm/x86/acpi/%.asl src/vmm/x86/layout.h src/vmm/x86/p
 	  od -An -v -tx1 $(@D)/$*.aml | sed 's/ \([0-9a-f][0-9a-f]\)/0x\1,/g'; echo '};'; } >$@
 
 # Guests of our own.
-$(BUILD)/tests/guests/%.elf: tests/guests/%.S tests/guests/start.S tests/guests/guest.ld
+GUEST_DIR = tests/guests/$(ARCH)
+LINK_GUEST = $(CC) -nostdlib -static -no-pie -Wl,--build-id=none,-z,noexecstack,--no-warn-rwx-segments \
+	-T $(GUEST_DIR)/guest.ld -o $@
+$(BUILD)/tests/guests/%.elf: $(GUEST_DIR)/%.S $(GUEST_DIR)/start.S $(GUEST_DIR)/guest.ld | $(SYSROOT_STAMP)
 	@mkdir -p $(@D)
-	$(CC) -nostdlib -static -no-pie -Wl,--build-id=none,-z,noexecstack,--no-warn-rwx-segments \
-		-T tests/guests/guest.ld -o $@ tests/guests/start.S $<
+	$(LINK_GUEST) $(GUEST_DIR)/start.S $<
+$(BUILD)/tests/guests/%.image: $(BUILD)/tests/guests/%.elf
+	$(OBJCOPY) -O binary $< $@
 
 # The one that is entered without start.S.
-$(BUILD)/tests/guests/first.elf: tests/guests/first.S tests/guests/guest.ld
+$(BUILD)/tests/guests/first.elf: $(GUEST_DIR)/first.S $(GUEST_DIR)/guest.ld
 	@mkdir -p $(@D)
-	$(CC) -nostdlib -static -no-pie -Wl,--build-id=none,-z,noexecstack,--no-warn-rwx-segments \
-		-T tests/guests/guest.ld -o $@ $<
+	$(LINK_GUEST) $<
 
 # What the lab's kernels can do, by the library's own calls.
 LAB_TESTS = $(BUILD)/tests/iommufd_bits$(VARIANT)
 
-# The guests of tests/kvm are x86's, and so is the lab's kernel with IOMMUFD.
-TESTS_x86 = $(BUILD)/tests/kvm$(VARIANT) $(LAB_TESTS) $(GUESTS)
-tests: $(BUILD)/tests/unit$(VARIANT) $(TESTS_$(ARCH))
+# The lab's kernel with IOMMUFD is x86's.
+TESTS_x86 = $(LAB_TESTS)
+tests: $(BUILD)/tests/unit$(VARIANT) $(BUILD)/tests/kvm$(VARIANT) $(GUESTS_$(ARCH)) $(TESTS_$(ARCH))
+$(OBJ)/tests/kvm/%.o: ALL_CFLAGS += -Itests/kvm -Itests/kvm/$(ARCH)
 $(OBJ)/tests/unit/%.o: ALL_CFLAGS += -Itests/unit -Itests/unit/$(ARCH)
 $(BUILD)/tests/unit$(VARIANT): $(call obj,$(UNIT_SRC)) $(LIB_OBJ)
 	@mkdir -p $(@D)

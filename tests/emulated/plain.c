@@ -9,6 +9,7 @@
  *   --except FILE      all but the tests that are named in it
  *   --only FILE        only those
  *   -jN                N at a time
+ *   --verbose          names those that passed too
  */
 #include <criterion/criterion.h>
 
@@ -22,7 +23,7 @@
 #include <unistd.h>
 
 #define SKIPPED 77
-#define SECONDS 120
+#define SECONDS 120 /* for a test that does not say how long it may take */
 #define MAX_JOBS 16
 
 /* Test() and TestSuite() put pointers into these sections; the linker knows where they are. */
@@ -89,14 +90,19 @@ static const struct criterion_test_extra_data *suite_of(const struct criterion_t
 
 static void run(const struct criterion_test *test)
 {
+	double limit = test->data->timeout;
+
 	current = test;
 	current_suite = suite_of(test);
-	alarm(SECONDS);
+	if (!(limit > 0) && current_suite)
+		limit = current_suite->timeout;
+	alarm(limit > 0 ? (unsigned)limit : SECONDS);
 	test->test();
 	exit(failed);
 }
 
 enum verdict { PASSED, FAILED, LEFT_OUT };
+static const char *const verdicts[] = { "[PASS]", "[FAIL]", "[SKIP]" };
 
 static enum verdict judge(const struct criterion_test *test, int status)
 {
@@ -113,7 +119,7 @@ static enum verdict judge(const struct criterion_test *test, int status)
 struct shift {
 	const char *pattern;
 	const char *listed; /* names, each in a line of its own that goes on with the reason */
-	bool only_listed;
+	bool only_listed, verbose;
 	unsigned jobs, share;
 	unsigned count[3];
 };
@@ -168,8 +174,8 @@ static void work(struct shift *s)
 			continue;
 		v = run_apart(*t);
 		s->count[v]++;
-		if (v != PASSED)
-			printf("%s %s\n", v == FAILED ? "[FAIL]" : "[SKIP]", name);
+		if (v != PASSED || s->verbose)
+			printf("%s %s::%s:\n", verdicts[v], (*t)->category, (*t)->name);
 	}
 }
 
@@ -210,6 +216,8 @@ static void parse(struct shift *s, int argc, char **argv)
 	for (int i = 1; i < argc; i++) {
 		if (!strncmp(argv[i], "-j", 2)) {
 			s->jobs = (unsigned)strtoul(argv[i] + 2, NULL, 10);
+		} else if (!strcmp(argv[i], "--verbose")) {
+			s->verbose = true;
 		} else if (i + 1 < argc && !strcmp(argv[i], "--filter")) {
 			s->pattern = argv[++i];
 		} else if (i + 1 < argc &&

@@ -2,10 +2,10 @@
 #include "harness.h"
 
 #include "base/util.h"
+#include "guest.h"
+#include "vmm/arch.h"
 #include "vmm/memory.h"
-#include "vmm/x86/layout.h"
 #include "vmm/vmgenid.h"
-#include "vmm/x86/x86.h"
 
 #include <fcntl.h>
 #include <ftw.h>
@@ -15,8 +15,6 @@
 #include <unistd.h>
 
 #define LIMIT_MS 60000
-#define MSR_TSC 0x10
-#define MSR_HV_VP_RUNTIME 0x40000010 /* counts the thread's time, also in reading it */
 
 static void pause_us(unsigned us)
 {
@@ -58,20 +56,38 @@ struct guest *guest_new(void)
 	return g;
 }
 
-struct guest *guest_boot(const char *name, unsigned cpus, unsigned memory_mib)
+void guest_image(const char *name, char *out, size_t size)
 {
 	const char *guests = getenv("GODWIT_GUESTS");
+
+	snprintf(out, size, "%s/%s." GUEST_SUFFIX, guests ? guests : "build/tests/guests", name);
+}
+
+int guest_configure(struct guest *g, const char *name, unsigned cpus, unsigned memory_mib,
+                    const char *more, struct gw_error *err)
+{
+	char json[1024], image[256];
+
+	guest_image(name, image, sizeof(image));
+	snprintf(json, sizeof(json),
+	         "{\"name\":\"%s\",\"cpus\":%u,\"memory\":\"%uM\",\"boot\":{\"kernel\":\"%s\"},"
+	         "\"serial\":{\"log\":\"%s/out\"}%s%s}",
+	         name, cpus, memory_mib, image, g->dir, *more ? "," : "", more);
+	return gw_vm_configure(g->vm, json, name, err);
+}
+
+struct guest *guest_made(const char *name, unsigned cpus, unsigned memory_mib, const char *more)
+{
 	struct guest *g = guest_new();
 	struct gw_error err_;
-	char json[1024];
 
-	snprintf(json, sizeof(json),
-	         "{\"name\":\"%s\",\"cpus\":%u,\"memory\":\"%uM\",\"boot\":{\"kernel\":\"%s/"
-	         "%s.elf\"},"
-	         "\"serial\":{\"log\":\"%s/out\"}}",
-	         name, cpus, memory_mib, guests ? guests : "build/tests/guests", name, g->dir);
-	cr_assert(gw_vm_configure(g->vm, json, name, &err_) == 0, "%s", err_.text);
+	cr_assert(guest_configure(g, name, cpus, memory_mib, more, &err_) == 0, "%s", err_.text);
 	return g;
+}
+
+struct guest *guest_boot(const char *name, unsigned cpus, unsigned memory_mib)
+{
+	return guest_made(name, cpus, memory_mib, "");
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
@@ -160,48 +176,32 @@ void guest_run_us(struct guest *g, unsigned us)
 		gw_vm_stop(g->vm, &err_);
 }
 
+/* ---- saving ---------------------------------------------------------------------- */
+
+void guest_save(struct guest *g)
+{
+	struct gw_error err_;
+	char dir[128];
+
+	snprintf(dir, sizeof(dir), "%s/snap", g->dir);
+	cr_assert(gw_vm_save(g->vm, dir, &err_) == 0, "%s", err_.text);
+}
+
+struct guest *guest_restored(struct guest *from, bool run)
+{
+	struct guest *g = guest_new();
+	struct gw_map map[] = { { "serial.log", NULL } };
+	struct gw_error err_;
+	char dir[128], log[128];
+
+	snprintf(dir, sizeof(dir), "%s/snap", from->dir);
+	snprintf(log, sizeof(log), "%s/out", g->dir);
+	map[0].value = log;
+	cr_assert(gw_vm_restore(g->vm, dir, map, 1, run, &err_) == 0, "%s", err_.text);
+	return g;
+}
+
 /* ---- comparing ------------------------------------------------------------------- */
-
-/* What moves by itself while a vCPU stands still: the TSC, and what counts down with it. */
-static void mask_time(struct vcpu_state *s)
-{
-	for (size_t i = 0; i < VCPU_STATE_ROWS; i++) {
-		struct kvm_msr_entry *e = s->blob[i];
-
-		if (s->len[i] == sizeof(struct kvm_lapic_state))
-			memset((char *)s->blob[i] + 0x390, 0, 4); /* current count */
-		if (!s->blob[i] || s->len[i] % sizeof(*e))
-			continue;
-		for (size_t n = 0; n < s->len[i] / sizeof(*e); n++)
-			if (e[n].index == MSR_TSC || e[n].index == MSR_HV_VP_RUNTIME)
-				e[n].data = 0;
-	}
-}
-
-static void compare_vcpus(struct machine *a, struct machine *b)
-{
-	cr_assert_eq(a->vcpu_count, b->vcpu_count);
-	for (unsigned v = 0; v < a->vcpu_count; v++) {
-		struct vcpu_state sa, sb;
-		struct gw_error err_;
-
-		cr_assert(vcpu_state_get(a->vcpus[v], &sa, &err_) == 0, "%s", err_.text);
-		cr_assert(vcpu_state_get(b->vcpus[v], &sb, &err_) == 0, "%s", err_.text);
-		mask_time(&sa);
-		mask_time(&sb);
-		for (size_t i = 0; i < VCPU_STATE_ROWS; i++) {
-			cr_assert_eq(sa.len[i], sb.len[i], "vcpu%u, row %zu: %zu and %zu bytes", v,
-			             i, sa.len[i], sb.len[i]);
-			for (size_t n = 0; n < sa.len[i]; n++)
-				cr_assert_eq(((uint8_t *)sa.blob[i])[n], ((uint8_t *)sb.blob[i])[n],
-				             "vcpu%u, row %zu differs at byte %zu (in MSRs: 0x%x)",
-				             v, i, n,
-				             *(uint32_t *)((char *)sa.blob[i] + n / 16 * 16));
-		}
-		vcpu_state_free(&sa);
-		vcpu_state_free(&sb);
-	}
-}
 
 static void compare_memory(struct machine *a, struct machine *b)
 {
@@ -212,7 +212,8 @@ static void compare_memory(struct machine *a, struct machine *b)
 
 		cr_assert_eq(ra->size, rb->size);
 		for (uint64_t at = 0; at < ra->size; at += PAGE_SIZE) {
-			size_t skip = ra->gpa + at == LAYOUT_VMGENID ? VMGENID_SIZE : 0;
+			size_t skip =
+			        ra->gpa + at == arch_platform.generation_id ? VMGENID_SIZE : 0;
 
 			cr_assert(
 			        !memcmp(ra->hva + at + skip, rb->hva + at + skip, PAGE_SIZE - skip),
@@ -225,14 +226,14 @@ bool guest_same_generation(struct guest *a, struct guest *b)
 {
 	uint8_t ia[VMGENID_SIZE], ib[VMGENID_SIZE];
 
-	memory_read(a->vm->machine->memory, LAYOUT_VMGENID, ia, sizeof(ia));
-	memory_read(b->vm->machine->memory, LAYOUT_VMGENID, ib, sizeof(ib));
+	memory_read(a->vm->machine->memory, arch_platform.generation_id, ia, sizeof(ia));
+	memory_read(b->vm->machine->memory, arch_platform.generation_id, ib, sizeof(ib));
 	return !memcmp(ia, ib, sizeof(ia));
 }
 
 void guest_compare(struct guest *a, struct guest *b)
 {
-	compare_vcpus(a->vm->machine, b->vm->machine);
+	guest_compare_chips(a->vm->machine, b->vm->machine);
 	compare_memory(a->vm->machine, b->vm->machine);
 }
 

@@ -21,8 +21,15 @@ struct guest {
 
 /* An empty VM. */
 struct guest *guest_new(void);
-/* One with this guest ("mixer"), `cpus` vCPUs and `memory_mib` of RAM; not running yet. */
+/* Makes it one with this guest ("mixer"), `cpus` vCPUs, `memory_mib` of RAM, and `more` keys in its
+ * configuration ("": none). What gw_vm_configure() returns. */
+int guest_configure(struct guest *g, const char *name, unsigned cpus, unsigned memory_mib,
+                    const char *more, struct gw_error *err);
+/* The same with a new VM, which has to be made; not running yet. */
+struct guest *guest_made(const char *name, unsigned cpus, unsigned memory_mib, const char *more);
 struct guest *guest_boot(const char *name, unsigned cpus, unsigned memory_mib);
+/* The image of a guest that is booted. */
+void guest_image(const char *name, char *out, size_t size);
 void guest_free(struct guest *g);
 
 /* What it has printed so far; valid until the next call. */
@@ -40,9 +47,15 @@ void guest_fill(struct guest *g);
 /* Lets it run for about that long. */
 void guest_run_us(struct guest *g, unsigned us);
 
+/* Into its directory, and from there into a new VM, which runs if it ran and `run`. */
+void guest_save(struct guest *g);
+struct guest *guest_restored(struct guest *from, bool run);
+
 /* Fails unless all of two stopped VMs' vCPU state and RAM is the same; excepted are time and the
  * generation id, which a restore renews (guest_same_generation). */
 void guest_compare(struct guest *a, struct guest *b);
+/* The part of it that is the architecture's: vCPUs, interrupt controller (compare.c). */
+void guest_compare_chips(struct machine *a, struct machine *b);
 bool guest_same_generation(struct guest *a, struct guest *b);
 
 /* Deterministic: the same numbers in each run, printed by the test that takes them. */

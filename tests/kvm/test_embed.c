@@ -3,10 +3,9 @@
  * VMs whose work is done by the test's own poll() loop, on the thread that makes all other calls
  * too; and several VMs in one process.
  */
-#include "harness.h"
+#include "external.h"
 
 #include "base/util.h"
-#include "vmm/pci.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -16,102 +15,6 @@
 
 /* What hangs is a deadlock: nothing here takes that long. */
 TestSuite(embed, .timeout = 120);
-
-#define LIMIT_MS 60000
-
-static struct guest *external(void)
-{
-	struct guest *g = guest_new();
-	const struct gw_callbacks callbacks = g->vm->callbacks;
-	const struct gw_options options = {
-		.size = sizeof(options),
-		.callbacks = &callbacks,
-		.external_loop = true,
-	};
-	struct gw_error err_;
-
-	gw_vm_free(g->vm);
-	cr_assert(gw_vm_new_with(&options, &g->vm, &err_) == 0, "%s", err_.text);
-	return g;
-}
-
-static struct guest *external_boot(const char *name, unsigned memory_mib)
-{
-	const char *guests = getenv("GODWIT_GUESTS");
-	struct guest *g = external();
-	struct gw_error err_;
-	char json[512];
-
-	snprintf(json, sizeof(json),
-	         "{\"memory\":\"%uM\",\"boot\":{\"kernel\":\"%s/%s.elf\"},"
-	         "\"serial\":{\"log\":\"%s/out\"}}",
-	         memory_mib, guests ? guests : "build/tests/guests", name, g->dir);
-	cr_assert(gw_vm_configure(g->vm, json, name, &err_) == 0, "%s", err_.text);
-	return g;
-}
-
-static void run(struct guest *g)
-{
-	struct gw_error err_;
-
-	cr_assert(gw_vm_cont(g->vm, false, &err_) == 0, "%s", err_.text);
-}
-
-/* One round for up to two VMs: waits on their descriptors alone. */
-static void turn(struct guest *a, struct guest *b)
-{
-	struct pollfd fds[2] = {
-		{ .fd = gw_vm_fd(a->vm), .events = POLLIN },
-		{ .fd = b ? gw_vm_fd(b->vm) : -1, .events = POLLIN },
-	};
-	struct gw_error err_;
-
-	poll(fds, 2, 20);
-	if (fds[0].revents)
-		cr_assert(gw_vm_dispatch(a->vm, 0, &err_) == 0, "%s", err_.text);
-	if (fds[1].revents)
-		cr_assert(gw_vm_dispatch(b->vm, 0, &err_) == 0, "%s", err_.text);
-}
-
-static void turn_until_output(struct guest *g, const char *text)
-{
-	const int64_t end = now_ms() + LIMIT_MS;
-
-	while (!strstr(guest_output(g), text)) {
-		turn(g, NULL);
-		cr_assert(now_ms() < end, "no \"%s\" but \"%s\"", text, guest_output(g));
-	}
-}
-
-static void turn_until_state(struct guest *g, struct guest *other, enum gw_state state)
-{
-	const int64_t end = now_ms() + LIMIT_MS;
-
-	while (gw_vm_state(g->vm) != state) {
-		turn(g, other);
-		cr_assert(now_ms() < end, "state %s", gw_state_name(gw_vm_state(g->vm)));
-	}
-}
-
-static bool seen(struct guest *g, const char *event)
-{
-	bool yes;
-
-	pthread_mutex_lock(&g->lock);
-	yes = strstr(g->events, event);
-	pthread_mutex_unlock(&g->lock);
-	return yes;
-}
-
-static void turn_until_event(struct guest *g, const char *event)
-{
-	const int64_t end = now_ms() + LIMIT_MS;
-
-	while (!seen(g, event)) {
-		turn(g, NULL);
-		cr_assert(now_ms() < end, "no event %s", event);
-	}
-}
 
 /* ---- the loop ------------------------------------------------------------------------------ */
 
@@ -129,7 +32,6 @@ Test(embed, made_from_a_struct)
 {
 	static const char *const devices[] = { "{\"id\":\"r\",\"type\":\"virtio-rng\"}",
 		                               "{\"id\":\"p\",\"type\":\"pvpanic\"}" };
-	const char *guests = getenv("GODWIT_GUESTS");
 	struct guest *g = guest_new();
 	char kernel[200], out[80];
 	const struct gw_config config = {
@@ -147,7 +49,7 @@ Test(embed, made_from_a_struct)
 	};
 	struct gw_error err_;
 
-	snprintf(kernel, sizeof(kernel), "%s/mixer.elf", guests ? guests : "build/tests/guests");
+	guest_image("mixer", kernel, sizeof(kernel));
 	snprintf(out, sizeof(out), "%s/out", g->dir);
 	cr_assert(gw_vm_configure_with(g->vm, &config, &err_) == 0, "%s", err_.text);
 	cr_assert_eq(gw_vm_state(g->vm), GW_STATE_PRELAUNCH);
@@ -239,69 +141,6 @@ Test(embed, freed_with_work_left)
 			gw_vm_quit(g->vm);
 		guest_free(g);
 	}
-}
-
-static uint64_t quiet_read(void *device, unsigned bar, uint64_t offset, unsigned size)
-{
-	(void)device;
-	(void)bar;
-	(void)offset;
-	(void)size;
-	return 0;
-}
-
-static int quiet_create(void *opaque, struct gw_device *handle, const char *options, void **device,
-                        struct gw_error *err)
-{
-	(void)handle;
-	(void)options;
-	(void)err;
-	*device = opaque;
-	return 0;
-}
-
-static void quiet_destroy(void *device)
-{
-	++*(unsigned *)device;
-}
-
-Test(embed, what_the_guest_ejects_goes_by_the_loop)
-{
-	const struct gw_device_type type = {
-		.size = sizeof(type),
-		.name = "quiet",
-		.state_version = 1,
-		.vendor = 0x1234,
-		.bars = { { .size = 16 } },
-		.create = quiet_create,
-		.destroy = quiet_destroy,
-		.read = quiet_read,
-	};
-	const char *guests = getenv("GODWIT_GUESTS");
-	struct guest *g = external();
-	struct gw_error err_;
-	unsigned destroyed = 0;
-	struct machine *m;
-	char json[512];
-
-	snprintf(json, sizeof(json),
-	         "{\"memory\":\"128M\",\"boot\":{\"kernel\":\"%s/dirtier.elf\"},"
-	         "\"devices\":[{\"type\":\"quiet\",\"id\":\"q\",\"slot\":5}]}",
-	         guests ? guests : "build/tests/guests");
-	cr_assert(gw_vm_register_device_type(g->vm, &type, &destroyed, &err_) == 0, "%s",
-	          err_.text);
-	cr_assert(gw_vm_configure(g->vm, json, "t", &err_) == 0, "%s", err_.text);
-	run(g);
-	cr_assert(gw_vm_device_del(g->vm, "q", &err_) == 0, "%s", err_.text);
-	/* As the guest's _EJ0 does. */
-	m = g->vm->machine;
-	machine_lock(m);
-	pci_guest_eject(m->pci, 5);
-	machine_unlock(m);
-	cr_assert_eq(destroyed, 0);
-	turn_until_event(g, "DEVICE_DELETED");
-	cr_assert_eq(destroyed, 1);
-	guest_free(g);
 }
 
 /* ---- migration ------------------------------------------------------------------------------- */

@@ -2,6 +2,7 @@
 /* Live migration between two VMs of one process, while the guest dirties memory. */
 #include "harness.h"
 
+#include "guest.h"
 #include "vmm/memory.h"
 
 #include <errno.h>
@@ -11,9 +12,9 @@
 
 TestSuite(live, .timeout = 300);
 
-#define BASE 0x2000000
+#define BASE (GUEST_RAM + 0x2000000)
 #define PAGES 16384
-#define COUNTER 0x1ff0000
+#define COUNTER (GUEST_RAM + 0x1ff0000)
 
 /* See tests/guests/dirtier.S: one generation up to some page, the one before from there on. */
 static uint64_t check_memory(struct guest *g)

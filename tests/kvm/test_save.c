@@ -2,33 +2,9 @@
 /* Saving and restoring at random points: every register and every page. */
 #include "harness.h"
 
-#include <stdio.h>
 #include <string.h>
 
 TestSuite(save, .timeout = 300);
-
-static struct guest *restore(struct guest *from, const char *name, bool run)
-{
-	struct guest *g = guest_new();
-	struct gw_map map[] = { { "serial.log", NULL } };
-	struct gw_error err_;
-	char dir[128], log[128];
-
-	snprintf(dir, sizeof(dir), "%s/%s", from->dir, name);
-	snprintf(log, sizeof(log), "%s/out", g->dir);
-	map[0].value = log;
-	cr_assert(gw_vm_restore(g->vm, dir, map, 1, run, &err_) == 0, "%s", err_.text);
-	return g;
-}
-
-static void save(struct guest *g, const char *name)
-{
-	struct gw_error err_;
-	char dir[128];
-
-	snprintf(dir, sizeof(dir), "%s/%s", g->dir, name);
-	cr_assert(gw_vm_save(g->vm, dir, &err_) == 0, "%s", err_.text);
-}
 
 Test(save, every_register_and_page)
 {
@@ -39,8 +15,8 @@ Test(save, every_register_and_page)
 
 		guest_run_us(g, 1000 + next_random(&seed, 60000));
 		cr_assert_eq(gw_vm_state(g->vm), GW_STATE_PAUSED);
-		save(g, "snap");
-		h = restore(g, "snap", true);
+		guest_save(g);
+		h = guest_restored(g, true);
 		cr_assert_eq(gw_vm_state(h->vm), GW_STATE_PAUSED, "it was paused when saved");
 		guest_compare(g, h);
 		guest_free(h);
@@ -65,8 +41,8 @@ Test(save, same_answer_over_a_chain_of_saves)
 		guest_run_us(g, 500 + next_random(&seed, 30000));
 		if (gw_vm_state(g->vm) == GW_STATE_SHUTDOWN)
 			break;
-		save(g, "snap");
-		h = restore(g, "snap", true);
+		guest_save(g);
+		h = guest_restored(g, true);
 		guest_free(g);
 		g = h;
 	}
@@ -85,8 +61,8 @@ Test(save, running_guest_goes_on)
 
 	cr_assert(gw_vm_cont(g->vm, false, &err_) == 0, "%s", err_.text);
 	guest_await(g, "S\n");
-	save(g, "snap");
-	h = restore(g, "snap", true);
+	guest_save(g);
+	h = guest_restored(g, true);
 	guest_await_end(g);
 	guest_await_end(h);
 	cr_assert(strstr(guest_output(g), guest_output(h)), "\"%s\" and \"%s\"", guest_output(g),
@@ -102,8 +78,8 @@ Test(save, restored_guest_can_be_reset)
 	struct gw_error err_;
 
 	guest_run_us(g, 3000);
-	save(g, "snap");
-	h = restore(g, "snap", true);
+	guest_save(g);
+	h = guest_restored(g, true);
 	guest_free(g);
 	cr_assert(gw_vm_reset(h->vm, &err_) == 0, "%s", err_.text);
 	cr_assert(gw_vm_cont(h->vm, false, &err_) == 0, "%s", err_.text);

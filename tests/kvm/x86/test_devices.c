@@ -3,7 +3,6 @@
 #include "harness.h"
 
 #include "base/error.h"
-#include "vmm/memory.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -192,38 +191,5 @@ Test(devices, descriptors_are_given_by_name)
 	cr_assert_eq(gw_vm_drop_fd(g->vm, "my disk", &err), -ENOENT);
 	cr_assert_eq(gw_vm_give_fd(g->vm, "", 0, &err), -EINVAL);
 	cr_assert_eq(gw_vm_give_fd(g->vm, "x", 9999, &err), -EINVAL);
-	guest_free(g);
-}
-
-/* A core file's headers describe exactly what follows, and its memory is the guest's. */
-Test(devices, memory_is_dumped_as_a_core_file)
-{
-	struct guest *g = running();
-	int fd = memfd_create("core", 0);
-	uint8_t head[4096], mine[4096];
-	struct gw_error err;
-	uint16_t phnum;
-	uint64_t phoff, offset, paddr, size;
-	uint32_t type;
-
-	cr_assert_eq(gw_vm_stop(g->vm, &err), 0);
-	cr_assert_eq(gw_vm_dump_memory(g->vm, fd, &err), 0, "%s", err.text);
-	cr_assert_eq(pread(fd, head, sizeof(head), 0), 4096);
-	cr_assert_eq(memcmp(head, "\177ELF\2\1\1", 7), 0);
-	memcpy(&phoff, head + 32, 8);
-	memcpy(&phnum, head + 56, 2);
-	cr_assert_eq(phnum, 2);
-	memcpy(&type, head + phoff, 4);
-	cr_assert_eq(type, 4, "PT_NOTE");
-	memcpy(&offset, head + phoff + 56 + 8, 8);
-	memcpy(&paddr, head + phoff + 56 + 24, 8);
-	memcpy(&size, head + phoff + 56 + 32, 8);
-	cr_assert_eq(paddr, 0);
-	cr_assert_eq(size, 128ull << 20);
-	cr_assert_eq(lseek(fd, 0, SEEK_END), (off_t)(offset + size));
-	/* The guest's code. */
-	cr_assert_eq(pread(fd, mine, sizeof(mine), (off_t)(offset + 0x100000)), 4096);
-	cr_assert_eq(memcmp(mine, memory_hva(g->vm->machine->memory, 0x100000, 4096), 4096), 0);
-	close(fd);
 	guest_free(g);
 }

@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A guest that comes to a host which is another one: what is refused, by which name; and time. */
+#include "harness.h"
+
+#include "base/bytes.h"
+#include "base/util.h"
+#include "guest.h"
+#include "vmm/arm64/arm64.h"
+#include "vmm/memory.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+TestSuite(platform_arm64, .timeout = 120);
+
+static struct gw_error err;
+
+static struct guest *made(unsigned cpus, const char *more)
+{
+	return guest_made("mixer", cpus, 32, more);
+}
+
+static struct participant *participant_of(struct guest *g, const char *name)
+{
+	struct participant *p = participant_find(&g->vm->machine->participants, name);
+
+	cr_assert(p, "no participant %s", name);
+	return p;
+}
+
+/* ---- records that are changed on their way --------------------------------------------------- */
+
+struct forged {
+	struct sink sink;
+	struct participant *to;
+	uint16_t type; /* of the record that is changed */
+	uint64_t id;   /* of the register in it that is, or the place of 8 bytes */
+	bool is_place;
+	uint64_t flip; /* these bits of it; in a register that is not there, its value */
+	bool done;
+};
+
+/* Registers in a record: an id, and the value. */
+static uint8_t *find_register(uint8_t *record, size_t len, uint64_t id)
+{
+	for (size_t at = 0; at + 8 < len;) {
+		uint64_t here;
+
+		memcpy(&here, record + at, 8);
+		if (here == id)
+			return record + at + 8;
+		at += 8 + reg_size(here);
+	}
+	return NULL;
+}
+
+static int forge(struct sink *sink, struct participant *p, uint16_t type, const void *head,
+                 size_t head_len, const void *body, size_t body_len, struct gw_error *e)
+{
+	struct forged *f = container_of(sink, struct forged, sink);
+	uint8_t *copy = calloc(1, head_len + 16), *at;
+	size_t len = head_len;
+	uint64_t word = 0;
+	int r;
+
+	cr_assert_eq(body_len, 0, "%p", body);
+	memcpy(copy, head, head_len);
+	if (type == f->type) {
+		at = f->is_place ? copy + f->id : find_register(copy, len, f->id);
+		if (!at) {
+			memcpy(copy + len, &f->id, 8);
+			at = copy + len + 8;
+			len += 16;
+		}
+		memcpy(&word, at, 8);
+		word ^= f->flip;
+		memcpy(at, &word, MIN(8u, (size_t)(copy + len - at)));
+		f->done = true;
+	}
+	r = f->to->ops->load(f->to, p->ops->version, type, copy, len, e);
+	free(copy);
+	return r;
+}
+
+static const struct sink_ops forger = { .record = forge };
+
+/* The participant's state goes from one machine to the other, with one thing changed. */
+static int take(struct guest *from, struct guest *to, const char *name, struct forged *f)
+{
+	struct participant *p = participant_of(from, name);
+	int r;
+
+	f->sink.ops = &forger;
+	f->to = participant_of(to, name);
+	r = p->ops->save(p, &f->sink, &err);
+	if (!r)
+		r = f->to->ops->settle(f->to, &err);
+	cr_assert(f->done, "%s has no such record", name);
+	return r;
+}
+
+enum { FEATURES = 1, REGISTERS = 2 }; /* records of a vCPU */
+
+#define SYS(op0, op1, crn, crm, op2) ARM64_SYS_REG(op0, op1, crn, crm, op2)
+
+/* What no host has or no guest may choose. */
+Test(platform_arm64, a_guest_of_another_cpu_is_refused_by_the_registers_name)
+{
+	static const struct {
+		uint64_t id, flip;
+		const char *says;
+	} others[] = {
+		{ SYS(3, 0, 0, 0, 0), 0x10, "vcpu0: MIDR_EL1: the guest's is 0x" },
+		{ SYS(3, 0, 0, 4, 0), 0xfull << 8, "vcpu0: ID_AA64PFR0_EL1: the guest's is 0x" },
+		{ SYS(3, 0, 0, 6, 0), 0xfull << 60, "vcpu0: ID_AA64ISAR0_EL1: the guest's is 0x" },
+		{ SYS(3, 0, 0, 6, 1), 0xfull, "vcpu0: ID_AA64ISAR1_EL1: the guest's is 0x" },
+		{ SYS(3, 0, 0, 7, 0), 0xf, "vcpu0: ID_AA64MMFR0_EL1: the guest's is 0x" },
+		{ KVM_REG_ARM_PSCI_VERSION, 0xff0000,
+		  "vcpu0: the PSCI version: the guest's is 0x" },
+		{ SYS(3, 0, 1, 2, 0), 3,
+		  "vcpu0: the guest's ZCR_EL1 is 0x3, and this host's KVM "
+		  "has no such register" },
+	};
+	struct guest *a = made(1, "\"cpu\":{\"sve\":\"off\"}");
+	struct guest *b = made(1, "\"cpu\":{\"sve\":\"off\"}");
+
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
+		struct forged f = { .type = REGISTERS, .id = others[i].id, .flip = others[i].flip };
+
+		cr_assert_eq(take(a, b, "vcpu0", &f), -ENOTSUP, "%s", others[i].says);
+		cr_assert_eq(strncmp(err.text, others[i].says, strlen(others[i].says)), 0, "%s",
+		             err.text);
+	}
+	guest_free(a);
+	guest_free(b);
+}
+
+Test(platform_arm64, a_guest_with_other_features_is_refused)
+{
+	static const struct {
+		unsigned bit;
+		const char *name;
+	} features[] = {
+		{ KVM_ARM_VCPU_SVE, "sve" },
+		{ KVM_ARM_VCPU_PTRAUTH_ADDRESS, "pauth" },
+		{ KVM_ARM_VCPU_PMU_V3, "pmu" },
+	};
+	struct guest *a = made(1, ""), *b = made(1, "");
+
+	for (size_t i = 0; i < ARRAY_SIZE(features); i++) {
+		struct forged f = { .type = FEATURES,
+			            .is_place = true,
+			            .flip = 1ull << features[i].bit };
+		char want[128];
+
+		snprintf(want, sizeof(want),
+		         "vcpu0: the guest's CPU and this machine's differ in: %s",
+		         features[i].name);
+		cr_assert_eq(take(a, b, "vcpu0", &f), -ENOTSUP);
+		cr_assert_str_eq(err.text, want);
+	}
+	guest_free(a);
+	guest_free(b);
+}
+
+Test(platform_arm64, a_counter_of_another_rate_is_refused)
+{
+	struct guest *a = made(1, ""), *b = made(1, "");
+	struct forged f = { .type = 1, .is_place = true, .id = 8, .flip = 1 << 20 };
+
+	cr_assert_eq(take(a, b, "clock", &f), -ENOTSUP);
+	cr_assert(strstr(err.text, "the guest's counter runs at ") &&
+	                  strstr(err.text, " Hz, this host's at "),
+	          "%s", err.text);
+	guest_free(a);
+	guest_free(b);
+}
+
+Test(platform_arm64, a_guest_of_another_gic_is_refused)
+{
+	struct guest *a = made(1, ""), *b = made(1, "");
+	struct forged f = { .type = 1, .is_place = true, .flip = 1 };
+
+	cr_assert_eq(take(a, b, "gic", &f), -ENOTSUP);
+	cr_assert(strstr(err.text, "the guest has a GICv2, and this host's KVM offers a GICv3") ||
+	                  strstr(err.text,
+	                         "the guest has a GICv3, and this host's KVM offers a GICv2"),
+	          "%s", err.text);
+	guest_free(a);
+	guest_free(b);
+}
+
+/* Where KVM lets us choose, a guest that has less than this host could give keeps to that, and has
+ * it after a reset too. */
+Test(platform_arm64, a_guest_with_less_keeps_it)
+{
+	const uint64_t isar0 = SYS(3, 0, 0, 6, 0), crc32 = 0xfull << 16;
+	struct guest *a = made(1, ""), *b = made(1, "");
+	struct vcpu *v = b->vm->machine->vcpus[0];
+	struct forged f = { .type = REGISTERS, .id = isar0 };
+	uint64_t here, there;
+
+	cr_assert_eq(reg_get(v, isar0, &here), 0);
+	if (reg_set(v, isar0, &(uint64_t){ here & ~crc32 }) < 0)
+		cr_skip_test("this KVM lets nobody choose");
+	cr_assert_eq(reg_set(v, isar0, &here), 0);
+	f.flip = here & crc32;
+	cr_assert_neq(f.flip, 0, "this CPU has no CRC32");
+	cr_assert_eq(take(a, b, "vcpu0", &f), 0, "%s", err.text);
+	cr_assert_eq(reg_get(v, isar0, &there), 0);
+	cr_assert_eq(there, here & ~crc32);
+	cr_assert_eq(gw_vm_reset(b->vm, &err), 0, "%s", err.text);
+	cr_assert_eq(reg_get(v, isar0, &there), 0);
+	cr_assert_eq(there, here & ~crc32);
+	guest_free(a);
+	guest_free(b);
+}
+
+/* ---- what a configuration may ask for -------------------------------------------------------- */
+
+/* Either it is there, or it is refused by its key. */
+static void asked_for(const char *key, const char *value, unsigned feature)
+{
+	struct guest *g = guest_new();
+	char more[64];
+
+	snprintf(more, sizeof(more), "\"cpu\":{\"%s\":%s}", key, value);
+	if (guest_configure(g, "mixer", 1, 32, more, &err) < 0) {
+		char want[64];
+
+		snprintf(want, sizeof(want), "cpu.%s: ", key);
+		cr_assert(strstr(err.text, want), "%s", err.text);
+	} else {
+		cr_assert(g->vm->machine->arch->init.features[0] >> feature & 1, "%s", key);
+		guest_run_us(g, 3000);
+		guest_save(g);
+		guest_free(guest_restored(g, false));
+	}
+	guest_free(g);
+}
+
+Test(platform_arm64, features_that_are_asked_for_are_there_or_refused)
+{
+	asked_for("sve", "\"128\"", KVM_ARM_VCPU_SVE);
+	asked_for("pauth", "\"on\"", KVM_ARM_VCPU_PTRAUTH_ADDRESS);
+	asked_for("pmu", "true", KVM_ARM_VCPU_PMU_V3);
+}
+
+Test(platform_arm64, memory_is_the_descriptor_given)
+{
+	struct guest *g = guest_new();
+	int fd = memfd_create("given", MFD_CLOEXEC);
+	char there[8], here[8];
+
+	cr_assert_eq(gw_vm_give_fd(g->vm, "memory", fd, &err), 0, "%s", err.text);
+	cr_assert_eq(guest_configure(g, "mixer", 1, 32, "", &err), 0, "%s", err.text);
+	cr_assert_eq(pread(fd, there, 8, GUEST_CODE - GUEST_RAM + 56), 8);
+	cr_assert_eq(memory_read(g->vm->machine->memory, GUEST_CODE + 56, here, 8), 0);
+	cr_assert_arr_eq(there, here, 8);
+	cr_assert_arr_eq(there, "ARM\x64", 4);
+	close(fd);
+	guest_free(g);
+}
+
+/* ---- time ------------------------------------------------------------------------------------ */
+
+struct seen_clock {
+	struct sink sink;
+	uint64_t count, frequency;
+};
+
+static int see(struct sink *sink, struct participant *p, uint16_t type, const void *head,
+               size_t head_len, const void *body, size_t body_len, struct gw_error *e)
+{
+	struct seen_clock *s = container_of(sink, struct seen_clock, sink);
+	struct bytes_reader in = { .data = head, .len = head_len };
+
+	(void)p;
+	(void)type;
+	(void)body;
+	(void)body_len;
+	(void)e;
+	s->count = bytes_take64(&in);
+	s->frequency = bytes_take64(&in);
+	return 0;
+}
+
+/* Of a guest that stands still. */
+static uint64_t guest_ms(struct guest *g)
+{
+	static const struct sink_ops ops = { .record = see };
+	struct participant *p = participant_of(g, "clock");
+	struct seen_clock s = { .sink.ops = &ops };
+
+	cr_assert_eq(p->ops->save(p, &s.sink, &err), 0, "%s", err.text);
+	return s.count / (s.frequency / 1000);
+}
+
+/* Stopped for a second: how far has the guest's counter gone on, in milliseconds? */
+static uint64_t gap(const char *more, bool through_snapshot)
+{
+	const struct timespec second = { 1, 0 };
+	struct guest *g = made(1, more), *h = g;
+	uint64_t before, after;
+
+	guest_run_us(g, 3000);
+	before = guest_ms(g);
+	if (through_snapshot)
+		guest_save(g);
+	nanosleep(&second, NULL);
+	if (through_snapshot)
+		h = guest_restored(g, false);
+	guest_run_us(h, 1000);
+	after = guest_ms(h);
+	if (h != g)
+		guest_free(h);
+	guest_free(g);
+	return after - before;
+}
+
+Test(platform_arm64, time_stands_still_or_catches_up)
+{
+	for (int i = 0; i < 4; i++) {
+		const bool realtime = i & 1;
+		const uint64_t ms =
+		        gap(realtime ? "\"clock\":\"realtime\"" : "\"clock\":\"continue\"", i & 2);
+
+		if (realtime)
+			cr_assert(ms >= 990 && ms < 20000, "%llu ms", (unsigned long long)ms);
+		else
+			cr_assert(ms < 700, "%llu ms", (unsigned long long)ms);
+	}
+}
