@@ -8,7 +8,7 @@
  * threads of their own. Events come on any thread, so the callback only
  * writes to a pipe that the loop watches.
  *
- * usage: embed GUEST.elf      (tests/guests/mixer.S)
+ * usage: embed GUEST      (tests/guests/x86/mixer.S, tests/guests/arm64/mixer.S)
  */
 #include <fcntl.h>
 #include <godwit.h>
@@ -157,7 +157,7 @@ int main(int argc, char **argv)
 	FILE *file;
 
 	if (argc != 2 || !mkdtemp(dir) || pipe2(p.events, O_CLOEXEC | O_NONBLOCK)) {
-		fprintf(stderr, "usage: embed GUEST.elf\n");
+		fprintf(stderr, "usage: embed GUEST\n");
 		return 2;
 	}
 	snprintf(snapshot, sizeof(snapshot), "%s/snapshot", dir);

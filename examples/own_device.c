@@ -10,7 +10,7 @@
  *
  *      BAR 0: 0x00 counter (read), 0x08 doorbell (write: an address), 0x10 limit (read)
  *
- * usage: own_device GUEST.elf      (tests/guests/doorbell.S)
+ * usage: own_device GUEST.elf      (tests/guests/x86/doorbell.S)
  */
 #include <errno.h>
 #include <godwit.h>

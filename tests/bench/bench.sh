@@ -5,7 +5,7 @@
 # machine.
 #
 #   migrate   live migration over a UNIX socket on this machine's own KVM, with the same guest
-#             (tests/guests/dirtier.S: writes 64 MiB over and over) and the same downtime limit
+#             (tests/guests/x86/dirtier.S: writes 64 MiB over and over) and the same downtime limit
 #   first     time from exec to the guest's first instruction, there too
 #   devices   godwit alone: downtime with 1, 2 and 4 passthrough devices (tests/bench/devices.sh)
 #   vm        time to a kernel's init, memory, disk and network, in a lab host (tests/bench/vm.sh)

@@ -160,7 +160,7 @@ void guest_await_end(struct guest *g)
 
 void guest_fill(struct guest *g)
 {
-	void *hva = memory_hva(g->vm->machine->memory, 32 << 20, 64 << 20);
+	void *hva = memory_hva(g->vm->machine->memory, GUEST_RAM + (32 << 20), 64 << 20);
 
 	cr_assert(hva);
 	memset(hva, 0x55, 64 << 20);

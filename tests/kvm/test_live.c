@@ -16,7 +16,7 @@ TestSuite(live, .timeout = 300);
 #define PAGES 16384
 #define COUNTER (GUEST_RAM + 0x1ff0000)
 
-/* See tests/guests/dirtier.S: one generation up to some page, the one before from there on. */
+/* See dirtier.S: one generation up to some page, the one before from there on. */
 static uint64_t check_memory(struct guest *g)
 {
 	struct memory *mem = g->vm->machine->memory;

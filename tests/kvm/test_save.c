@@ -2,6 +2,15 @@
 /* Saving and restoring at random points: every register and every page. */
 #include "harness.h"
 
+#include "base/util.h"
+#include "guest.h"
+#include "migration/frame.h"
+#include "migration/snapshot.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 
 TestSuite(save, .timeout = 300);
@@ -85,5 +94,39 @@ Test(save, restored_guest_can_be_reset)
 	cr_assert(gw_vm_cont(h->vm, false, &err_) == 0, "%s", err_.text);
 	guest_await(h, "S\n");
 	guest_await_end(h);
+	guest_free(h);
+}
+
+/* Its manifest is that of the other architecture's, in all its parts. */
+Test(save, a_snapshot_of_another_architecture_is_refused_by_name)
+{
+	const uint32_t other = GUEST_MACHINE == EM_X86_64 ? EM_AARCH64 : EM_X86_64;
+	struct guest *g = guest_boot("dirtier", 1, 128), *h = guest_new();
+	struct snapshot_manifest m;
+	char dir[128], want[128];
+	struct gw_error err;
+	char *config, *text;
+	int dir_fd, fd;
+
+	guest_run_us(g, 3000);
+	guest_save(g);
+	snprintf(dir, sizeof(dir), "%s/snap", g->dir);
+	dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cr_assert_eq(manifest_read(dir_fd, &m, &err), 0, "%s", err.text);
+	m.machine = other;
+	cr_assert_eq(gw_vm_query_config(g->vm, &config, &err), 0);
+	text = manifest_print(&m, config);
+	fd = openat(dir_fd, "manifest.json", O_WRONLY | O_TRUNC | O_CLOEXEC);
+	cr_assert_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+	close(fd);
+	close(dir_fd);
+	free(text);
+	gw_free(config);
+
+	cr_assert_eq(gw_vm_restore(h->vm, dir, NULL, 0, true, &err), -ENOEXEC, "%s", err.text);
+	snprintf(want, sizeof(want), "a snapshot of a guest for %s, and this is %s",
+	         frame_machine_name(other), frame_machine_name(GUEST_MACHINE));
+	cr_assert(strstr(err.text, want), "%s", err.text);
+	guest_free(g);
 	guest_free(h);
 }

@@ -37,7 +37,6 @@ struct arch_vcpu {
 
 int attr_set(int fd, uint32_t group, uint64_t attr, const void *value);
 int attr_get(int fd, uint32_t group, uint64_t attr, void *value);
-bool attr_has(int fd, uint32_t group, uint64_t attr);
 
 /* ---- vCPUs ---- */
 

@@ -24,8 +24,3 @@ int attr_get(int fd, uint32_t group, uint64_t attr, void *value)
 {
 	return attr_call(fd, KVM_GET_DEVICE_ATTR, group, attr, value);
 }
-
-bool attr_has(int fd, uint32_t group, uint64_t attr)
-{
-	return attr_call(fd, KVM_HAS_DEVICE_ATTR, group, attr, NULL) == 0;
-}

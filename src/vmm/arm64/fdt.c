@@ -142,7 +142,7 @@ static void add_all(struct fdt_tree *t, const struct fdt_contents *c)
 int fdt_make(const struct fdt_contents *c, void **out, size_t *len, struct gw_error *err)
 {
 	autofree void *blob = calloc(1, TREE_SIZE);
-	struct fdt_tree t = { .blob = blob, .size = TREE_SIZE };
+	struct fdt_tree t = { .blob = blob };
 
 	if (!blob)
 		return error_set(err, -ENOMEM, "device tree: out of memory");

@@ -22,7 +22,6 @@ enum fdt_phandle { PHANDLE_GIC = 1, PHANDLE_ITS, PHANDLE_CLOCK, PHANDLE_GPIO, PH
 
 struct fdt_tree {
 	void *blob;
-	size_t size;
 	int status; /* of libfdt; 0: all is well so far */
 };
 

@@ -36,11 +36,10 @@ bool gic_has_its(const struct gic *gic);
 
 /* ---- registers (gic_regs.c) ---- */
 
-/* One access to KVM: 32 or 64 bits. */
+/* One access to KVM, which takes as many bits as the register is wide: 32 or 64. */
 struct gic_word {
 	const char *name;
 	uint8_t group;   /* KVM_DEV_ARM_VGIC_GRP_* */
-	uint8_t width;   /* bytes of the value: 4 or 8 */
 	bool zero_first; /* it is set to 0 before any other is set */
 	bool optional;   /* CPUs of this kind may be without it */
 	uint32_t attr;   /* the lower half of the attribute: an offset, or a system register */

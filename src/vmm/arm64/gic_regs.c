@@ -35,32 +35,32 @@ struct row {
 	uint8_t group;
 	uint8_t bits; /* for each interrupt; 0: it is one register */
 	uint32_t attr, clear;
-	bool is_64, zero_first, optional;
+	bool zero_first, optional;
 };
 
 #define ONE(name, group, attr)                                                                     \
 	{                                                                                          \
-		name, group, 0, attr, 0, false, false, false                                       \
+		name, group, 0, attr, 0, false, false                                              \
 	}
 #define ZERO_FIRST(name, group, attr)                                                              \
 	{                                                                                          \
-		name, group, 0, attr, 0, false, true, false                                        \
+		name, group, 0, attr, 0, true, false                                               \
 	}
 #define EACH(name, group, bits, attr)                                                              \
 	{                                                                                          \
-		name, group, bits, attr, 0, false, false, false                                    \
+		name, group, bits, attr, 0, false, false                                           \
 	}
 #define SETS(name, group, attr, clear)                                                             \
 	{                                                                                          \
-		name, group, 1, attr, clear, false, false, false                                   \
+		name, group, 1, attr, clear, false, false                                          \
 	}
 #define SYSTEM(name, attr)                                                                         \
 	{                                                                                          \
-		name, CPU3, 0, attr, 0, true, false, false                                         \
+		name, CPU3, 0, attr, 0, false, false                                               \
 	}
 #define PERHAPS(name, attr)                                                                        \
 	{                                                                                          \
-		name, CPU3, 0, attr, 0, true, false, true                                          \
+		name, CPU3, 0, attr, 0, false, true                                                \
 	}
 
 /* IHI 0069, 12.8. The implementer's revision comes first: KVM behaves as that one did. */
@@ -130,10 +130,10 @@ static const struct row v2_own[] = {
 	EACH("GICD_ICFGR", DIST, 2, 0xc00),
 	EACH("GICD_IPRIORITYR", DIST, 8, 0x400),
 	SETS("GICD_ISPENDR0", DIST, 0x200, 0x280),
-	{ "GICD_SPENDSGIR0", DIST, 0, 0xf20, 0xf10, false, false, false },
-	{ "GICD_SPENDSGIR1", DIST, 0, 0xf24, 0xf14, false, false, false },
-	{ "GICD_SPENDSGIR2", DIST, 0, 0xf28, 0xf18, false, false, false },
-	{ "GICD_SPENDSGIR3", DIST, 0, 0xf2c, 0xf1c, false, false, false },
+	{ "GICD_SPENDSGIR0", DIST, 0, 0xf20, 0xf10, false, false },
+	{ "GICD_SPENDSGIR1", DIST, 0, 0xf24, 0xf14, false, false },
+	{ "GICD_SPENDSGIR2", DIST, 0, 0xf28, 0xf18, false, false },
+	{ "GICD_SPENDSGIR3", DIST, 0, 0xf2c, 0xf1c, false, false },
 	SETS("GICD_ISACTIVER0", DIST, 0x300, 0x380),
 	SETS("GICD_ISENABLER0", DIST, 0x100, 0x180),
 	ONE("GICC_CTLR", CPU2, 0x00),
@@ -168,7 +168,6 @@ static unsigned expand(const struct row *row, unsigned first, unsigned end, stru
 			out[n++] = (struct gic_word){
 				.name = row->name,
 				.group = row->group,
-				.width = 4,
 				.attr = row->attr + at,
 				.clear = row->clear ? row->clear + at : 0,
 			};
@@ -192,7 +191,6 @@ unsigned gic_words(enum gic_version version, bool per_cpu, unsigned intids,
 			out[n++] = (struct gic_word){
 				.name = rows[i].name,
 				.group = rows[i].group,
-				.width = rows[i].is_64 ? 8 : 4,
 				.zero_first = rows[i].zero_first,
 				.optional = rows[i].optional,
 				.attr = rows[i].attr,
@@ -213,6 +211,16 @@ static uint64_t attribute(uint32_t upper, uint32_t lower)
 static int set_word(int fd, uint32_t upper, const struct gic_word *w, uint32_t attr, uint64_t value)
 {
 	return attr_set(fd, w->group, attribute(upper, attr), &value);
+}
+
+/* KVM puts attributes of memory that it has in place of those that it lacks, so the address of a
+ * redistributor's table that nobody has given yet would not stay 0 if that were set. */
+static bool is_so_already(int fd, uint32_t upper, const struct gic_word *w, uint64_t value)
+{
+	uint64_t now = 0;
+
+	return w->group == REDIST && !w->clear &&
+	       attr_get(fd, w->group, attribute(upper, w->attr), &now) == 0 && now == value;
 }
 
 int gic_words_get(int fd, uint32_t upper, const struct gic_word *words, unsigned count,
@@ -240,7 +248,7 @@ int gic_words_set(int fd, uint32_t upper, const struct gic_word *words, unsigned
 	for (unsigned i = 0; i < count; i++) {
 		int r = 0;
 
-		if (!values->has[i])
+		if (!values->has[i] || is_so_already(fd, upper, &words[i], values->value[i]))
 			continue;
 		if (words[i].clear)
 			r = set_word(fd, upper, &words[i], words[i].clear, UINT32_MAX);

@@ -11,9 +11,8 @@
 
 #define IMAGE_MAGIC_AT 56
 #define IMAGE_FLAG_BIG_ENDIAN 1
-#define TEXT_OFFSET_UNSAID                                                                         \
-	0x80000 /* of kernels before 3.17, which do not say their size either                      \
-	         */
+/* Of kernels before 3.17, which do not say their size either. */
+#define TEXT_OFFSET_UNSAID 0x80000
 
 /* zboot: "MZ", "zimg", where the packed bytes are, and how they are packed. */
 #define ZBOOT_MAGIC_AT 4

@@ -83,6 +83,16 @@ int its_get(int fd, struct its_values *out, struct gw_error *err)
 	return 0;
 }
 
+/* KVM puts attributes of memory that it has in place of those that it lacks, so a register that
+ * nobody has written yet would not stay 0 if that were set. */
+static bool has_value(int fd, unsigned i, uint64_t value)
+{
+	uint64_t now;
+
+	return attr_get(fd, KVM_DEV_ARM_VGIC_GRP_ITS_REGS, registers[i].offset, &now) == 0 &&
+	       now == value;
+}
+
 int its_set(int fd, const struct its_values *values, struct gw_error *err)
 {
 	for (unsigned i = 0; i < ITS_REGISTERS; i++) {
@@ -94,6 +104,8 @@ int its_set(int fd, const struct its_values *values, struct gw_error *err)
 			return error_set_sys(err, r,
 			                     "ITS: KVM_DEV_ARM_ITS_RESTORE_TABLES: what is in the "
 			                     "guest's memory");
+		if (has_value(fd, i, values->value[i]))
+			continue;
 		r = attr_set(fd, KVM_DEV_ARM_VGIC_GRP_ITS_REGS, registers[i].offset,
 		             &values->value[i]);
 		if (r < 0)

@@ -2,19 +2,27 @@
 # SPDX-License-Identifier: Apache-2.0
 # hosts: 1
 # seconds: 600
+# long-arm64: 1 600
 #
 # The KVM tests and the examples, with guests of our own, on the lab host's real (nested) KVM.
 set -eu
 . "$ROOT/tests/lab/lib.sh"
-cp "$ROOT/build/tests/kvm" /tmp/kvm
-mkdir /tmp/guests
-cp "$ROOT"/build/tests/guests/*.elf /tmp/guests/
+built=${LAB%/lab}
+cp "$built/tests/kvm" /tmp/kvm
+cp -r "$built/tests/guests" /tmp/guests
 export GODWIT_GUESTS=/tmp/guests
 /tmp/kvm -j1 --verbose >/tmp/out 2>&1 || { cat /tmp/out; die "KVM tests"; }
 sed 's/\x1b\[[0-9;]*m//g' /tmp/out | sed -n 's/^\[PASS\] \([^:]*\)::\([^:]*\):.*/PASS kvm \1 \2/p'
-for e in "embed mixer" "own_device doorbell"; do
-	name=${e% *}
-	timeout 150 "$ROOT/build/examples/$name" "/tmp/guests/${e#* }.elf" >"$LAB_OUT/$name.log" 2>&1 ||
-		{ cat "$LAB_OUT/$name.log"; die "example $name"; }
-	echo "PASS kvm example $name"
-done
+# example NAME GUEST
+example() {
+	timeout 150 "$built/examples/$1" "/tmp/guests/$2" >"$LAB_OUT/$1.log" 2>&1 ||
+		{ cat "$LAB_OUT/$1.log"; die "example $1"; }
+	echo "PASS kvm example $1"
+}
+case $(uname -m) in
+x86_64)
+	example embed mixer.elf
+	example own_device doorbell.elf
+	;;
+*) example embed mixer.image ;;
+esac

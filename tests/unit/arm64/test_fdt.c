@@ -95,15 +95,33 @@ static const struct {
 	  { "reg", "interrupts", "interrupt-controller", "#interrupt-cells", "clocks",
 	    "#gpio-cells", "gpio-controller" } },
 	{ "fixed-clock", { "#clock-cells", "clock-frequency" } },
+	{ "arm,armv8-pmuv3", { "interrupts" } },
 	{ "microsoft,vmgenid", { "reg", "interrupts" } },
 	{ "pci-host-ecam-generic",
 	  { "reg", "ranges", "device_type", "#address-cells", "#size-cells", "bus-range",
 	    "interrupt-map", "interrupt-map-mask" } },
 };
 
+/* Those that are known by their place. */
+static const struct {
+	const char *path, *required[4];
+} places[] = {
+	{ "/", { "compatible", "model", "#address-cells", "#size-cells" } },
+	{ "/memory@40000000", { "device_type", "reg" } },
+	{ "/reserved-memory", { "#address-cells", "#size-cells", "ranges" } },
+	{ "/gpio-keys/key-power", { "linux,code", "gpios" } },
+	{ "/cpus", { "#address-cells", "#size-cells" } },
+};
+
 Test(fdt, each_node_has_what_its_binding_requires)
 {
-	struct tree t = make_simple(2);
+	uint64_t mpidr[CPUS_MAX];
+	struct arch_range memory[ARCH_RAM_RANGES];
+	struct fdt_contents c = contents(2, mpidr, memory);
+	struct tree t;
+
+	c.pmu = true;
+	t = make(&c);
 
 	for (size_t i = 0; i < ARRAY_SIZE(bindings); i++) {
 		const int node = fdt_node_offset_by_compatible(t.blob, -1, bindings[i].compatible);
@@ -113,6 +131,14 @@ Test(fdt, each_node_has_what_its_binding_requires)
 			cr_assert_not_null(fdt_getprop(t.blob, node, bindings[i].required[p], NULL),
 			                   "%s: %s", bindings[i].compatible,
 			                   bindings[i].required[p]);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+		const int node = fdt_path_offset(t.blob, places[i].path);
+
+		cr_assert_geq(node, 0, "%s", places[i].path);
+		for (size_t p = 0; p < ARRAY_SIZE(places[i].required) && places[i].required[p]; p++)
+			cr_assert_not_null(fdt_getprop(t.blob, node, places[i].required[p], NULL),
+			                   "%s: %s", places[i].path, places[i].required[p]);
 	}
 	free(t.blob);
 }
