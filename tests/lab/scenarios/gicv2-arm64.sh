@@ -51,6 +51,7 @@ ctl a stop >/dev/null
 ctl a snapshot-save directory=/tmp/one --timeout 60 >/dev/null
 vm_kill a
 vm_restore b /tmp/one
+vm_is b paused
 ctl b cont >/dev/null
 alive b
 pass "saved and restored while disk and memory are written"
