@@ -99,8 +99,12 @@ static int choose_sve(struct machine *m, struct gw_error *err)
 	uint32_t *wish = &m->config.cpu.sve;
 	const bool offered = has_cap(m, KVM_CAP_ARM_SVE);
 
-	if (*wish >= CONFIG_SVE_128 && !offered)
-		return refuse("cpu.sve", "on", "Scalable Vector Extension", err);
+	if (*wish >= CONFIG_SVE_128 && !offered) {
+		char bits[16];
+
+		snprintf(bits, sizeof(bits), "%u", sve_bits[*wish]);
+		return refuse("cpu.sve", bits, "Scalable Vector Extension", err);
+	}
 	if (*wish == CONFIG_SVE_AUTO && !offered)
 		*wish = CONFIG_SVE_OFF;
 	if (*wish != CONFIG_SVE_OFF)
