@@ -10,7 +10,7 @@
  *
  *      BAR 0: 0x00 counter (read), 0x08 doorbell (write: an address), 0x10 limit (read)
  *
- * usage: own_device GUEST.elf      (tests/guests/x86/doorbell.S)
+ * usage: own_device GUEST      (tests/guests/x86/doorbell.S, tests/guests/arm64/doorbell.S)
  */
 #include <errno.h>
 #include <godwit.h>
@@ -291,7 +291,7 @@ int main(int argc, char **argv)
 	FILE *file;
 
 	if (argc != 2 || !mkdtemp(dir)) {
-		fprintf(stderr, "usage: own_device GUEST.elf\n");
+		fprintf(stderr, "usage: own_device GUEST\n");
 		return 2;
 	}
 	snprintf(snapshot, sizeof(snapshot), "%s/snapshot", dir);

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # What takes too long for "make check": the scenarios that say in their first lines "# long: ROUNDS
-# SECONDS", with that many rounds of so many seconds at most. Ends in "N passed, N failed".
+# SECONDS", with that many rounds of so many seconds at most; then those that say "# long-arm64: CPU
+# ROUNDS SECONDS", on arm64's hosts with that CPU. Ends in "N passed, N failed".
 #
 # usage: tests/check-long.sh [ROUNDS [SCENARIO...]]
 set -u
@@ -39,5 +40,19 @@ for script in tests/lab/scenarios/*.sh; do
 	read -r default seconds <<<"$(header "$script" long "")"
 	[ -z "${default:-}" ] || long "$script" "${rounds:-$default}" "$seconds"
 done
+
+# The same on arm64's hosts.
+long_arm64() {
+	local script cpu default seconds
+	{ make -s -j2 ARCH="$ARCH" BUILD="$BUILD" all tests examples && tests/lab/setup.sh; } || exit 1
+	for script in tests/lab/scenarios/*.sh; do
+		[ $# -eq 0 ] || [[ " $* " == *" $(basename "$script" .sh) "* ]] || continue
+		read -r cpu default seconds <<<"$(header "$script" long-arm64 "")"
+		[ -z "${cpu:-}" ] || LAB_CPU=$cpu long "$script" "${rounds:-$default}" "$seconds"
+	done
+}
+OUT=$OUT/arm64
+mkdir -p "$OUT"
+ARCH=arm64 BUILD=$BUILD/arm64 long_arm64 "$@"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -6,7 +6,6 @@
 #include <poll.h>
 #include <string.h>
 
-
 struct guest *external(void)
 {
 	struct guest *g = guest_new();

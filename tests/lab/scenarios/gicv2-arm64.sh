@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
+# arch: none
 # hosts: 1
 # seconds: 240
-# long-arm64: 1 240
+# long-arm64: neoverse-n1 1 240
 # qemu: -machine gic-version=2
 #
 # A host whose interrupt controller is a GICv2: its guest has one too, devices interrupt by their

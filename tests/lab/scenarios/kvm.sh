@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # hosts: 1
 # seconds: 600
-# long-arm64: 1 600
+# long-arm64: neoverse-v1 1 600
 #
 # The KVM tests and the examples, with guests of our own, on the lab host's real (nested) KVM.
 set -eu
@@ -19,10 +19,6 @@ example() {
 		{ cat "$LAB_OUT/$1.log"; die "example $1"; }
 	echo "PASS kvm example $1"
 }
-case $(uname -m) in
-x86_64)
-	example embed mixer.elf
-	example own_device doorbell.elf
-	;;
-*) example embed mixer.image ;;
-esac
+case $(uname -m) in x86_64) form=elf ;; *) form=image ;; esac
+example embed mixer.$form
+example own_device doorbell.$form

@@ -3,6 +3,7 @@
 # hosts: 1
 # seconds: 300
 # long: 50 20
+# long-arm64: neoverse-n1 8 40
 #
 # usage: vfio-user-moves.sh [ROUNDS]      (4; tests/check-long.sh has it do 50)
 #

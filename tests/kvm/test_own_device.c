@@ -7,6 +7,7 @@
 
 #include "base/util.h"
 #include "vm_own_device.h"
+#include "vmm/arch.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -246,15 +247,13 @@ static struct guest *empty(struct book *book)
 
 static int configure(struct guest *g, unsigned limit, struct gw_error *err)
 {
-	const char *guests = getenv("GODWIT_GUESTS");
-	char json[1024];
+	char more[128];
 
-	snprintf(json, sizeof(json),
-	         "{\"memory\":\"64M\",\"boot\":{\"kernel\":\"%s/doorbell.elf\"},"
-	         "\"serial\":{\"log\":\"%s/out\"},\"devices\":[{\"type\":\"bell\",\"id\":\"b0\","
-	         "\"slot\":3,\"options\":{\"limit\":%u}}]}",
-	         guests ? guests : "build/tests/guests", g->dir, limit);
-	return gw_vm_configure(g->vm, json, "test", err);
+	snprintf(more, sizeof(more),
+	         "\"devices\":[{\"type\":\"bell\",\"id\":\"b0\",\"slot\":3,"
+	         "\"options\":{\"limit\":%u}}]",
+	         limit);
+	return guest_configure(g, "doorbell", 1, 64, more, err);
 }
 
 static struct guest *boot(struct book *book, unsigned limit)
@@ -285,8 +284,7 @@ Test(own_device, every_ring_is_answered_once)
 	struct gw_error err_;
 	char *json;
 
-	cr_assert_eq(book.created, 1);
-	cr_assert_str_eq(gw_device_id(book.last->handle), "b0");
+	cr_assert(book.created == 1 && !strcmp(gw_device_id(book.last->handle), "b0"));
 	cr_assert(gw_vm_cont(g->vm, false, &err_) == 0, "%s", err_.text);
 	expect_end(g, 3000);
 	cr_assert(gw_vm_query_devices(g->vm, &json, &err_) == 0);
@@ -469,19 +467,21 @@ Test(own_device, plugged_and_unplugged)
 	const char *second = "{\"type\":\"bell\",\"id\":\"b1\",\"options\":{\"limit\":7}}";
 	struct bell *first = book.last;
 	struct gw_error err_;
+	int r;
 
 	cr_assert(gw_vm_device_add(g->vm, second, &err_) == 0, "%s", err_.text);
-	cr_assert_eq(book.created, 2);
 	cr_assert_eq(gw_vm_device_add(g->vm, second, &err_), -EEXIST);
 	cr_assert(gw_vm_device_del(g->vm, "b1", &err_) == 0, "%s", err_.text);
-	cr_assert_eq(book.destroyed, 1);
+	cr_assert(book.created == 2 && book.destroyed == 1);
 	guest_await_event(g, "DEVICE_DELETED");
 	cr_assert(gw_vm_cont(g->vm, false, &err_) == 0);
-	cr_assert(gw_vm_device_add(g->vm, second, &err_) == 0, "%s", err_.text);
-	cr_assert(book.last != first && book.last->may_act, "the guest runs already");
+	r = gw_vm_device_add(g->vm, second, &err_);
+	cr_assert_eq(r, arch_pci.hotplug ? 0 : -ENOTSUP, "%s", err_.text);
+	if (!r)
+		cr_assert(book.last != first && book.last->may_act, "the guest runs already");
 	guest_await_end(g);
 	guest_free(g);
-	cr_assert_eq(book.destroyed, 3);
+	cr_assert_eq(book.destroyed, book.created);
 }
 
 Test(own_device, a_device_that_cannot_be_made_is_named)
