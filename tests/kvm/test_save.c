@@ -2,8 +2,14 @@
 /* Saving and restoring at random points: every register and every page. */
 #include "harness.h"
 
+#include "base/util.h"
+#include "vmm/machine.h"
+#include "vmm/vcpu.h"
+
+#include <linux/kvm.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 TestSuite(save, .timeout = 300);
 
@@ -19,6 +25,11 @@ static struct guest *restore(struct guest *from, const char *name, bool run)
 	map[0].value = log;
 	cr_assert(gw_vm_restore(g->vm, dir, map, 1, run, &err_) == 0, "%s", err_.text);
 	return g;
+}
+
+static int vcpu_fd(struct guest *g)
+{
+	return g->vm->machine->vcpus[0]->fd;
 }
 
 static void save(struct guest *g, const char *name)
@@ -42,6 +53,36 @@ Test(save, every_register_and_page)
 		save(g, "snap");
 		h = restore(g, "snap", true);
 		cr_assert_eq(gw_vm_state(h->vm), GW_STATE_PAUSED, "it was paused when saved");
+		guest_compare(g, h);
+		guest_free(h);
+		guest_free(g);
+	}
+}
+
+/* A page fault that waits, whose address CR2 does not have yet; a triple fault that does. */
+Test(save, what_waits_for_the_guest)
+{
+	const struct kvm_vcpu_events waiting[] = {
+		{ .exception = { .pending = 1, .nr = 14, .has_error_code = 1, .error_code = 6 },
+		  .exception_has_payload = 1,
+		  .exception_payload = 0x123456789000,
+		  .flags = KVM_VCPUEVENT_VALID_PAYLOAD },
+		{ .triple_fault.pending = 1, .flags = KVM_VCPUEVENT_VALID_TRIPLE_FAULT },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(waiting); i++) {
+		struct guest *g = guest_boot("mixer", 1, 32), *h;
+		struct kvm_vcpu_events is;
+
+		guest_run_us(g, 1000);
+		cr_assert_eq(ioctl(vcpu_fd(g), KVM_SET_VCPU_EVENTS, &waiting[i]), 0);
+		save(g, "snap");
+		h = restore(g, "snap", false);
+		cr_assert_eq(ioctl(vcpu_fd(h), KVM_GET_VCPU_EVENTS, &is), 0);
+		cr_assert_eq(memcmp(&is.exception, &waiting[i].exception, sizeof(is.exception)), 0);
+		cr_assert_eq(is.exception_has_payload, waiting[i].exception_has_payload);
+		cr_assert_eq(is.exception_payload, waiting[i].exception_payload);
+		cr_assert_eq(is.triple_fault.pending, waiting[i].triple_fault.pending);
 		guest_compare(g, h);
 		guest_free(h);
 		guest_free(g);
