@@ -23,8 +23,8 @@ struct vfio_container {
 	bool given; /* by the embedder, who gives one container for all */
 	bool iommu_set;
 	bool has_bitmap; /* it tracks dirty pages at all */
-	uint32_t
-	        map_limit; /* so many mappings it takes; 0: the kernel does not say (before 5.10) */
+	/* So many mappings it takes; 0: the kernel does not say (before 5.10). */
+	uint32_t map_limit;
 	struct vfio_group *groups;
 };
 

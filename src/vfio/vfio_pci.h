@@ -113,8 +113,8 @@ struct vfio_pci {
 	uint32_t compat_ignored;  /* compat.h */
 	unsigned without;         /* features of migration that are not used, VFIO_STATE_* */
 
-	/* capabilities: where they are in configuration space, 0: there is none */
 	uint16_t host_command; /* what of its command register stays as the host has set it */
+	/* capabilities: where they are in configuration space, 0: there is none */
 	unsigned pcie_cap, af_cap, vpd_cap, msi_cap, msix_cap;
 	struct vfio_cap caps[VFIO_CAPS_MAX]; /* what was decided about each */
 	unsigned cap_count;

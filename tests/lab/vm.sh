@@ -17,6 +17,8 @@
 #   con_wait NAME SECONDS TEXT   waits for a text on the console
 #   vm_up NAME                   waits for the guest's GUEST READY
 #   vm_quit NAME                 quit, and waits for the process's end
+#   vm_moved NAME OTHER SECONDS  the migration from VM NAME to OTHER ends well, and so does NAME;
+#                                /tmp/migration has what wait-migration printed
 #   vm_kill NAME                 SIGKILL; it must not have ended by itself
 #   vm_status NAME               running, paused, ...
 #   vm_is NAME STATUS [SECONDS]  waits until it is
@@ -27,7 +29,10 @@
 #   listen NAME FILE             all events from here on go to FILE, until the listener is killed
 #   verify NAME                  the memory of its guest's worker is whole; /tmp/verify has its line
 #   no_complaint NAME [REGEX]    its guest's kernel has logged no warning, and nothing like REGEX
-#   stream_alive NAME            its guest's streamtest goes on, both ways
+#   stream_start NAME ADDRESS RATE   one TCP connection between its guest and the host, at ADDRESS, that
+#                                carries data both ways; the host's end is process $stream
+#   stream_alive NAME            it goes on, both ways
+#   stream_end NAME              ends it: no byte is wrong at either end
 #   bridge_taps CIDR TAP...      br0, with that address and those taps
 #   spread FILE                  median and maximum of a file's numbers
 #   traffic ADDRESS              2 MiB both ways through VM a's card, which has no address yet
@@ -171,6 +176,12 @@ vm_quit() {
 	ctl "$1" quit >/dev/null
 	vm_gone "$1" || die "$1 ended with $?: $(tail -n 20 "$VMS/$1/log")"
 }
+vm_moved() {
+	ctl "$1" wait-migration --timeout "$3" >/tmp/migration ||
+		die "from $1 to $2: $(cat /tmp/migration) $(ctl "$1" query-migrate)"
+	vm_is "$2" running
+	vm_quit "$1"
+}
 vm_kill() {
 	_ended=0
 	kill -9 "$(cat "$VMS/$1/pid")" 2>/dev/null || :
@@ -233,6 +244,17 @@ _stream_more() {
 stream_alive() {
 	_was=$(_stream "$1")
 	wait_for 60 _stream_more "$1" || die "the stream stands still at $_was: $(cat /tmp/progress)"
+}
+stream_start() {
+	streamtest serve "$2" 6000 "$3" >/tmp/stream.host 2>&1 &
+	stream=$!
+	wait_for 20 listening 6000 || die "$(cat /tmp/stream.host)"
+	con "$1" 30 streamtest start "$2" 6000 "$3"
+}
+stream_end() {
+	con "$1" 60 streamtest finish >/tmp/stream || die "the guest's end: $(cat /tmp/stream)"
+	wait "$stream" || die "the host's end: $(cat /tmp/stream.host)"
+	log "guest $(cat /tmp/stream); host $(cat /tmp/stream.host)"
 }
 
 bridge_taps() {

@@ -41,6 +41,7 @@ static const struct {
 	{ KVM_CAP_XCRS, "KVM_CAP_XCRS" },
 	{ KVM_CAP_VCPU_EVENTS, "KVM_CAP_VCPU_EVENTS" },
 	{ KVM_CAP_DEBUGREGS, "KVM_CAP_DEBUGREGS" },
+	{ KVM_CAP_EXCEPTION_PAYLOAD, "KVM_CAP_EXCEPTION_PAYLOAD" },
 	{ KVM_CAP_GET_TSC_KHZ, "KVM_CAP_GET_TSC_KHZ" },
 	{ KVM_CAP_SET_TSS_ADDR, "KVM_CAP_SET_TSS_ADDR" },
 };
@@ -183,6 +184,22 @@ static int refuse_foreign(const struct config *config, struct gw_error *err)
 	return key ? error_set(err, -ENOTSUP, "cpu.%s: there is none on x86-64", key) : 0;
 }
 
+/* An exception that waits is told apart from one that is being delivered, with what goes with it,
+ * and a triple fault from none; older kernels do not know the latter (KVM API,
+ * KVM_CAP_EXCEPTION_PAYLOAD and KVM_CAP_X86_TRIPLE_FAULT_EVENT). */
+static int want_exact_events(struct machine *m, struct gw_error *err)
+{
+	struct kvm_enable_cap cap = { .cap = KVM_CAP_EXCEPTION_PAYLOAD, .args = { 1 } };
+	int r = io_ioctl(m->vm_fd, KVM_ENABLE_CAP, &cap);
+
+	if (r < 0)
+		return error_set_sys(err, r, "KVM_CAP_EXCEPTION_PAYLOAD");
+	cap.cap = KVM_CAP_X86_TRIPLE_FAULT_EVENT;
+	if (io_ioctl(m->kvm_fd, KVM_CHECK_EXTENSION, (void *)KVM_CAP_X86_TRIPLE_FAULT_EVENT) > 0)
+		r = io_ioctl(m->vm_fd, KVM_ENABLE_CAP, &cap);
+	return r < 0 ? error_set_sys(err, r, "KVM_CAP_X86_TRIPLE_FAULT_EVENT") : 0;
+}
+
 int arch_create(struct machine *m, struct gw_error *err)
 {
 	struct arch *arch = calloc(1, sizeof(*arch));
@@ -198,6 +215,8 @@ int arch_create(struct machine *m, struct gw_error *err)
 		r = check_vcpu_limits(m, err);
 	if (!r)
 		r = set_fixed_pages(m, err);
+	if (!r)
+		r = want_exact_events(m, err);
 	if (!r)
 		r = chips_create(m, &arch->chips, err);
 	if (!r)

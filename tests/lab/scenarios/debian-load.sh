@@ -18,10 +18,8 @@ ROUNDS=${1:-4}
 pass() { echo "PASS debian-load $*"; }
 
 load_start() {
-	streamtest serve "$HOST_ADDR" 6000 512 >/tmp/stream.host 2>&1 &
-	stream=$!
 	wait_for 20 ping -c1 -W1 -q "$GUEST_ADDR" >/dev/null || die "the guest does not answer"
-	con a 20 streamtest start "$HOST_ADDR" 6000 512
+	stream_start a "$HOST_ADDR" 512
 	con a 60 disktest start /root/data 32 2048
 	con a 60 worker start 48 8
 	# Two that nobody here wrote, each held to a part of the CPU: both check what they read. When it
@@ -71,9 +69,7 @@ move() {
 	vm_incoming "$2" unix:/tmp/mig $(debian_map "$2")
 	ctl "$1" migrate-set-parameters max-bandwidth=100000000000 downtime-limit=1000 >/dev/null
 	ctl "$1" migrate uri=unix:/tmp/mig >/dev/null
-	ctl "$1" wait-migration --timeout 120 >/tmp/migration || die "$(cat /tmp/migration)"
-	vm_is "$2" running
-	vm_quit "$1"
+	vm_moved "$1" "$2" 120
 	log "downtime $(field downtime "$(cat /tmp/migration)") ms, in all $(field total-time "$(cat /tmp/migration)") ms"
 }
 
@@ -100,9 +96,7 @@ for round in $(seq "$ROUNDS"); do
 done
 pass "$ROUNDS times saved and restored or moved live, the load going on after each"
 
-con $at 60 streamtest finish >/tmp/stream || die "$(cat /tmp/stream)"
-wait "$stream" || die "the host's end: $(cat /tmp/stream.host)"
-log "guest $(cat /tmp/stream); host $(cat /tmp/stream.host)"
+stream_end $at
 pass "the TCP connection lived through it, no byte lost, doubled or changed"
 
 con $at 90 disktest finish >/tmp/disk || die "$(cat /tmp/disk)"

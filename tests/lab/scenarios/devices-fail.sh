@@ -109,9 +109,7 @@ back() {
 		--map "devices.disk.socket=/tmp/disk.$2.sock"
 	ctl "$1" migrate-set-parameters downtime-limit=2000 max-bandwidth=100000000000 >/dev/null
 	ctl "$1" migrate uri=unix:/tmp/back >/dev/null
-	ctl "$1" wait-migration --timeout 60 >/tmp/migration || die "the way back: $(cat /tmp/migration)"
-	vm_is "$2" running
-	vm_quit "$1"
+	vm_moved "$1" "$2" 60
 	rm -f "$VMS/$1/con.log"
 	for d in bad old disk; do unserve "$d.$1"; done
 	serve "old.$1" ballast --size 1M --migration v1 --v1-data mixed

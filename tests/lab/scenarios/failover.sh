@@ -178,10 +178,8 @@ start_guest() {
 	nic=$(con g 20 nic "$GUEST_ADDR/24") || die "$nic"
 	con g 20 "ls -1d /sys/class/net/$nic/lower_*" >/tmp/lower || die "$nic has no two below it"
 	[ "$(wc -l </tmp/lower)" -eq 2 ] || die "$nic has below it: $(cat /tmp/lower)"
-	streamtest serve "$SERVER" 6000 256 >/tmp/stream.host 2>&1 &
-	stream=$!
 	wait_for 30 ping -c1 -W1 -q "$GUEST_ADDR" >/dev/null || die "the guest does not answer"
-	con g 30 streamtest start "$SERVER" 6000 256
+	stream_start g "$SERVER" 256
 	carries
 	stream_alive g
 	pass "the guest's net_failover sends by the card"

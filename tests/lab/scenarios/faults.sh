@@ -113,9 +113,7 @@ for round in 1 2 3 4 5 6; do
 	vm_incoming $to unix:/tmp/mig --map "devices.tty0.host=$card"
 	ctl $from migrate-set-parameters downtime-limit=500 >/dev/null
 	ctl $from migrate uri=unix:/tmp/mig >/dev/null
-	ctl $from wait-migration --timeout 60 >/tmp/migration || die "$(cat /tmp/migration)"
-	vm_is $to running
-	vm_quit $from
+	vm_moved $from $to 60
 	rm -f "$VMS/$from/con.log"
 	verify $to
 	con $to 10 ttytest check 0 7 "$round"

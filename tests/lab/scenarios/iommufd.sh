@@ -76,10 +76,8 @@ for round in $(seq "$ROUNDS"); do
 	vm_incoming $to unix:/tmp/mig --map "devices.tty0.host=$card" --map "devices.tty0.backend=$backend"
 	ctl $from migrate-set-parameters downtime-limit=500 max-bandwidth=100000000000 >/dev/null
 	ctl $from migrate uri=unix:/tmp/mig >/dev/null
-	ctl $from wait-migration --timeout 60 >/tmp/migration || die "$(cat /tmp/migration)"
-	vm_is $to running
+	vm_moved $from $to 60
 	by $to tty0 "$backend"
-	vm_quit $from
 	rm -f "$VMS/$from/con.log"
 	verify $to
 	con $to 10 ttytest check 0 7 "$round"

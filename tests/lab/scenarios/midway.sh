@@ -57,9 +57,7 @@ begin() {
 # arrive: it is done, and the guest runs at its new place.
 arrive() {
 	fast $from
-	ctl $from wait-migration --timeout 90 >/tmp/migration || die "$(cat /tmp/migration)"
-	vm_is $to running
-	vm_quit $from
+	vm_moved $from $to 90
 	rm -f "$VMS/$from/con.log"
 	x=$from from=$to to=$x
 }

@@ -53,9 +53,7 @@ move() {
 	vm_incoming "$2" unix:/tmp/mig --map "devices.net.socket=/tmp/net.$2.sock" --map "devices.blk.socket=/tmp/blk.$2.sock"
 	ctl "$1" migrate-set-parameters max-bandwidth=100000000000 downtime-limit=500 >/dev/null
 	ctl "$1" migrate uri=unix:/tmp/mig >/dev/null
-	ctl "$1" wait-migration --timeout 120 >/tmp/migration || die "$(cat /tmp/migration)"
-	vm_is "$2" running
-	vm_quit "$1"
+	vm_moved "$1" "$2" 120
 	rm -f "$VMS/$1/con.log"
 	unserve "net.$1"
 	unserve "blk.$1"
@@ -69,10 +67,7 @@ vm_start a
 vm_up a
 con a 20 "ip addr add $GUEST_ADDR/24 dev eth0 && ip link set eth0 up"
 wait_for 30 ping -c1 -W1 -q $GUEST_ADDR >/dev/null || die "the guest does not answer"
-streamtest serve $HOST_ADDR 6000 $RATE >/tmp/stream.host 2>&1 &
-stream=$!
-wait_for 20 listening 6000 || die "$(cat /tmp/stream.host)"
-con a 20 streamtest start $HOST_ADDR 6000 $RATE
+stream_start a $HOST_ADDR $RATE
 con a 60 disktest start /dev/vda 16 1024
 con a 30 worker start 32 8
 alive a
@@ -87,9 +82,7 @@ done
 log "downtimes in ms: $(spread /tmp/downtimes)"
 pass "$ROUNDS live migrations in a row, each to other servers"
 
-con $at 60 streamtest finish >/tmp/stream || die "$(cat /tmp/stream)"
-wait "$stream" || die "the host's end: $(cat /tmp/stream.host)"
-log "guest $(cat /tmp/stream); host $(cat /tmp/stream.host)"
+stream_end $at
 pass "the TCP connection lived through it, no byte lost, doubled or changed"
 
 con $at 90 disktest finish >/tmp/disk || die "$(cat /tmp/disk)"

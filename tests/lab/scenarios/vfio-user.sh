@@ -123,19 +123,13 @@ pass "plugged in and out twice, with data"
 serve net2 virtio-net --tap tap1 --mac $MAC
 serve blk2 virtio-blk --disk "$DISK"
 vm_incoming b unix:/tmp/mig.b --map devices.net0.socket=/tmp/net2.sock --map devices.disk0.socket=/tmp/blk2.sock
-streamtest serve 10.9.0.1 6000 512 >/tmp/stream.host 2>&1 &
-stream=$!
-wait_for 20 listening 6000 || die "$(cat /tmp/stream.host)"
-con a 20 streamtest start 10.9.0.1 6000 512
+stream_start a 10.9.0.1 512
 stream_alive a
 con a 10 'dd if=/dev/vda of=/dev/null bs=1M 2>/dev/null &'
 ctl a migrate uri=unix:/tmp/mig.b >/dev/null
-ctl a wait-migration --timeout 90 >/dev/null || die "migration: $(ctl a query-migrate)"
-vm_is b running
-vm_quit a
+vm_moved a b 90
 stream_alive b
-con b 60 streamtest finish || die "the guest's end of the stream"
-wait "$stream" || die "the host's end: $(cat /tmp/stream.host)"
+stream_end b
 [ "$(on_disk b)" = "$there" ] || die "other data on the disk"
 tap_traffic b
 pass "moved with both devices, a TCP stream lives through it"

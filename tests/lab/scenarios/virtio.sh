@@ -126,9 +126,7 @@ b_to() {
 	# The balloon is on its way while the guest moves.
 	ctl "$1" balloon value=$(($3 << 20)) >/dev/null
 	ctl "$1" migrate "uri=unix:/tmp/mig.$2" >/dev/null
-	ctl "$1" wait-migration --timeout 60 >/dev/null || die "migration: $(ctl "$1" query-migrate)"
-	vm_is "$2" running
-	vm_quit "$1"
+	vm_moved "$1" "$2" 60
 }
 vm_incoming c unix:/tmp/mig.c --map devices.net0.tap=tap1
 b_to b c 220
