@@ -3,15 +3,16 @@
 #
 # What takes too long for "make check": the scenarios that say in their first lines "# long: ROUNDS
 # SECONDS", with that many rounds of so many seconds at most; then those that say "# long-arm64: CPU
-# ROUNDS SECONDS", on arm64's hosts with that CPU. Ends in "N passed, N failed".
+# ROUNDS SECONDS", on arm64's hosts with that CPU, and the demo there. Ends in "N passed, N failed".
 #
-# usage: tests/check-long.sh [ROUNDS [SCENARIO...]]
+# usage: tests/check-long.sh [ROUNDS [SCENARIO...]]       (SCENARIO may be demo-arm64)
 set -u
 cd "$(dirname "$0")/.." || exit 1
 BUILD=${BUILD:-build}
 OUT=$PWD/$BUILD/check-long
 rounds=${1:-}
 [ $# -eq 0 ] || shift
+names=("$@")
 passed=0 failed=0
 rm -rf "$OUT"
 mkdir -p "$OUT"
@@ -34,9 +35,22 @@ long() {
 	fi
 }
 
+wanted() { [ ${#names[@]} -eq 0 ] || [[ " ${names[*]} " == *" $1 "* ]]; }
+
+demo() {
+	echo "== demo-$ARCH"
+	if demo/demo.sh >"$OUT/demo.log" 2>&1; then
+		passed=$((passed + 1))
+		echo "PASS demo-$ARCH"
+	else
+		failed=$((failed + 1))
+		tail -n 40 "$OUT/demo.log"
+	fi
+}
+
 { make -s -j2 all && tests/lab/setup.sh && tests/lab/debian.sh && tests/lab/kernel.sh; } || exit 1
 for script in tests/lab/scenarios/*.sh; do
-	[ $# -eq 0 ] || [[ " $* " == *" $(basename "$script" .sh) "* ]] || continue
+	wanted "$(basename "$script" .sh)" || continue
 	read -r default seconds <<<"$(header "$script" long "")"
 	[ -z "${default:-}" ] || long "$script" "${rounds:-$default}" "$seconds"
 done
@@ -46,13 +60,14 @@ long_arm64() {
 	local script cpu default seconds
 	{ make -s -j2 ARCH="$ARCH" BUILD="$BUILD" all tests examples && tests/lab/setup.sh; } || exit 1
 	for script in tests/lab/scenarios/*.sh; do
-		[ $# -eq 0 ] || [[ " $* " == *" $(basename "$script" .sh) "* ]] || continue
+		wanted "$(basename "$script" .sh)" || continue
 		read -r cpu default seconds <<<"$(header "$script" long-arm64 "")"
 		[ -z "${cpu:-}" ] || LAB_CPU=$cpu long "$script" "${rounds:-$default}" "$seconds"
 	done
+	! wanted demo-arm64 || demo
 }
 OUT=$OUT/arm64
 mkdir -p "$OUT"
-ARCH=arm64 BUILD=$BUILD/arm64 long_arm64 "$@"
+ARCH=arm64 BUILD=$BUILD/arm64 long_arm64
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

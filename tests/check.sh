@@ -114,22 +114,32 @@ for_arch() {
 	return 1
 }
 
-# lab NAME SCRIPT: a lab run. Each line "PASS name" in a script's log is a test; what ends a script
-# early is one that failed.
-lab() {
-	local name=$1 n status=0
-	scenario "$OUT/$name" 0 "$2" || status=$?
+# lab_run NAME SCRIPT: a lab run, of which lab_tell NAME tells.
+lab_run() {
+	local status=0
+	scenario "$OUT/$1" 0 "$2" || status=$?
+	echo "$status" >"$OUT/$1.status"
+}
+
+# Each line "PASS name" in a script's log is a test; what ends a script early is one that failed.
+lab_tell() {
+	local name=$1 n
 	n=$(passes "$OUT/$name" | wc -l)
 	passed=$((passed + n))
 	echo "$name: $n passed"
 	passes "$OUT/$name" | sed 's/^/  /'
-	if [ "$status" -ne 0 ] || [ "$n" -eq 0 ]; then
+	if [ "$(cat "$OUT/$name.status")" != 0 ] || [ "$n" -eq 0 ]; then
 		bad "$name: $(grep -ah 'FAILED' "$OUT/$name"/?/script.log 2>/dev/null | tail -1)"
 		{
 			cat "$OUT/$name"/?/script.log | verdicts
 			tail -n 40 "$OUT/$name.log"
 		} | details
 	fi
+}
+
+lab() {
+	lab_run "$@"
+	lab_tell "$1"
 }
 
 say "packages"
@@ -186,23 +196,46 @@ if one lab-setup tests/lab/setup.sh && [ "$failed" -eq 0 ] || [ -f "$BUILD/lab/g
 	one demo demo/demo.sh
 fi
 
+# arm64_runs HOSTS: a line "NAME CPU SCRIPT" for each arm64 scenario with so many hosts and each CPU that it names.
+arm64_runs() {
+	local script cpu
+	for script in tests/lab/scenarios/*.sh; do
+		for_arch "$script" arm64 && [ "$(header "$script" hosts 1)" = "$1" ] || continue
+		for cpu in $(header "$script" cpus neoverse-n1); do
+			echo "lab-$(basename "$script" .sh)-$cpu $cpu $script"
+		done
+	done
+}
+
+# side_by_side RUN...: two at a time, as an emulated host has one CPU.
+side_by_side() {
+	local run name cpu script
+	for run; do
+		read -r name cpu script <<<"$run"
+		[ "$(jobs -rp | wc -l)" -lt 2 ] || wait -n
+		LAB_CPU=$cpu lab_run "$name" "$script" &
+	done
+	wait
+	for run; do lab_tell "${run%% *}"; done
+}
+
 # The same on arm64: unit tests by an emulator of user programs, but for those that it cannot run, which
 # the scenario unit-arm64 runs on an emulated host's own kernel.
 check_arm64() {
-	local script name cpu
-	say "arm64: build, unit tests"
+	local runs name cpu script
+	say "arm64: build, lab"
 	one build-arm64 make -s -j2 ARCH="$ARCH" BUILD="$BUILD" all tests examples
 	one lab-setup-arm64 tests/lab/setup.sh
+	say "arm64: unit tests"
 	suite unit-arm64 "$BUILD/lab/bin/qemu-aarch64" -L "$BUILD/sysroot" "$BUILD/tests/unit" -j2 \
 		--except tests/emulated/skips
-	for script in tests/lab/scenarios/*.sh; do
-		for_arch "$script" arm64 || continue
-		name=$(basename "$script" .sh)
-		for cpu in $(header "$script" cpus neoverse-n1); do
-			say "lab on arm64: $name, $cpu"
-			LAB_CPU=$cpu lab "lab-$name-$cpu" "$script"
-		done
-	done
+	say "arm64: scenarios with one host, two at a time"
+	mapfile -t runs < <(arm64_runs 1)
+	side_by_side "${runs[@]}"
+	while read -r name cpu script; do
+		say "arm64: $(basename "$script" .sh), $cpu"
+		LAB_CPU=$cpu lab "$name" "$script" </dev/null
+	done < <(arm64_runs 2)
 }
 ARCH=arm64 BUILD=$BUILD/arm64 check_arm64
 

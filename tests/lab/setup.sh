@@ -102,10 +102,10 @@ do_fetch() {
 # lab of this machine's own architecture where that has the same.
 fetch_mtty() {
 	local series=$1 version=$2 source=linux-source-$1 own=$root/${BUILD%"/$ARCH"}/lab/pkg
-	local files=(mtty.c mdev_core.c mdev_driver.c mdev_sysfs.c mdev_private.h)
+	local sources=(mtty.c mdev_core.c mdev_driver.c mdev_sysfs.c mdev_private.h)
 	mkdir -p "$lab/pkg/mtty"
 	if [ "$own" != "$lab/pkg" ] && [ "$(cut -s -d ' ' -f 2 "$own/versions" 2>/dev/null)" = "$version" ] &&
-		cp "${files[@]/#/$own/mtty/}" "$lab/pkg/mtty/"; then
+		cp "${sources[@]/#/$own/mtty/}" "$lab/pkg/mtty/"; then
 		return
 	fi
 	# The kernel's own version, or else what backports have now.
