@@ -39,6 +39,19 @@ if con a 10 "dmesg | grep -E 'BUG:|WARNING:|Call trace|soft lockup|OF: .*(error|
 fi
 pass "Image boots with two vCPUs, and the guest's kernel has no complaint"
 
+# told WHAT REGEX: its kernel has said so.
+told() { con a 10 "dmesg | grep -qE '$2'" || die "the guest has no $1: $(con a 10 dmesg)"; }
+told "PSCI" 'psci: PSCIv1\.[0-9]+ detected'
+told "seed of its own for addresses" 'KASLR enabled'
+told "stolen time" 'arm-pv: using stolen time PV'
+[ "$(con a 10 'cat /sys/class/rtc/rtc0/name')" = "rtc-pl031 9010000.rtc" ] || die "no PL031"
+_here=$(date +%s)
+_there=$(con a 10 'cat /sys/class/rtc/rtc0/since_epoch')
+[ "$_there" -ge "$_here" ] && [ "$_there" -le $(($(date +%s) + 1)) ] || die "the clock says $_there, not $_here"
+[ "$(con a 10 'cat /sys/devices/system/cpu/cpu*/topology/core_id' | tr '\n' ' ')" = "0 1 " ] || die "other cores"
+[ "$(con a 10 'cat /sys/devices/system/cpu/cpu*/topology/physical_package_id' | tr '\n' ' ')" = "0 0 " ] || die "other sockets"
+pass "it finds PSCI, its seeds, stolen time, the clock with a battery and its cores"
+
 traffic 10.78.0.101
 [ "$(con a 10 'grep -c "ITS.*MSI.*eth0" /proc/interrupts')" -ge 3 ] || die "no MSI-X"
 pass "the guest's e1000e carries traffic with MSI-X through the ITS"

@@ -55,6 +55,7 @@ vm_restore b /tmp/one
 vm_is b paused
 ctl b cont >/dev/null
 alive b
+con b 30 "dmesg | grep -q 'crng reseeded due to virtual machine fork'" || die "the generation id is as it was"
 pass "saved and restored while disk and memory are written"
 
 vm_incoming c unix:/tmp/mig
