@@ -69,7 +69,7 @@ ifneq ($(ARCH),$(MACHINE))
 KVM_SRC += tests/emulated/plain.c
 endif
 GUESTS_x86 = $(patsubst %,$(BUILD)/tests/guests/%.elf,mixer dirtier fault doorbell first)
-GUESTS_arm64 = $(patsubst %,$(BUILD)/tests/guests/%.image,mixer dirtier fault doorbell)
+GUESTS_arm64 = $(patsubst %,$(BUILD)/tests/guests/%.image,mixer dirtier fault doorbell odd)
 obj = $(patsubst %.c,$(OBJ)/%.o,$(1))
 # Tests reach into the library, so they link its objects.
 LIB_OBJ = $(call obj,$(LIB_SRC))

@@ -266,6 +266,22 @@ Test(platform_arm64, memory_is_the_descriptor_given)
 	guest_free(g);
 }
 
+/* DDI 0487, ESR_EL1: class 0x25 is a data abort of the same level, code 0x10 one from outside. */
+Test(platform_arm64, an_access_that_cannot_be_emulated_is_an_abort)
+{
+	struct guest *g = guest_boot("odd", 1, 32);
+	const char *said;
+	unsigned long long syndrome;
+
+	cr_assert_eq(gw_vm_cont(g->vm, false, &err), 0, "%s", err.text);
+	guest_await_end(g);
+	said = guest_output(g);
+	cr_assert_eq(sscanf(said, "S\n%llx\n", &syndrome), 1, "%s", said);
+	cr_assert_eq(syndrome >> 26, 0x25, "%s", said);
+	cr_assert_eq(syndrome & 0x3f, 0x10, "%s", said);
+	guest_free(g);
+}
+
 /* ---- time ------------------------------------------------------------------------------------ */
 
 struct seen_clock {
