@@ -306,9 +306,11 @@ static bool odd_access(struct vcpu *v)
 {
 	struct kvm_vcpu_events events = { .exception.ext_dabt_pending = 1 };
 
-	log_warn(v->machine->log,
-	         "vcpu%u: access at 0x%llx by an instruction that cannot be emulated", v->index,
-	         (unsigned long long)v->run->arm_nisv.fault_ipa);
+	if (!v->arch->odd_access_told)
+		log_warn(v->machine->log,
+		         "vcpu%u: access at 0x%llx by an instruction that cannot be emulated",
+		         v->index, (unsigned long long)v->run->arm_nisv.fault_ipa);
+	v->arch->odd_access_told = true;
 	return io_ioctl(v->fd, KVM_SET_VCPU_EVENTS, &events) == 0;
 }
 

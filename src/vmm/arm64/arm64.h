@@ -30,6 +30,7 @@ struct arch {
 
 struct arch_vcpu {
 	uint64_t mpidr;
+	bool odd_access_told;        /* a guest that makes many fills no log */
 	struct vcpu_records *loaded; /* what has come; settle() sets it */
 };
 
