@@ -319,18 +319,29 @@ Test(own_device, reset_puts_it_back)
 	guest_free(g);
 }
 
-static struct guest *restore(struct guest *from, struct book *book, const char *name)
+static struct guest *restore(struct guest *from, struct book *book)
 {
 	struct guest *g = empty(book);
 	struct gw_map map = { "serial.log", NULL };
 	struct gw_error err_;
 	char dir[128], log[128];
 
-	snprintf(dir, sizeof(dir), "%s/%s", from->dir, name);
+	snprintf(dir, sizeof(dir), "%s/snap", from->dir);
 	snprintf(log, sizeof(log), "%s/out", g->dir);
 	map.value = log;
 	cr_assert(gw_vm_restore(g->vm, dir, &map, 1, false, &err_) == 0, "%s", err_.text);
 	return g;
+}
+
+/* Lets it run for that many rings, and some more, however long they take. */
+static void run_rings(struct guest *g, struct book *book, uint64_t rings)
+{
+	const uint64_t end = book->last->count + rings;
+
+	cr_assert_eq(gw_vm_cont(g->vm, false, NULL), 0);
+	while (__atomic_load_n(&book->last->count, __ATOMIC_RELAXED) < end)
+		usleep(100);
+	cr_assert_eq(gw_vm_stop(g->vm, NULL), 0, "it ended early: %s", guest_output(g));
 }
 
 Test(own_device, saved_and_restored_while_in_use)
@@ -340,18 +351,13 @@ Test(own_device, saved_and_restored_while_in_use)
 	unsigned seed = 3;
 
 	for (unsigned i = 1; i < ARRAY_SIZE(books); i++) {
-		struct gw_error err_;
 		struct guest *h;
-		char dir[128];
 
-		guest_run_us(g, 5000 + next_random(&seed, 20000));
-		cr_assert_eq(gw_vm_state(g->vm), GW_STATE_PAUSED, "it ended early: %s",
-		             guest_output(g));
-		snprintf(dir, sizeof(dir), "%s/snap", g->dir);
-		cr_assert(gw_vm_save(g->vm, dir, &err_) == 0, "%s", err_.text);
-		h = restore(g, &books[i], "snap");
-		cr_assert_eq(books[i].last->count, books[i - 1].last->count);
-		cr_assert_eq(books[i].version, 2);
+		run_rings(g, &books[i - 1], 100 + next_random(&seed, 3000));
+		guest_save(g);
+		h = restore(g, &books[i]);
+		cr_assert(books[i].last->count == books[i - 1].last->count &&
+		          books[i].version == 2);
 		guest_free(g);
 		g = h;
 	}
@@ -366,16 +372,12 @@ Test(own_device, an_interrupt_raised_while_the_guest_stands_comes_along)
 {
 	struct book books[2] = { 0 };
 	struct guest *g = boot(&books[0], LIMIT), *h;
-	struct gw_error err_;
-	char dir[128];
 
 	guest_run_us(g, 10000);
 	gw_device_raise(books[0].last->handle, 0);
-	snprintf(dir, sizeof(dir), "%s/snap", g->dir);
-	cr_assert(gw_vm_save(g->vm, dir, &err_) == 0, "%s", err_.text);
-	h = restore(g, &books[1], "snap");
-	cr_assert_eq(books[0].last->handle->waiting, 1);
-	cr_assert_eq(books[1].last->handle->waiting, 1);
+	guest_save(g);
+	h = restore(g, &books[1]);
+	cr_assert(books[0].last->handle->waiting == 1 && books[1].last->handle->waiting == 1);
 	cr_assert(gw_vm_cont(h->vm, false, NULL) == 0);
 	cr_assert_eq(books[1].last->handle->waiting, 0);
 	guest_free(g);
@@ -471,14 +473,12 @@ Test(own_device, plugged_and_unplugged)
 
 	cr_assert(gw_vm_device_add(g->vm, second, &err_) == 0, "%s", err_.text);
 	cr_assert_eq(gw_vm_device_add(g->vm, second, &err_), -EEXIST);
-	cr_assert(gw_vm_device_del(g->vm, "b1", &err_) == 0, "%s", err_.text);
-	cr_assert(book.created == 2 && book.destroyed == 1);
+	cr_assert(gw_vm_device_del(g->vm, "b1", &err_) == 0 && book.destroyed == 1);
 	guest_await_event(g, "DEVICE_DELETED");
 	cr_assert(gw_vm_cont(g->vm, false, &err_) == 0);
 	r = gw_vm_device_add(g->vm, second, &err_);
 	cr_assert_eq(r, arch_pci.hotplug ? 0 : -ENOTSUP, "%s", err_.text);
-	if (!r)
-		cr_assert(book.last != first && book.last->may_act, "the guest runs already");
+	cr_assert(r || (book.last != first && book.last->may_act), "the guest runs already");
 	guest_await_end(g);
 	guest_free(g);
 	cr_assert_eq(book.destroyed, book.created);
