@@ -6,6 +6,8 @@
 #include "external.h"
 
 #include "base/util.h"
+#include "guest.h"
+#include "vmm/memory.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -141,6 +143,23 @@ Test(embed, freed_with_work_left)
 			gw_vm_quit(g->vm);
 		guest_free(g);
 	}
+}
+
+/* The loop has had no turn since it ran. */
+Test(embed, a_guest_that_was_stopped_has_its_output_in_the_log)
+{
+	struct guest *g = external_boot("dirtier", 128);
+	const volatile uint64_t *counter =
+	        memory_hva(g->vm->machine->memory, GUEST_RAM + 0x1ff0000, 8);
+	const int64_t end = now_ms() + LIMIT_MS;
+	struct gw_error err_;
+
+	run(g);
+	while (!*counter)
+		cr_assert(now_ms() < end, "it does not run");
+	cr_assert_eq(gw_vm_stop(g->vm, &err_), 0, "%s", err_.text);
+	cr_assert_str_eq(guest_output(g), "S\n");
+	guest_free(g);
 }
 
 /* ---- migration ------------------------------------------------------------------------------- */

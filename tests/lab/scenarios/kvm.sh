@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # hosts: 1
 # seconds: 600
-# long-arm64: neoverse-v1 1 600
+# long-arm64: neoverse-v1,pauth-impdef=on 1 600
 #
 # The KVM tests and the examples, with guests of our own, on the lab host's real (nested) KVM.
 set -eu
