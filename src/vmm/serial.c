@@ -268,6 +268,11 @@ void serial_destroy(struct serial *s)
 	free(s);
 }
 
+void serial_flush_log(struct serial *s)
+{
+	serial_ends_flush_log(s->ends);
+}
+
 void serial_reset(struct serial *s)
 {
 	uart_reset(&s->uart);

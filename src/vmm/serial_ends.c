@@ -166,6 +166,11 @@ size_t serial_ends_write(struct serial_ends *e, const uint8_t *buf, size_t len)
 	return n;
 }
 
+void serial_ends_flush_log(struct serial_ends *e)
+{
+	flush(e, END_LOG);
+}
+
 bool serial_ends_open(const struct serial_ends *e)
 {
 	return e->ends[END_CLIENT].fd >= 0 || e->ends[END_FD].fd >= 0 ||

@@ -58,6 +58,8 @@ void serial_ends_destroy(struct serial_ends *e);
 
 /* The number of bytes taken: all, unless lossless. */
 size_t serial_ends_write(struct serial_ends *e, const uint8_t *buf, size_t len);
+/* What was written is in the log file, without waiting for the loop. */
+void serial_ends_flush_log(struct serial_ends *e);
 /* Is there anybody who could answer? A log file does not. */
 bool serial_ends_open(const struct serial_ends *e);
 /* Up to `len` bytes of input; the number of them. */

@@ -6,6 +6,7 @@
 #include "harness.h"
 
 #include "base/util.h"
+#include "vmm/memory.h"
 #include "vmm/pci.h"
 
 #include <errno.h>
@@ -301,6 +302,22 @@ Test(embed, what_the_guest_ejects_goes_by_the_loop)
 	cr_assert_eq(destroyed, 0);
 	turn_until_event(g, "DEVICE_DELETED");
 	cr_assert_eq(destroyed, 1);
+	guest_free(g);
+}
+
+/* The loop has had no turn since it ran. */
+Test(embed, a_guest_that_was_stopped_has_its_output_in_the_log)
+{
+	struct guest *g = external_boot("dirtier", 128);
+	const volatile uint64_t *counter = memory_hva(g->vm->machine->memory, 0x1ff0000, 8);
+	const int64_t end = now_ms() + LIMIT_MS;
+	struct gw_error err_;
+
+	run(g);
+	while (!*counter)
+		cr_assert(now_ms() < end, "it does not run");
+	cr_assert_eq(gw_vm_stop(g->vm, &err_), 0, "%s", err_.text);
+	cr_assert_str_eq(guest_output(g), "S\n");
 	guest_free(g);
 }
 

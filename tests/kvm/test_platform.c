@@ -301,26 +301,27 @@ static bool tsc_can_be_set(void)
 /*
  * Stopped for a second: how far have both clocks gone on, in milliseconds? The guest runs when they
  * are read, and its vCPU is let out of KVM_RUN for the TSC at some time between clock[0] and
- * clock[1].
+ * clock[1]. Before, they are read of a guest that stands still, where KVM's clocks go on until the
+ * guest does: what has been by then is less than nothing.
  */
-static void gap(const char *more, bool through_snapshot, uint64_t clock[2], uint64_t *tsc)
+static void gap(const char *more, bool through_snapshot, int64_t clock[2], int64_t *tsc)
 {
 	const struct timespec second = { 1, 0 };
 	struct guest *g = made(1, more), *h = g;
-	uint64_t before;
+	int64_t before;
 
 	guest_run_us(g, 3000);
-	before = clock_ns(g) / 1000000;
-	*tsc = tsc_ms(g);
+	before = (int64_t)(clock_ns(g) / 1000000);
+	*tsc = (int64_t)tsc_ms(g);
 	if (through_snapshot)
 		save(g);
 	nanosleep(&second, NULL);
 	if (through_snapshot)
 		h = restored(g, false);
 	cr_assert_eq(gw_vm_cont(h->vm, false, &err), 0, "%s", err.text);
-	clock[0] = clock_ns(h) / 1000000 - before;
-	*tsc = tsc_ms(h) - *tsc;
-	clock[1] = clock_ns(h) / 1000000 - before;
+	clock[0] = (int64_t)(clock_ns(h) / 1000000) - before;
+	*tsc = (int64_t)tsc_ms(h) - *tsc;
+	clock[1] = (int64_t)(clock_ns(h) / 1000000) - before;
 	if (h != g)
 		guest_free(h);
 	guest_free(g);
@@ -331,18 +332,17 @@ Test(platform, time_stands_still_or_catches_up)
 	bool tsc_too = tsc_can_be_set();
 
 	for (int i = 0; i < 4; i++) {
-		uint64_t clock[2], tsc;
+		int64_t clock[2], tsc;
 
 		gap(i & 1 ? "\"clock\":\"realtime\"" : "\"clock\":\"continue\"", i & 2, clock,
 		    &tsc);
 		if (i & 1)
-			cr_assert(clock[0] >= 990 && clock[0] < 20000, "%llu ms",
-			          (unsigned long long)clock[0]);
+			cr_assert(clock[0] >= 990 && clock[0] < 20000, "%lld ms",
+			          (long long)clock[0]);
 		else
-			cr_assert(clock[0] < 700, "%llu ms", (unsigned long long)clock[0]);
+			cr_assert(clock[0] < 700, "%lld ms", (long long)clock[0]);
 		cr_assert(!tsc_too || (tsc + 50 > clock[0] && tsc < clock[1] + 50),
-		          "the TSC is at %llu ms, the clock between %llu and %llu",
-		          (unsigned long long)tsc, (unsigned long long)clock[0],
-		          (unsigned long long)clock[1]);
+		          "the TSC is at %lld ms, the clock between %lld and %lld", (long long)tsc,
+		          (long long)clock[0], (long long)clock[1]);
 	}
 }
