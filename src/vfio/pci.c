@@ -93,7 +93,7 @@ static int plug(struct vfio_pci *d, const struct config_device *config, bool hot
 		return r;
 	d->function.number = (uint8_t)config->function;
 	machine_lock(m);
-	r = pci_plug(m->pci, &d->function, config->slot ? config->slot : PCI_SLOT_ANY, hot, err);
+	r = pci_plug(m->pci, &d->function, pci_place(config->slot, config->port), hot, err);
 	if (!r) {
 		d->plugged = true;
 		d->device.slot = d->function.slot;
