@@ -207,21 +207,27 @@ static void settle_at_power_on(struct pcie_port *port)
 	update_interrupt(port, false);
 }
 
-void pcie_port_fit(struct pci_function *f)
+static unsigned find_capability(const struct pci_function *f, uint8_t id)
 {
 	unsigned at = f->config[PCI_REG_CAPABILITIES] & ~3u;
-	uint32_t flags;
 
 	if (!(pci_get(f->config, PCI_REG_STATUS, 2) & PCI_STATUS_CAPABILITIES))
-		return;
-	for (unsigned n = 0; n < 48 && at >= PCI_FIRST_CAPABILITY; n++) {
-		if (f->config[at] == PCI_CAP_ID_EXP)
-			break;
+		return 0;
+	/* No more than there is room for. */
+	for (unsigned n = 0; n < (0x100 - PCI_FIRST_CAPABILITY) / 4 && at; n++) {
+		if (f->config[at] == id)
+			return at;
 		at = f->config[at + 1] & ~3u;
 	}
-	flags = pci_get(f->config, at + PCI_EXP_FLAGS, 2);
-	if (at < PCI_FIRST_CAPABILITY || f->config[at] != PCI_CAP_ID_EXP ||
-	    (flags & PCI_EXP_FLAGS_TYPE) >> 4 != PCI_EXP_TYPE_RC_END)
+	return 0;
+}
+
+void pcie_port_fit(struct pci_function *f)
+{
+	const unsigned at = find_capability(f, PCI_CAP_ID_EXP);
+	const uint32_t flags = pci_get(f->config, at + PCI_EXP_FLAGS, 2);
+
+	if (!at || (flags & PCI_EXP_FLAGS_TYPE) >> 4 != PCI_EXP_TYPE_RC_END)
 		return;
 	pci_set(f->config, at + PCI_EXP_FLAGS, 2, flags & ~(uint32_t)PCI_EXP_FLAGS_TYPE);
 	pci_set(f->config, at + PCI_EXP_LNKCAP, 4, LINK_X1);

@@ -2,6 +2,8 @@
 /* Root ports: registers, routing, windows, the slot's life, interrupts by pin, saved state. */
 #include "pcie_slot.h"
 
+#include <cjson/cJSON.h>
+
 Test(pcie_port, is_a_bridge_with_a_slot)
 {
 	struct platform *p = new_ports();
@@ -168,6 +170,50 @@ Test(pcie_port, a_card_is_at_the_end_of_its_link)
 	end(p);
 	free(c);
 	free(d);
+}
+
+static double number(const cJSON *json, const char *name)
+{
+	const cJSON *item = cJSON_GetObjectItem(json, name);
+
+	cr_assert(cJSON_IsNumber(item), "%s", name);
+	return item->valuedouble;
+}
+
+Test(pcie_port, query_pci_shows_what_is_behind)
+{
+	struct platform *p = new_ports();
+	struct card *c = new_card("net0");
+	const cJSON *port, *bridge, *bus, *behind;
+	cJSON *json;
+	char *text;
+
+	plug(p->m.pci, c, pci_place(0, 2));
+	port_write(p, 2, 0x18, 4, 0x00070700);
+	port_write(p, 2, 0x20, 4, 0xc020c010);
+	text = pci_describe(p->m.pci);
+	json = cJSON_Parse(text);
+	cr_assert_eq(cJSON_GetArraySize(json), 1);
+	port = cJSON_GetObjectItem(cJSON_GetArrayItem(json, 0), "devices");
+	cr_assert_eq(cJSON_GetArraySize(port), 3, "%s", text);
+	port = cJSON_GetArrayItem(port, 2);
+	cr_assert_eq(number(port, "slot"), 31);
+	cr_assert_eq(number(port, "function"), 1);
+	bridge = cJSON_GetObjectItem(port, "pci_bridge");
+	bus = cJSON_GetObjectItem(bridge, "bus");
+	cr_assert_eq(number(bus, "secondary"), 7);
+	cr_assert_eq(number(cJSON_GetObjectItem(bus, "memory_range"), "base"), 0xc0100000);
+	cr_assert_eq(number(cJSON_GetObjectItem(bus, "memory_range"), "limit"), 0xc02fffff);
+	behind = cJSON_GetObjectItem(bridge, "devices");
+	cr_assert_eq(cJSON_GetArraySize(behind), 1);
+	behind = cJSON_GetArrayItem(behind, 0);
+	cr_assert_eq(number(behind, "bus"), 7);
+	cr_assert_eq(number(behind, "slot"), 0);
+	cr_assert_str_eq(cJSON_GetObjectItem(behind, "qdev_id")->valuestring, "net0");
+	cJSON_Delete(json);
+	free(text);
+	end(p);
+	free(c);
 }
 
 Test(pcie_port, pins_are_high_while_an_event_waits)

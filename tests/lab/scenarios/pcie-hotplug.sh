@@ -89,11 +89,9 @@ con a 20 "echo 1 >/sys/bus/pci/slots/34/power"
 has_times a "$RNG" 2
 pass "a slot that the guest itself switches off and on keeps its device"
 
-ctl a device_del id=rng2 >/dev/null
-_blinks() { con a 10 'dmesg | tail -n 5' | grep -qi 'slot(34).*power.*off'; }
-wait_for 10 _blinks || die "the guest does not blink: $(con a 10 'dmesg | tail')"
 expect_event a DEVICE_DELETED
-con a 10 -s reboot -f || :
+ctl a device_del id=rng2 >/dev/null
+ctl a system_reset >/dev/null
 _again() { [ "$(grep -c 'GUEST READY' "$VMS/a/con.log")" -ge 2 ]; }
 event_came a DEVICE_DELETED
 wait_for 60 _again || die "no reboot"
@@ -101,16 +99,16 @@ has_times a "$RNG" 1
 has a "$NET"
 wait_for 20 _addressed a || die "no address"
 pings a
-pass "a reset of the guest completes what it was asked for"
+pass "a reset completes what the guest was asked for"
 
 # ---- saved while the guest thinks it over, and restored: the unplug goes on ----
 ctl a device_del id=rng1 >/dev/null
-_blinks() { con a 10 'dmesg | tail -n 5' | grep -qi 'slot(33).*power.*off'; }
-wait_for 10 _blinks || die "the guest does not blink: $(con a 10 'dmesg | tail')"
+ctl a stop >/dev/null
+ctl a query-devices | grep -q '"rng1"' || die "the guest was faster"
 ctl a snapshot-save directory=/tmp/snap >/dev/null
 vm_quit a
 mkdir -p "$VMS/b"
-vm_restore b /tmp/snap --paused
+vm_restore b /tmp/snap
 vm_ready b
 expect_event b DEVICE_DELETED
 ctl b cont >/dev/null
