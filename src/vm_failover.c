@@ -178,6 +178,7 @@ static int for_leavers(struct gw_vm *vm,
 
 static int ask_one(struct gw_vm *vm, struct device *d, struct gw_error *err)
 {
+	const uint64_t bit = 1ull << d->slot;
 	char data[64];
 	int r;
 
@@ -187,11 +188,14 @@ static int ask_one(struct gw_vm *vm, struct device *d, struct gw_error *err)
 		        "device %s has to leave first, but the guest stands and cannot let "
 		        "go of it",
 		        d->id);
-	r = d->driver->request_unplug(d, err);
-	if (r < 0)
-		return error_context(err, "device %s", d->id);
-	vm->leaving |= 1ull << d->slot;
+	/* One that the guest does not hold leaves at once. */
 	snprintf(data, sizeof(data), "{\"device-id\":\"%s\"}", d->id);
+	vm->leaving |= bit;
+	r = d->driver->request_unplug(d, err);
+	if (r < 0) {
+		vm->leaving &= ~bit;
+		return error_context(err, "device %s", d->id);
+	}
 	vm_emit(vm, "UNPLUG_PRIMARY", data);
 	return 0;
 }

@@ -51,6 +51,7 @@ static const struct pci_function_ops function_ops = {
 	.bar_write = vfio_bar_write,
 	.bar_changed = vfio_bar_changed,
 	.reset = vfio_pci_reset_with_machine,
+	.reset_alone = vfio_pci_reset_alone,
 	.ejected = on_ejected,
 };
 

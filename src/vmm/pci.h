@@ -110,6 +110,8 @@ struct pci_function_ops {
 	bool (*doorbell)(struct pci_function *f, unsigned n, struct pci_doorbell *out);
 	/* Machine reset. The core has put config[] back to its initial bytes before. NULL. */
 	void (*reset)(struct pci_function *f);
+	/* The same of what is behind one port, while the machine goes on. NULL: reset() will do. */
+	void (*reset_alone)(struct pci_function *f);
 	/* It has been unplugged: give everything back and free. The core has unmapped the BARs
 	 * and taken it off the bus before. */
 	void (*ejected)(struct pci_function *f);

@@ -144,6 +144,14 @@ static bool blinks(uint32_t control)
 	return (control & PCI_EXP_SLTCTL_PIC) == PCI_EXP_SLTCTL_PWR_IND_BLINK;
 }
 
+static void reset_one(struct pci_function *f)
+{
+	if (f->ops->reset_alone)
+		f->ops->reset_alone(f);
+	else if (f->ops->reset)
+		f->ops->reset(f);
+}
+
 /* What is out of reach has lost power, link, or been reset by the bridge: either way it begins
  * anew. One that the guest has let go of is its owner's already. */
 static void reset_below(struct pcie_port *port)
@@ -157,8 +165,8 @@ static void reset_below(struct pcie_port *port)
 			memcpy(s->f[i]->config, s->f[i]->initial, PCI_CONFIG_SIZE);
 	pci_bar_update(port->bus, NULL);
 	for (unsigned i = 0; i < PCI_FUNCTIONS; i++)
-		if (s->f[i] && s->f[i]->ops->reset)
-			s->f[i]->ops->reset(s->f[i]);
+		if (s->f[i])
+			reset_one(s->f[i]);
 }
 
 /* The status that follows from card, power and link. Returns the events that its change makes. */
