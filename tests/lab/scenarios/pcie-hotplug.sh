@@ -109,7 +109,7 @@ ctl a snapshot-save directory=/tmp/snap >/dev/null
 vm_quit a
 mkdir -p "$VMS/b"
 vm_restore b /tmp/snap
-vm_ready b
+vm_is b paused
 expect_event b DEVICE_DELETED
 ctl b cont >/dev/null
 event_came b DEVICE_DELETED
