@@ -382,8 +382,9 @@ int pcie_ports_create(struct pci_bus *bus, unsigned count, struct gw_error *err)
 	bus->ports = calloc(count + 1, sizeof(*bus->ports));
 	if (!bus->ports)
 		return error_set(err, -ENOMEM, "no memory for root ports");
-	for (unsigned i = 0; i < count && !r; i++) {
-		bus->port_count = i + 1;
+	bus->port_count = count;
+	/* Function 0 of a slot comes last, as with any that is filled for a guest that has run. */
+	for (unsigned i = count; i-- && !r;) {
 		r = create_one(bus, i, err);
 		if (!r)
 			settle_at_power_on(&bus->ports[i]);

@@ -359,6 +359,19 @@ Test(pcie_slot, moves_while_the_guest_thinks_it_over)
 	done(q, b);
 }
 
+Test(pcie_slot, a_machine_that_arrives_has_all_its_ports)
+{
+	struct platform *p = platform_new();
+
+	p->m.started = true;
+	p->m.config.pci.root_ports = PCI_PORTS_MAX;
+	new_bus(p);
+	for (unsigned i = 0; i < PCI_PORTS_MAX; i++)
+		cr_assert_eq(bus_read(&p->m.mmio, ecam(0, 31 - i / 8, i % 8, 0), 4), 0x000c1b36);
+	cr_assert_eq(bus_read(&p->m.mmio, ecam(0, 30, 7, EXP + 0x16), 2) >> 3, 48, "its number");
+	end(p);
+}
+
 Test(pcie_slot, moves_without_power)
 {
 	struct card *a, *b;
