@@ -26,7 +26,7 @@ _power_is() { [ "$(power "$1" "$2")" = "$3" ]; }
 RNG='1af4:1044 virtio-pci'
 NET='1af4:1041 virtio-pci'
 CARD='8086:10d3 e1000e'
-bridge_taps 10.9.0.1/24 tap0
+bridge_taps 10.9.0.1/24 tap0 tap1
 
 _pings() { ping -c 1 -W 1 10.9.0.2 >/dev/null 2>&1; }
 _addressed() { con "$1" 10 nic 10.9.0.2/24 >/dev/null; }
@@ -120,7 +120,7 @@ has b "$RNG"
 pass "saved in the middle of an unplug, which ends where it is restored"
 
 # ---- migrated with devices behind ports ----
-vm_incoming c unix:/tmp/mig
+vm_incoming c unix:/tmp/mig --map devices.net0.tap=tap1
 ctl b migrate uri=unix:/tmp/mig >/dev/null
 ctl b wait-migration --timeout 100 >/dev/null || die "migration: $(ctl b query-migrate)"
 vm_is c running
