@@ -59,11 +59,11 @@ struct gw_vm {
 	bool poweroff_wanted;
 	bool pause_wanted;
 	bool failed;
-	uint32_t eject_wanted;     /* PCI slots that the guest lets go of */
+	uint64_t eject_wanted;     /* PCI slots that the guest lets go of */
 	struct vm_unplug *unplugs; /* asked for with a time limit */
 	/* Slots of primaries (vm_failover.c) that the guest was asked to let go of: for a
 	 * migration, for good. */
-	uint32_t leaving, deleting;
+	uint64_t leaving, deleting;
 	bool letting_go; /* a migration waits for those; the guest may let go of any device */
 	int left_fd;     /* eventfd: the guest has let go of something */
 	struct loop_timer *unplug_timer;

@@ -9,6 +9,7 @@
 #include "vmm/arch.h"
 #include "vmm/dump.h"
 #include "vmm/memory.h"
+#include "vmm/pci.h"
 
 #include <cjson/cJSON.h>
 #include <string.h>
@@ -74,7 +75,9 @@ static cJSON *describe(struct device *d)
 	cJSON *info;
 	bool ok = cJSON_AddStringToObject(entry, "id", d->id) &&
 	          cJSON_AddStringToObject(entry, "type", d->driver->type) &&
-	          cJSON_AddNumberToObject(entry, "slot", d->slot);
+	          cJSON_AddNumberToObject(entry, "slot", pci_place_slot(d->slot)) &&
+	          (!pci_place_port(d->slot) ||
+	           cJSON_AddNumberToObject(entry, "port", pci_place_port(d->slot)));
 
 	info = cJSON_AddObjectToObject(entry, "info");
 	if (ok && info && (!d->driver->describe || d->driver->describe(d, info)))

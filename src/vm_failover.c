@@ -78,8 +78,8 @@ int vm_failover_plug(struct gw_vm *vm, struct config_device *config, struct gw_e
 	int r;
 
 	/* Another device may have come into its slot while it was away. */
-	if (config->slot && slot_is_taken(vm->machine, config->slot))
-		config->slot = 0;
+	if (slot_is_taken(vm->machine, pci_place(config->slot, config->port)))
+		config->slot = config->port = 0;
 	r = vm_add_device(vm, config, true, err);
 	if (r < 0)
 		return r;
@@ -113,9 +113,17 @@ void vm_failover_look(struct gw_vm *vm)
 
 /* ---- going ----------------------------------------------------------------------------------- */
 
+/* Its slot's; it has one once it was plugged in. */
+static uint64_t bit_of(const struct config_device *config)
+{
+	const unsigned place = pci_place(config->slot, config->port);
+
+	return place < PCI_PLACES ? 1ull << place : 0;
+}
+
 bool vm_failover_left(struct gw_vm *vm, struct config_device *config)
 {
-	const uint32_t bit = 1u << config->slot;
+	const uint64_t bit = bit_of(config);
 	const bool stays = config->failover[0] && (vm->leaving & bit) && !(vm->deleting & bit);
 	struct device *d = config->failover[0] ? stand_in_of(vm, config) : NULL;
 
@@ -139,7 +147,7 @@ void vm_failover_reset(struct gw_vm *vm)
 
 		/* One that is to be deleted goes in the reset itself. */
 		if (d && config->failover[0] && !(vm->deleting >> d->slot & 1)) {
-			vm->leaving &= ~(1u << d->slot);
+			vm->leaving &= ~(1ull << d->slot);
 			d->driver->destroy(d);
 		}
 	}
@@ -170,6 +178,7 @@ static int for_leavers(struct gw_vm *vm,
 
 static int ask_one(struct gw_vm *vm, struct device *d, struct gw_error *err)
 {
+	const uint64_t bit = 1ull << d->slot;
 	char data[64];
 	int r;
 
@@ -179,11 +188,14 @@ static int ask_one(struct gw_vm *vm, struct device *d, struct gw_error *err)
 		        "device %s has to leave first, but the guest stands and cannot let "
 		        "go of it",
 		        d->id);
-	r = d->driver->request_unplug(d, err);
-	if (r < 0)
-		return error_context(err, "device %s", d->id);
-	vm->leaving |= 1u << d->slot;
+	/* One that the guest does not hold leaves at once. */
 	snprintf(data, sizeof(data), "{\"device-id\":\"%s\"}", d->id);
+	vm->leaving |= bit;
+	r = d->driver->request_unplug(d, err);
+	if (r < 0) {
+		vm->leaving &= ~bit;
+		return error_context(err, "device %s", d->id);
+	}
 	vm_emit(vm, "UNPLUG_PRIMARY", data);
 	return 0;
 }

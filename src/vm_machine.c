@@ -97,13 +97,13 @@ bool vm_guest_wants(const struct gw_vm *vm)
 
 void vm_eject_now(struct gw_vm *vm)
 {
-	const uint32_t slots = __atomic_exchange_n(&vm->eject_wanted, 0, __ATOMIC_ACQ_REL);
+	const uint64_t slots = __atomic_exchange_n(&vm->eject_wanted, 0, __ATOMIC_ACQ_REL);
 	struct machine *m = vm->machine;
 
 	if (!slots || !m)
 		return;
 	machine_lock(m);
-	for (unsigned slot = 0; slot < PCI_SLOTS; slot++)
+	for (unsigned slot = 0; slot < PCI_PLACES; slot++)
 		if (slots >> slot & 1)
 			pci_unplug_slot(m->pci, slot);
 	machine_unlock(m);
@@ -177,7 +177,7 @@ static void on_eject(void *opaque, unsigned slot)
 {
 	struct gw_vm *vm = opaque;
 
-	__atomic_fetch_or(&vm->eject_wanted, 1u << slot, __ATOMIC_ACQ_REL);
+	__atomic_fetch_or(&vm->eject_wanted, 1ull << slot, __ATOMIC_ACQ_REL);
 	loop_post(vm->loop, deal_with_guest, vm);
 	io_eventfd_signal(vm->left_fd);
 }
@@ -241,7 +241,8 @@ int vm_add_device(struct gw_vm *vm, struct config_device *config, bool hot, stru
 	r = driver->create(vm->machine, config, hot, &d, err);
 	if (r < 0)
 		return error_context(err, "device %s", config->id);
-	config->slot = d->slot;
+	config->slot = pci_place_slot(d->slot);
+	config->port = pci_place_port(d->slot);
 	p = participant_find(&vm->machine->participants, config->id);
 	if (p && config->failover[0])
 		snprintf(p->leaves, sizeof(p->leaves),

@@ -343,7 +343,7 @@ static int plug(struct gw_device *d, const struct config_device *config, bool ho
 
 	d->function.number = (uint8_t)config->function;
 	machine_lock(m);
-	r = pci_plug(m->pci, &d->function, config->slot ? config->slot : PCI_SLOT_ANY, hot, err);
+	r = pci_plug(m->pci, &d->function, pci_place(config->slot, config->port), hot, err);
 	if (!r && machine_running(m))
 		start(d);
 	machine_unlock(m);

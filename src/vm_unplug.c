@@ -160,7 +160,7 @@ static int check_alone(struct gw_vm *vm, const char *id, struct gw_error *err)
 static int request(struct gw_vm *vm, const char *id, struct gw_error *err)
 {
 	const struct config_device *config;
-	uint32_t bit = 0;
+	uint64_t bit = 0;
 	struct device *d;
 	int r = vm_check_may_change(vm, err);
 
@@ -179,7 +179,7 @@ static int request(struct gw_vm *vm, const char *id, struct gw_error *err)
 		return error_set_class(err, -ENOENT, GW_ERROR_DEVICE_NOT_FOUND,
 		                       "the machine has no device \"%s\"", id);
 	if (config && config->failover[0])
-		vm->deleting |= bit = 1u << d->slot;
+		vm->deleting |= bit = 1ull << d->slot;
 	r = d->driver->request_unplug(d, err);
 	if (r < 0)
 		vm->deleting &= ~bit;

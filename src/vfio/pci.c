@@ -51,6 +51,7 @@ static const struct pci_function_ops function_ops = {
 	.bar_write = vfio_bar_write,
 	.bar_changed = vfio_bar_changed,
 	.reset = vfio_pci_reset_with_machine,
+	.reset_alone = vfio_pci_reset_alone,
 	.ejected = on_ejected,
 };
 
@@ -93,7 +94,7 @@ static int plug(struct vfio_pci *d, const struct config_device *config, bool hot
 		return r;
 	d->function.number = (uint8_t)config->function;
 	machine_lock(m);
-	r = pci_plug(m->pci, &d->function, config->slot ? config->slot : PCI_SLOT_ANY, hot, err);
+	r = pci_plug(m->pci, &d->function, pci_place(config->slot, config->port), hot, err);
 	if (!r) {
 		d->plugged = true;
 		d->device.slot = d->function.slot;

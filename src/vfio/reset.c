@@ -235,15 +235,24 @@ int vfio_pci_reset_keeping(void *opaque, struct gw_error *err)
 	return 0;
 }
 
-void vfio_pci_reset_with_machine(struct pci_function *f)
+/* Configuration space is as it was at first already. */
+static void begin_anew(struct vfio_pci *d, bool all_reset)
 {
-	struct vfio_pci *d = vfio_pci_of(f);
-
 	vfio_intr_reset(d);
-	vfio_pci_reset_any(d, true);
+	vfio_pci_reset_any(d, all_reset);
 	vfio_participant_was_reset(d);
 	vfio_config_push_command(d);
 	vfio_intx_update(d);
+}
+
+void vfio_pci_reset_with_machine(struct pci_function *f)
+{
+	begin_anew(vfio_pci_of(f), true);
+}
+
+void vfio_pci_reset_alone(struct pci_function *f)
+{
+	begin_anew(vfio_pci_of(f), false);
 }
 
 /* All registers but those that identify it go back to what they were (PCI Express Base 5.0,

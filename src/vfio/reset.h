@@ -8,8 +8,9 @@
 /* Before the guest gets it. A device that has no reset of any kind is taken as it is, with a word
  * in the log. Without the device lock. */
 int vfio_pci_reset_first(struct vfio_pci *d, struct gw_error *err);
-/* struct pci_function_ops.reset */
+/* struct pci_function_ops.reset, reset_alone */
 void vfio_pci_reset_with_machine(struct pci_function *f);
+void vfio_pci_reset_alone(struct pci_function *f);
 
 /* All that is on the device's bus. With `all_reset` others of this machine may be among it, which
  * are being reset, anyway; afterwards they have their interrupts and commands again. With the

@@ -20,12 +20,14 @@ struct arch_range {
 };
 #define ARCH_RAM_RANGES 2
 
-/* Where PCI is in the address space: the configuration space of bus 0, the windows that BARs are
- * placed in, and the GSIs that INTx pins are spread over. */
+/* Where PCI is in the address space: the configuration space of ARCH_PCI_BUSES buses, the windows
+ * that BARs are placed in, and the GSIs that INTx pins are spread over. */
+#define ARCH_PCI_BUSES 32
 struct arch_pci_layout {
 	struct arch_range ecam, io, mmio32, mmio64;
 	uint32_t intx_gsi, intx_gsis;
-	bool hotplug; /* pm.h can tell the guest of devices that come and go */
+	bool hotplug;        /* pm.h can tell the guest of devices that come and go on bus 0 */
+	unsigned root_ports; /* that a machine has unless it is told */
 };
 extern const struct arch_pci_layout arch_pci;
 

@@ -88,7 +88,8 @@ struct config_key {
 struct config_device {
 	char id[32];
 	char type[16];
-	uint32_t slot;     /* PCI slot; 0: any */
+	uint32_t slot;     /* PCI slot of bus 0; 0: any */
+	uint32_t port;     /* root port that it is behind; 0: none, or any */
 	uint32_t function; /* in that slot */
 	char failover[32]; /* the device that stands in for it while it is away; "": none */
 	/* The driver's options struct, filled by its keys. */
@@ -143,6 +144,9 @@ struct config {
 		char cmdline[2048];
 		char firmware[CONFIG_PATH_MAX];
 	} boot;
+	struct {
+		uint32_t root_ports; /* 0: as many as the architecture has by itself */
+	} pci;
 	struct config_serial serial;
 	struct config_device devices[CONFIG_DEVICES_MAX];
 	unsigned device_count;
@@ -175,6 +179,8 @@ int config_check_pair(const struct config *config, const struct config_device *d
 /* Whether the two have the same Ethernet address, as far as that is known before. */
 int config_check_addresses(const struct config *config, const struct config_device *device,
                            const struct device_drivers *drivers, struct gw_error *err);
+/* How many root ports a machine made from it has. */
+uint32_t config_root_ports(const struct config *config);
 /* NULL: there is none of that name. */
 struct config_device *config_find_device(struct config *config, const char *id);
 /* What the configuration names on this host is there: files, devices (device_driver.check_host).

@@ -10,7 +10,9 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "base/util.h"
+#include "vmm/arch.h"
 #include "vmm/device.h"
+#include "vmm/pci.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -71,6 +73,9 @@ static void check_pair(const struct config *config, unsigned n, unsigned i,
 	if (d->id[0] && !strcmp(before->id, d->id))
 		config_fault(faults, "devices[%u].id: \"%s\" is devices[%u]'s already", n, d->id,
 		             i);
+	if (d->port && before->port == d->port && before->function == d->function)
+		config_fault(faults, "devices[%u].port: %u is devices[%u]'s already", n, d->port,
+		             i);
 	if (d->slot && before->slot == d->slot && before->function == d->function)
 		config_fault(faults, "devices[%u].slot: %u is devices[%u]'s already", n, d->slot,
 		             i);
@@ -85,11 +90,27 @@ static void check_function(const struct config *config, unsigned n, struct confi
 	if (!d->function)
 		return;
 	for (unsigned i = 0; i < config->device_count; i++)
-		found |= config->devices[i].slot == d->slot && !config->devices[i].function;
-	if (!d->slot)
+		found |= config->devices[i].slot == d->slot && config->devices[i].port == d->port &&
+		         !config->devices[i].function;
+	if (!d->slot && !d->port)
 		config_fault(faults, "devices[%u].function: needs a slot", n);
 	else if (!found)
-		config_fault(faults, "devices[%u].function: slot %u has no function 0", n, d->slot);
+		config_fault(faults, "devices[%u].function: %s %u has no function 0", n,
+		             d->port ? "port" : "slot", d->port ? d->port : d->slot);
+}
+
+static void check_port(const struct config *config, unsigned n, struct config_faults *faults)
+{
+	const struct config_device *d = &config->devices[n];
+	const uint32_t ports = config_root_ports(config);
+
+	if (d->port && d->slot)
+		config_fault(faults, "devices[%u].port: slot is given too; it is one of them", n);
+	if (d->port > ports)
+		config_fault(faults, "devices[%u].port: there are %u (pci.root-ports)", n, ports);
+	if (ports && d->slot >= PCI_PORT_SLOT(ports))
+		config_fault(faults, "devices[%u].slot: %u is the root ports' (pci.root-ports)", n,
+		             d->slot);
 }
 
 static void check_devices(const struct config *config, struct config_faults *faults)
@@ -98,7 +119,13 @@ static void check_devices(const struct config *config, struct config_faults *fau
 		for (unsigned i = 0; i < n; i++)
 			check_pair(config, n, i, faults);
 		check_function(config, n, faults);
+		check_port(config, n, faults);
 	}
+}
+
+uint32_t config_root_ports(const struct config *config)
+{
+	return config->pci.root_ports ? config->pci.root_ports : arch_pci.root_ports;
 }
 
 void config_check_whole(const struct config *config, const struct device_drivers *drivers,

@@ -5,6 +5,7 @@
 #include "base/cpulist.h"
 #include "base/error.h"
 #include "base/util.h"
+#include "vmm/pci.h"
 
 #include <ctype.h>
 #include <string.h>
@@ -138,6 +139,11 @@ const struct config_key config_machine_keys[] = {
 	TEXT("boot", "cmdline", 0, boot.cmdline, NULL, "the kernel's command line"),
 	TEXT("boot", "firmware", CONFIG_FILE, boot.firmware, NULL,
 	     "a firmware image that boots from a disk, in place of a kernel"),
+	CONFIG_ROW_NUMBER("pci", "root-ports", CONFIG_UINT, 0, struct config, pci.root_ports, 1,
+	                  PCI_PORTS_MAX, NULL,
+	                  "PCI Express root ports, behind each of which a device can come and go "
+	                  "by the guest's native hotplug; functions of slots 31 and 30. Where it "
+	                  "is left out there are none on x86-64 and 4 on arm64"),
 	TEXT("serial", "socket", CONFIG_OF_HOST, serial.socket, NULL,
 	     "the console as a UNIX stream socket made here, one client at a time"),
 	TEXT("serial", "log", CONFIG_OF_HOST, serial.log, NULL,
@@ -157,6 +163,10 @@ const struct config_key config_device_keys[] = {
 	                  "PCI slot; any free one where it is left out"),
 	CONFIG_ROW_NUMBER(NULL, "function", CONFIG_UINT, 0, struct config_device, function, 0, 7,
 	                  NULL, "PCI function of the slot; above 0 next to a function 0"),
+	CONFIG_ROW_NUMBER(NULL, "port", CONFIG_UINT, 0, struct config_device, port, 1,
+	                  PCI_PORTS_MAX, NULL,
+	                  "PCI Express root port that it is plugged in behind, of "
+	                  "pci.root-ports; in place of a slot"),
 	{ NULL, "failover", CONFIG_TEXT, 0, offsetof(struct config_device, failover), 0,
 	  sizeof(((struct config_device *)0)->failover), NULL, NULL,
 	  "id of a virtio-net with standby, which takes over from this NIC while the machine is "

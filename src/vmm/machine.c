@@ -181,6 +181,7 @@ int machine_create(const struct config *config, struct loop *loop, const struct 
 	if (!m)
 		return error_set(err, -ENOMEM, "machine: out of memory");
 	m->config = *config;
+	m->config.pci.root_ports = config_root_ports(config);
 	m->incoming = m->started = incoming;
 	return run_steps(m, create_steps, ARRAY_SIZE(create_steps), out, err);
 }

@@ -23,7 +23,8 @@ struct irqfd_vector {
 
 struct msi_irqfds {
 	struct machine *machine;
-	const struct pci_function *function;
+	struct pci_function *function;
+	struct msi_irqfds *next; /* of the same function */
 	const char *name;
 	const struct msi_irqfds_source *source;
 	void *opaque;
@@ -145,11 +146,13 @@ static bool vector_raised(void *opaque, unsigned vector)
 static void vector_fire(void *opaque, unsigned vector, const struct msi_message *msg)
 {
 	struct msi_irqfds *q = opaque;
+	struct msi_message sent = *msg;
 
+	sent.requester = pci_requester(q->function);
 	/* By the eventfd only where it is the one way: a device in another process could have made
 	 * it block. */
 	if (!q->machine->outside)
-		irq_send_msi(q->machine->irqs, msg);
+		irq_send_msi(q->machine->irqs, &sent);
 	else if (q->v[vector].fd >= 0)
 		io_eventfd_signal(q->v[vector].fd);
 }
@@ -237,9 +240,26 @@ const struct msi_vector_ops msi_irqfds_ops = {
 	.commit = vectors_commit,
 };
 
-int msi_irqfds_create(struct machine *m, const struct pci_function *f, const char *name,
-                      unsigned vectors, const struct msi_irqfds_source *source, void *opaque,
-                      struct msi_irqfds **out, struct gw_error *err)
+void msi_irqfds_renumbered(struct pci_function *f)
+{
+	const uint32_t requester = pci_requester(f);
+
+	for (struct msi_irqfds *q = f->irqfds; q; q = q->next) {
+		if (q->machine->outside)
+			continue;
+		for (unsigned i = 0; i < q->count; i++) {
+			struct irqfd_vector *v = &q->v[i];
+
+			v->unrouted |= v->on && v->msg.requester != requester;
+			v->msg.requester = requester;
+		}
+		route_all(q);
+	}
+}
+
+int msi_irqfds_create(struct machine *m, struct pci_function *f, const char *name, unsigned vectors,
+                      const struct msi_irqfds_source *source, void *opaque, struct msi_irqfds **out,
+                      struct gw_error *err)
 {
 	struct msi_irqfds *q = calloc(1, sizeof(*q));
 
@@ -261,6 +281,8 @@ int msi_irqfds_create(struct machine *m, const struct pci_function *f, const cha
 	q->count = vectors;
 	for (unsigned i = 0; i < vectors; i++)
 		q->v[i].fd = -1;
+	q->next = f->irqfds;
+	f->irqfds = q;
 	*out = q;
 	return 0;
 }
@@ -269,6 +291,12 @@ void msi_irqfds_destroy(struct msi_irqfds *q)
 {
 	if (!q)
 		return;
+	for (struct msi_irqfds **at = &q->function->irqfds; *at; at = &(*at)->next) {
+		if (*at == q) {
+			*at = q->next;
+			break;
+		}
+	}
 	for (unsigned i = 0; i < q->count; i++)
 		close_vector(q, &q->v[i]);
 	free(q->route_msgs);

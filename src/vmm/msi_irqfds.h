@@ -38,9 +38,11 @@ struct msi_irqfds_source {
 };
 
 /* The function is the messages' sender. It and `name`, which is for the log, must live as long. */
-int msi_irqfds_create(struct machine *m, const struct pci_function *f, const char *name,
-                      unsigned vectors, const struct msi_irqfds_source *source, void *opaque,
-                      struct msi_irqfds **out, struct gw_error *err);
+int msi_irqfds_create(struct machine *m, struct pci_function *f, const char *name, unsigned vectors,
+                      const struct msi_irqfds_source *source, void *opaque, struct msi_irqfds **out,
+                      struct gw_error *err);
+/* The function has got another requester ID: messages go by that from now on. */
+void msi_irqfds_renumbered(struct pci_function *f);
 /* NULL is fine. */
 void msi_irqfds_destroy(struct msi_irqfds *q);
 

@@ -5,6 +5,7 @@
 #include "base/util.h"
 #include "vmm/arch.h"
 #include "vmm/machine.h"
+#include "vmm/msi_irqfds.h"
 #include "vmm/pm.h"
 
 #include <stdio.h>
@@ -57,8 +58,14 @@ int pci_create(struct machine *m, struct pci_bus **out, struct gw_error *err)
 	r = participant_add(&m->participants, &bus->participant, err);
 	if (r < 0)
 		goto fail_ecam;
+	r = pcie_ports_create(bus, m->config.pci.root_ports, err);
+	if (r < 0)
+		goto fail_ports;
 	*out = bus;
 	return 0;
+fail_ports:
+	free(bus->ports);
+	participant_remove(&m->participants, &bus->participant);
 fail_ecam:
 	bus_remove(&m->mmio, &bus->ecam);
 fail:
@@ -70,8 +77,10 @@ void pci_destroy(struct pci_bus *bus)
 {
 	if (!bus)
 		return;
-	for (unsigned slot = 1; slot < PCI_SLOTS; slot++)
+	/* Ports after what is behind them. */
+	for (unsigned slot = PCI_PLACES - 1; slot; slot--)
 		pci_unplug_slot(bus, slot);
+	free(bus->ports);
 	participant_remove(&bus->machine->participants, &bus->participant);
 	bus_remove(&bus->machine->mmio, &bus->ecam);
 	free(bus);
@@ -85,43 +94,78 @@ static bool is_empty(const struct pci_slot *s)
 	return true;
 }
 
-static int pick_any(const struct pci_bus *bus, const struct pci_function *f, unsigned *slot,
-                    struct gw_error *err)
+static bool there_is(const struct pci_bus *bus, unsigned slot)
+{
+	return slot < PCI_SLOTS || pcie_port_above(bus, slot);
+}
+
+/* Slots of bus 0 come and go where the platform can tell the guest of them. */
+static bool may_fill(unsigned slot, bool hot)
+{
+	return !hot || slot > PCI_SLOTS || arch_pci.hotplug;
+}
+
+static int pick_any(const struct pci_bus *bus, const struct pci_function *f, bool hot,
+                    unsigned *slot, struct gw_error *err)
 {
 	if (f->number)
 		return error_set(err, -EINVAL, "%s: function %u needs a slot", f->name, f->number);
-	for (unsigned i = 1; i < PCI_SLOTS; i++) {
-		if (is_empty(&bus->slots[i])) {
+	for (unsigned i = 1; i < PCI_PLACES; i++) {
+		if (there_is(bus, i) && is_empty(&bus->slots[i]) && may_fill(i, hot)) {
 			*slot = i;
 			return 0;
 		}
 	}
+	if (hot && !arch_pci.hotplug)
+		return error_set(err, -ENOSPC,
+		                 "%s: no root port is free, and this machine's other PCI slots are "
+		                 "filled before the guest starts (pci.root-ports: %u)",
+		                 f->name, bus->port_count);
 	return error_set(err, -ENOSPC, "%s: all PCI slots are taken", f->name);
 }
 
-static int pick_slot(const struct pci_bus *bus, const struct pci_function *f, unsigned *slot,
-                     struct gw_error *err)
+/* A slot as messages name it. */
+static const char *name_slot(unsigned slot, char text[32])
+{
+	const unsigned port = pci_place_port(slot);
+
+	snprintf(text, 32, port ? "the slot of root port %u" : "PCI slot %u", port ? port : slot);
+	return text;
+}
+
+static int pick_slot(const struct pci_bus *bus, const struct pci_function *f, bool hot,
+                     unsigned *slot, struct gw_error *err)
 {
 	const struct pci_slot *s;
+	char text[32];
 
 	if (*slot == PCI_SLOT_ANY)
-		return pick_any(bus, f, slot, err);
-	if (*slot >= PCI_SLOTS || f->number >= PCI_FUNCTIONS)
+		return pick_any(bus, f, hot, slot, err);
+	if (*slot > PCI_SLOTS && !there_is(bus, *slot))
+		return error_set(err, -EINVAL, "%s: no root port %u (pci.root-ports: %u)", f->name,
+		                 pci_place_port(*slot), bus->port_count);
+	if (!there_is(bus, *slot) || f->number >= PCI_FUNCTIONS)
 		return error_set(err, -EINVAL, "%s: no PCI slot %u, function %u", f->name, *slot,
 		                 f->number);
+	if (!may_fill(*slot, hot))
+		return error_set(
+		        err, -ENOTSUP,
+		        "%s: slot %u of bus 0 is filled before the guest starts, not while "
+		        "it runs; slots behind root ports are",
+		        f->name, *slot);
 	s = &bus->slots[*slot];
 	if (s->f[f->number])
-		return error_set(err, -EBUSY, "%s: PCI slot %u is taken by %s", f->name, *slot,
-		                 s->f[f->number]->name);
+		return error_set(err, -EBUSY, "%s: %s is taken by %s", f->name,
+		                 name_slot(*slot, text), s->f[f->number]->name);
 	if (s->left || *slot == 0)
-		return error_set(err, -EBUSY, "%s: PCI slot %u is not to be had now", f->name,
-		                 *slot);
+		return error_set(err, -EBUSY, "%s: %s is not to be had now", f->name,
+		                 name_slot(*slot, text));
 	/* The guest has looked already, and would not look again. */
 	if (f->number && s->f[0] && bus->machine->started)
 		return error_set(err, -EBUSY,
-		                 "%s: function 0 of PCI slot %u is there already; the functions "
-		                 "above it come first",
-		                 f->name, *slot);
+		                 "%s: function 0 of %s is there already; the functions above it "
+		                 "come first",
+		                 f->name, name_slot(*slot, text));
 	return 0;
 }
 
@@ -162,25 +206,21 @@ static void mark_functions(struct pci_slot *s)
 int pci_plug(struct pci_bus *bus, struct pci_function *f, unsigned slot, bool hot,
              struct gw_error *err)
 {
-	int r = 0;
+	struct pcie_port *port;
+	int r = pick_slot(bus, f, hot, &slot, err);
 
-	if (hot && !arch_pci.hotplug)
-		r = error_set(
-		        err, -ENOTSUP,
-		        "%s: this machine's PCI slots are filled before the guest starts, not "
-		        "while it runs",
-		        f->name);
-	if (!r)
-		r = pick_slot(bus, f, &slot, err);
 	if (r < 0)
 		return r;
 	r = pci_bar_check(f, err);
 	if (r < 0)
 		return r;
-	r = pci_bar_place(bus, f, err);
+	port = pcie_port_above(bus, slot);
+	r = port ? pci_bar_leave_open(f) : pci_bar_place(bus, f, err);
 	if (r < 0)
 		return r;
 	add_header_masks(f);
+	if (port)
+		pcie_port_fit(f);
 	memcpy(f->initial, f->config, sizeof(f->initial));
 	f->bus = bus;
 	f->slot = (uint8_t)slot;
@@ -189,19 +229,24 @@ int pci_plug(struct pci_bus *bus, struct pci_function *f, unsigned slot, bool ho
 	for (unsigned i = 0; i < PCI_REGIONS; i++)
 		bus->slots[slot].refs[f->number][i] = (struct pci_bar_ref){ .f = f, .bar = i };
 	mark_functions(&bus->slots[slot]);
-	if (hot && !f->number)
+	if (port && !f->number)
+		pcie_port_filled(port, hot);
+	else if (hot && !f->number)
 		pm_pci_inserted(bus->machine->pm, slot);
 	return 0;
 }
 
 void pci_unplug_now(struct pci_bus *bus, struct pci_function *f)
 {
+	struct pcie_port *port = pcie_port_above(bus, f->slot);
 	struct pci_slot *s = &bus->slots[f->slot];
 
 	pci_bar_unmap_all(bus, f);
 	s->f[f->number] = NULL;
 	if (is_empty(s))
 		s->left = false;
+	if (port && is_empty(s))
+		pcie_port_emptied(port);
 	mark_functions(s);
 	f->bus = NULL;
 	f->ejecting = false;
@@ -233,7 +278,7 @@ static bool is_leaving(const struct pci_slot *s)
 
 void pci_reset(struct pci_bus *bus)
 {
-	for (unsigned slot = 1; slot < PCI_SLOTS; slot++)
+	for (unsigned slot = 1; slot < PCI_PLACES; slot++)
 		if (is_leaving(&bus->slots[slot]))
 			pci_unplug_slot(bus, slot);
 	for (struct pci_function *f = NULL; (f = pci_next(bus, f));)
@@ -269,12 +314,15 @@ unsigned pci_add_capability(struct pci_function *f, uint8_t id, const void *body
 
 struct pci_function *pci_slot(const struct pci_bus *bus, unsigned slot, unsigned function)
 {
-	return slot < PCI_SLOTS && function < PCI_FUNCTIONS ? bus->slots[slot].f[function] : NULL;
+	return slot < PCI_PLACES && function < PCI_FUNCTIONS ? bus->slots[slot].f[function] : NULL;
 }
 
 struct pci_function *pci_visible(const struct pci_bus *bus, unsigned slot, unsigned function)
 {
-	if (slot >= PCI_SLOTS || bus->slots[slot].left || !bus->slots[slot].f[0])
+	const struct pcie_port *port = pcie_port_above(bus, slot);
+
+	if (slot >= PCI_PLACES || bus->slots[slot].left || !bus->slots[slot].f[0] ||
+	    (port && !pcie_port_is_live(port)))
 		return NULL;
 	return pci_slot(bus, slot, function);
 }
@@ -283,7 +331,7 @@ struct pci_function *pci_next(const struct pci_bus *bus, const struct pci_functi
 {
 	unsigned from = f ? f->slot * PCI_FUNCTIONS + f->number + 1 : 0;
 
-	for (unsigned i = from; i < PCI_SLOTS * PCI_FUNCTIONS; i++)
+	for (unsigned i = from; i < PCI_PLACES * PCI_FUNCTIONS; i++)
 		if (bus->slots[i / PCI_FUNCTIONS].f[i % PCI_FUNCTIONS])
 			return bus->slots[i / PCI_FUNCTIONS].f[i % PCI_FUNCTIONS];
 	return NULL;
@@ -300,11 +348,24 @@ uint32_t pci_present(const struct pci_bus *bus)
 
 uint32_t pci_requester(const struct pci_function *f)
 {
-	return (uint32_t)f->slot << 3 | f->number;
+	const struct pcie_port *port = f->bus ? pcie_port_above(f->bus, f->slot) : NULL;
+
+	return port ? pcie_port_secondary(port) << 8 | f->number
+	            : (uint32_t)f->slot << 3 | f->number;
 }
 
-uint32_t pci_intx_gsi(unsigned slot, unsigned pin)
+void pci_renumbered(struct pci_bus *bus, unsigned place)
 {
+	for (unsigned i = 0; i < PCI_FUNCTIONS; i++)
+		if (bus->slots[place].f[i])
+			msi_irqfds_renumbered(bus->slots[place].f[i]);
+}
+
+uint32_t pci_intx_gsi(unsigned place, unsigned pin)
+{
+	const unsigned port = pci_place_port(place);
+	const unsigned slot = port ? PCI_PORT_SLOT(port) : place;
+
 	return arch_pci.intx_gsi + (slot + pin - 1) % arch_pci.intx_gsis;
 }
 

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * PCI Express: one root bus with ECAM, 32 slots of up to 8 functions, BARs
- * placed by the VMM, hotplug by ACPI.
+ * placed by the VMM; hotplug by ACPI; and root ports with one slot each behind
+ * them, hotplug by themselves (pcie_port.h).
  *
- * What comes and goes is a slot. Functions above 0 are plugged in first, and
+ * What comes and goes is a slot. Slots are counted on: those of bus 0, then
+ * those behind the ports (pci_place()). Functions above 0 are plugged in first, and
  * the guest sees none of a slot before function 0 is there (PCI 3.0, 3.2.2.3.4:
  * it may look for others only then); it lets go of all of them together.
  *
@@ -24,6 +26,7 @@
 #include <stdint.h>
 
 struct machine;
+struct msi_irqfds;
 struct pci_bus;
 struct pci_function;
 
@@ -31,9 +34,31 @@ struct pci_function;
 #define PCI_BARS 6
 #define PCI_ROM 6     /* the expansion ROM is one more in bars[] */
 #define PCI_REGIONS 7 /* BARs and ROM */
-#define PCI_SLOTS 32
+#define PCI_SLOTS 32  /* of bus 0 */
+#define PCI_PORTS_MAX 16
+#define PCI_PLACES (PCI_SLOTS + 1 + PCI_PORTS_MAX) /* slots of bus 0, and behind ports 1 ... */
 #define PCI_FUNCTIONS 8
 #define PCI_SLOT_ANY 0xff
+
+/* The slot that a configuration means: that behind a port, one of bus 0, or any (0 and 0). */
+static inline unsigned pci_place(unsigned slot, unsigned port)
+{
+	return port ? PCI_SLOTS + port : slot ? slot : PCI_SLOT_ANY;
+}
+
+/* Ports, counted from 1, are functions of the highest slots of bus 0. */
+#define PCI_PORT_SLOT(port) (PCI_SLOTS - 1 - ((port)-1) / PCI_FUNCTIONS)
+
+/* And back: the port that a slot is behind, 0 on bus 0; the slot's number there, if it is. */
+static inline unsigned pci_place_port(unsigned place)
+{
+	return place > PCI_SLOTS ? place - PCI_SLOTS : 0;
+}
+
+static inline unsigned pci_place_slot(unsigned place)
+{
+	return place > PCI_SLOTS ? 0 : place;
+}
 
 struct pci_bar {
 	uint64_t size; /* power of two; 0: no such BAR (also the upper half of a 64-bit one) */
@@ -85,6 +110,8 @@ struct pci_function_ops {
 	bool (*doorbell)(struct pci_function *f, unsigned n, struct pci_doorbell *out);
 	/* Machine reset. The core has put config[] back to its initial bytes before. NULL. */
 	void (*reset)(struct pci_function *f);
+	/* The same of what is behind one port, while the machine goes on. NULL: reset() will do. */
+	void (*reset_alone)(struct pci_function *f);
 	/* It has been unplugged: give everything back and free. The core has unmapped the BARs
 	 * and taken it off the bus before. */
 	void (*ejected)(struct pci_function *f);
@@ -101,19 +128,22 @@ struct pci_function {
 	uint8_t pm_cap; /* where its power management capability is; 0: it has none */
 	/* kept by the core: */
 	struct pci_bus *bus;
-	uint8_t slot;
+	uint8_t slot; /* as pci_place() counts */
 	uint8_t initial[PCI_CONFIG_SIZE];
 	bool ejecting;                             /* the guest has been asked to let it go */
 	uint8_t capability_last, capabilities_end; /* pci_add_capability() */
+	struct msi_irqfds *irqfds;                 /* messages that it sends (msi_irqfds.c) */
 };
 
 int pci_create(struct machine *m, struct pci_bus **out, struct gw_error *err);
 void pci_destroy(struct pci_bus *bus);
 
-/* Puts a function into a slot (or PCI_SLOT_ANY, for function 0 only); places its BARs. The caller
- * has filled number, config, masks and bars; the core adds BAR registers' and command's masks, and
- * the header's multi-function bit. With `hot` the guest is told by ACPI as soon as function 0 is
- * there: those above come before it. Errors: -EBUSY slot taken, -ENOSPC. */
+/* Puts a function into a slot (or PCI_SLOT_ANY, for function 0 only); places its BARs, which behind
+ * a port is the guest's business. The caller has filled number, config, masks and bars; the core
+ * adds BAR registers' and command's masks, and the header's multi-function bit. With `hot` the
+ * guest is told as soon as function 0 is there: those above come before it. Any slot is one of bus
+ * 0, or if that is full, or its slots cannot be filled now, one behind a port. Errors: -EBUSY slot
+ * taken, -ENOSPC, -ENOTSUP. */
 int pci_plug(struct pci_bus *bus, struct pci_function *f, unsigned slot, bool hot,
              struct gw_error *err);
 /* Asks the guest to eject its slot, with all functions; ops->ejected() of each follows. */
@@ -144,9 +174,10 @@ uint32_t pci_present(const struct pci_bus *bus);
  * bytes, the two bytes of id and next pointer included (filled here). Returns its place. */
 unsigned pci_add_capability(struct pci_function *f, uint8_t id, const void *body, unsigned len);
 
-/* Its requester ID, once it is plugged in. */
+/* Its requester ID, once it is plugged in. Behind a port it changes with the bus's number. */
 uint32_t pci_requester(const struct pci_function *f);
-/* The GSI of an INTx pin (1 = A ... 4 = D) of a slot. */
+/* The GSI of an INTx pin (1 = A ... 4 = D) of a slot. A port passes pins on as they are: its one
+ * device is number 0. */
 uint32_t pci_intx_gsi(unsigned slot, unsigned pin);
 
 /* Little-endian access to config[] and masks. */

@@ -114,13 +114,13 @@ static uint64_t taken_until(const struct pci_bus *bus, const struct pci_bar *b, 
 			if (!o->size || !same_space(o, b))
 				continue;
 			home = decode(f->initial, o, i);
-			if (intersects(at, size, home, o->size))
+			if (f->slot < PCI_SLOTS && intersects(at, size, home, o->size))
 				return home + o->size;
 			if (o->mapped && intersects(at, size, o->address, o->size))
 				return o->address + o->size;
 		}
 	}
-	return 0;
+	return pcie_ports_until(bus, b->is_io, at, size);
 }
 
 /* The same among the BARs of `f` that are placed already. */
@@ -210,6 +210,18 @@ int pci_bar_place(struct pci_bus *bus, struct pci_function *f, struct gw_error *
 	return 0;
 }
 
+int pci_bar_leave_open(struct pci_function *f)
+{
+	for (unsigned i = 0; i < PCI_REGIONS; i++) {
+		if (!f->bars[i].size)
+			continue;
+		f->bars[i].address = 0;
+		f->bars[i].mapped = f->bars[i].alone = false;
+		encode(f, i, 0);
+	}
+	return 0;
+}
+
 static uint64_t bar_read(void *opaque, uint64_t offset, unsigned size)
 {
 	struct pci_bar_ref *ref = opaque;
@@ -251,6 +263,16 @@ static bool awake(const struct pci_function *f)
 	return !f->pm_cap || !(pci_get(f->config, f->pm_cap + PCI_PM_CONTROL, 2) & PCI_PM_STATE);
 }
 
+/* What a port lets through, if there is one above. */
+static bool in_reach(const struct pci_bus *bus, const struct pci_function *f,
+                     const struct pci_bar *b)
+{
+	const struct pcie_port *port = pcie_port_above(bus, f->slot);
+
+	return !port ||
+	       (pcie_port_is_live(port) && pcie_port_forwards(port, b->is_io, b->address, b->size));
+}
+
 static bool decoded(const struct pci_bus *bus, const struct pci_function *f, unsigned bar)
 {
 	uint32_t command = pci_get(f->config, PCI_REG_COMMAND, 2);
@@ -261,7 +283,8 @@ static bool decoded(const struct pci_bus *bus, const struct pci_function *f, uns
 		return false;
 	return f->bars[bar].size && !bus->slots[f->slot].left && bus->slots[f->slot].f[0] &&
 	       awake(f) && (bar != PCI_ROM || (f->config[PCI_REG_ROM] & PCI_ROM_ENABLE)) &&
-	       (command & (f->bars[bar].is_io ? PCI_CMD_IO : PCI_CMD_MEMORY));
+	       (command & (f->bars[bar].is_io ? PCI_CMD_IO : PCI_CMD_MEMORY)) &&
+	       in_reach(bus, f, &f->bars[bar]);
 }
 
 /* Wholly in one of the windows that the host bridge forwards. */

@@ -67,10 +67,15 @@ void pci_config_write(struct pci_function *f, unsigned offset, unsigned size, ui
 }
 
 /* ECAM: bus in bits 20 to 27, device in 15 to 19, function in 12 to 14, register in 0 to 11
- * (PCI Express Base 5.0, 7.2.2). The window has bus 0 only. */
+ * (PCI Express Base 5.0, 7.2.2). Behind a port there is device 0 alone (7.3.1). */
 static struct pci_function *ecam_function(struct pci_bus *bus, uint64_t offset)
 {
-	return pci_visible(bus, offset >> 15 & 31, offset >> 12 & 7);
+	const unsigned number = offset >> 20 & 0xff, device = offset >> 15 & 31;
+	const struct pcie_port *port = number ? pcie_port_to(bus, number) : NULL;
+
+	if (number && (!port || device))
+		return NULL;
+	return pci_visible(bus, port ? port->place : device, offset >> 12 & 7);
 }
 
 static uint64_t ecam_read(void *opaque, uint64_t offset, unsigned size)

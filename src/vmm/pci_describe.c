@@ -50,10 +50,13 @@ static bool add_class(cJSON *device, const struct pci_function *f)
 static bool add_id(cJSON *device, const struct pci_function *f)
 {
 	cJSON *id = cJSON_AddObjectToObject(device, "id");
+	bool ok = id &&
+	          cJSON_AddNumberToObject(id, "vendor", pci_get(f->config, PCI_REG_VENDOR, 2)) &&
+	          cJSON_AddNumberToObject(id, "device", pci_get(f->config, PCI_REG_DEVICE, 2));
 
-	return id && cJSON_AddNumberToObject(id, "vendor", pci_get(f->config, PCI_REG_VENDOR, 2)) &&
-	       cJSON_AddNumberToObject(id, "device", pci_get(f->config, PCI_REG_DEVICE, 2)) &&
-	       cJSON_AddNumberToObject(id, "subsystem-vendor",
+	if (!ok || pcie_is_port(f))
+		return ok;
+	return cJSON_AddNumberToObject(id, "subsystem-vendor",
 	                               pci_get(f->config, PCI_REG_SUBSYSTEM_VENDOR, 2)) &&
 	       cJSON_AddNumberToObject(id, "subsystem", pci_get(f->config, PCI_REG_SUBSYSTEM, 2));
 }
@@ -94,31 +97,76 @@ static bool add_irq(cJSON *device, const struct pci_function *f)
 	        cJSON_AddNumberToObject(device, "irq", pci_get(f->config, PCI_REG_IRQ_LINE, 1)));
 }
 
-static bool add_device(cJSON *devices, const struct pci_function *f)
+/* ---- bridges, and what is behind them ---- */
+
+static bool add_devices(cJSON *to, const struct pci_bus *bus, const struct pcie_port *above);
+
+static const char *const window_names[PCIE_WINDOWS] = {
+	[PCIE_WINDOW_IO] = "io_range",
+	[PCIE_WINDOW_MEMORY] = "memory_range",
+	[PCIE_WINDOW_PREFETCH] = "prefetchable_range",
+};
+
+static bool add_windows(cJSON *info, const struct pci_function *f)
 {
+	bool ok = true;
+
+	for (enum pcie_window w = 0; w < PCIE_WINDOWS && ok; w++) {
+		const struct pcie_span s = pcie_bridge_window(f, w);
+		cJSON *range = cJSON_AddObjectToObject(info, window_names[w]);
+
+		ok = range && cJSON_AddNumberToObject(range, "base", (double)s.first) &&
+		     cJSON_AddNumberToObject(range, "limit", (double)s.last);
+	}
+	return ok;
+}
+
+/* PciBridgeInfo, with what is in the port's slot. */
+static bool add_bridge(cJSON *device, const struct pci_bus *bus, const struct pci_function *f)
+{
+	const struct pcie_port *port = container_of(f, const struct pcie_port, function);
+	cJSON *bridge = cJSON_AddObjectToObject(device, "pci_bridge");
+	cJSON *info = cJSON_AddObjectToObject(bridge, "bus");
+
+	return info && cJSON_AddNumberToObject(info, "number", f->config[PCI_REG_PRIMARY]) &&
+	       cJSON_AddNumberToObject(info, "secondary", pcie_port_secondary(port)) &&
+	       cJSON_AddNumberToObject(info, "subordinate", f->config[PCI_REG_SUBORDINATE]) &&
+	       add_windows(info, f) && add_devices(bridge, bus, port);
+}
+
+static bool add_device(cJSON *devices, const struct pci_bus *bus, const struct pci_function *f)
+{
+	const struct pcie_port *above = pcie_port_above(bus, f->slot);
 	cJSON *device = cJSON_CreateObject();
 
 	if (!cJSON_AddItemToArray(devices, device))
 		return false;
-	return cJSON_AddNumberToObject(device, "bus", 0) &&
-	       cJSON_AddNumberToObject(device, "slot", f->slot) &&
+	return cJSON_AddNumberToObject(device, "bus", above ? pcie_port_secondary(above) : 0) &&
+	       cJSON_AddNumberToObject(device, "slot", pci_place_slot(f->slot)) &&
 	       cJSON_AddNumberToObject(device, "function", f->number) && add_class(device, f) &&
 	       add_id(device, f) && add_irq(device, f) &&
 	       cJSON_AddStringToObject(device, "qdev_id", f->slot ? f->name : "") &&
-	       add_regions(device, f);
+	       add_regions(device, f) && (!pcie_is_port(f) || add_bridge(device, bus, f));
+}
+
+/* Those on bus 0 (`above` NULL) or behind a port. */
+static bool add_devices(cJSON *to, const struct pci_bus *bus, const struct pcie_port *above)
+{
+	cJSON *devices = cJSON_AddArrayToObject(to, "devices");
+
+	for (const struct pci_function *f = NULL; devices && (f = pci_next(bus, f));)
+		if (pcie_port_above(bus, f->slot) == above &&
+		    pci_visible(bus, f->slot, f->number) && !add_device(devices, bus, f))
+			return false;
+	return devices;
 }
 
 static bool add_bus(cJSON *buses, const struct pci_bus *bus)
 {
-	cJSON *info = cJSON_CreateObject(), *devices;
+	cJSON *info = cJSON_CreateObject();
 
-	if (!cJSON_AddItemToArray(buses, info) || !cJSON_AddNumberToObject(info, "bus", 0))
-		return false;
-	devices = cJSON_AddArrayToObject(info, "devices");
-	for (const struct pci_function *f = NULL; devices && (f = pci_next(bus, f));)
-		if (pci_visible(bus, f->slot, f->number) && !add_device(devices, f))
-			return false;
-	return devices;
+	return cJSON_AddItemToArray(buses, info) && cJSON_AddNumberToObject(info, "bus", 0) &&
+	       add_devices(info, bus, NULL);
 }
 
 char *pci_describe(const struct pci_bus *bus)

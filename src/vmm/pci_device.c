@@ -45,8 +45,7 @@ int pci_device_plug(struct pci_device *d, struct machine *m, const struct config
 	r = participant_add(&m->participants, &d->participant, err);
 	machine_lock(m);
 	if (!r)
-		r = pci_plug(m->pci, &d->function, config->slot ? config->slot : PCI_SLOT_ANY, hot,
-		             err);
+		r = pci_plug(m->pci, &d->function, pci_place(config->slot, config->port), hot, err);
 	d->device.slot = d->function.slot;
 	if (r < 0)
 		release(d);

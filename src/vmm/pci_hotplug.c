@@ -8,6 +8,8 @@
 
 int pci_request_unplug(struct pci_bus *bus, struct pci_function *f, struct gw_error *err)
 {
+	struct pcie_port *port = pcie_port_above(bus, f->slot);
+
 	if (f->bus != bus || bus->slots[f->slot].left)
 		return error_set(err, -ENODEV, "%s: not on the PCI bus", f->name);
 	if (f->slot == 0)
@@ -17,24 +19,37 @@ int pci_request_unplug(struct pci_bus *bus, struct pci_function *f, struct gw_er
 		pci_unplug_now(bus, f);
 		return 0;
 	}
-	if (!arch_pci.hotplug)
+	/* A slot without power: the guest holds nothing of it. */
+	if (port && !pcie_port_is_live(port)) {
+		pci_unplug_slot(bus, f->slot);
+		return 0;
+	}
+	if (!port && !arch_pci.hotplug)
 		return error_set(err, -ENOTSUP,
-		                 "%s: this machine's PCI slots stay as they are while the guest "
-		                 "runs",
-		                 f->name);
+		                 "%s: slot %u of bus 0 stays as it is while the guest runs; slots "
+		                 "behind root ports need not",
+		                 f->name, f->slot);
 	for (unsigned i = 0; i < PCI_FUNCTIONS; i++)
 		if (bus->slots[f->slot].f[i])
 			bus->slots[f->slot].f[i]->ejecting = true;
-	pm_pci_eject_wanted(bus->machine->pm, f->slot);
+	if (port)
+		pcie_port_ask(port);
+	else
+		pm_pci_eject_wanted(bus->machine->pm, f->slot);
 	return 0;
 }
 
 void pci_keep(struct pci_bus *bus, unsigned slot)
 {
+	struct pcie_port *port = pcie_port_above(bus, slot);
+
 	for (unsigned i = 0; i < PCI_FUNCTIONS; i++)
 		if (bus->slots[slot].f[i])
 			bus->slots[slot].f[i]->ejecting = false;
-	pm_pci_eject_unwanted(bus->machine->pm, slot);
+	if (port)
+		pcie_port_keep(port);
+	else
+		pm_pci_eject_unwanted(bus->machine->pm, slot);
 }
 
 int pci_let_go(struct pci_function *f, struct gw_error *err)
@@ -63,17 +78,18 @@ void pci_take_off(struct pci_function *f)
 void pci_guest_eject(struct pci_bus *bus, unsigned slot)
 {
 	const struct machine_notify *n = &bus->machine->notify;
+	struct pci_slot *s = &bus->slots[slot];
 
-	if (slot == 0 || !pci_visible(bus, slot, 0))
+	if (slot == 0 || !s->f[0] || s->left || pcie_is_port(s->f[0]))
 		return;
 	if (!n->eject) {
 		pci_unplug_slot(bus, slot);
 		return;
 	}
 	for (unsigned i = 0; i < PCI_FUNCTIONS; i++)
-		if (bus->slots[slot].f[i])
-			pci_bar_unmap_all(bus, bus->slots[slot].f[i]);
-	bus->slots[slot].left = true;
+		if (s->f[i])
+			pci_bar_unmap_all(bus, s->f[i]);
+	s->left = true;
 	pci_bar_update(bus, NULL);
 	n->eject(n->opaque, slot);
 }

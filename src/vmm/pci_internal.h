@@ -4,6 +4,7 @@
 #define VMM_PCI_INTERNAL_H
 
 #include "vmm/pci.h"
+#include "vmm/pcie_port.h"
 
 /* Registers of a type 0 header (PCI 3.0, 6.1 and 6.2). */
 #define PCI_REG_VENDOR 0x00
@@ -16,12 +17,16 @@
 #define PCI_REG_CACHE_LINE 0x0c
 #define PCI_REG_HEADER_TYPE 0x0e
 #define PCI_REG_BAR 0x10
+#define PCI_REG_PRIMARY 0x18 /* type 1, as the next two */
+#define PCI_REG_SECONDARY 0x19
+#define PCI_REG_SUBORDINATE 0x1a
 #define PCI_REG_SUBSYSTEM_VENDOR 0x2c
 #define PCI_REG_SUBSYSTEM 0x2e
 #define PCI_REG_ROM 0x30
 #define PCI_REG_CAPABILITIES 0x34
 #define PCI_REG_IRQ_LINE 0x3c
 #define PCI_REG_IRQ_PIN 0x3d
+#define PCI_REG_BRIDGE_CONTROL 0x3e /* type 1 */
 #define PCI_REG_EXT_CAPABILITIES 0x100
 
 #define PCI_FIRST_CAPABILITY 0x40 /* behind the header */
@@ -33,6 +38,7 @@
 #define PCI_STATUS_W1C 0xf900
 
 #define PCI_HEADER_MULTI 0x80
+#define PCI_HEADER_KIND 0x7f
 #define PCI_ROM_ENABLE 1u
 
 #define PCI_PM_CONTROL 4 /* into the power management capability (PM 1.2, 3.2.4) */
@@ -58,7 +64,10 @@ struct pci_bus {
 	struct machine *machine;
 	struct bus_range ecam;
 	struct pci_function bridge; /* slot 0 */
-	struct pci_slot slots[PCI_SLOTS];
+	struct pci_slot
+	        slots[PCI_PLACES]; /* that of a port 0, which there is none of, stays empty */
+	struct pcie_port *ports;
+	unsigned port_count;
 	struct participant participant;
 };
 
@@ -66,6 +75,9 @@ struct pci_bus {
 struct pci_function *pci_visible(const struct pci_bus *bus, unsigned slot, unsigned function);
 /* All that is plugged in, the bridge first; NULL ends. `f` NULL: from the beginning. */
 struct pci_function *pci_next(const struct pci_bus *bus, const struct pci_function *f);
+
+/* The bus behind a port has another number: what is there sends its messages by that. */
+void pci_renumbered(struct pci_bus *bus, unsigned place);
 
 /* pci_config.c: the ECAM window. */
 extern const struct bus_ops pci_ecam_ops;
@@ -77,6 +89,8 @@ int pci_bar_place(struct pci_bus *bus, struct pci_function *f, struct gw_error *
 /* Makes the mappings of the whole bus what config space says. `cause`, if any, is the function
  * that has changed: what cannot be mapped of it is logged. */
 void pci_bar_update(struct pci_bus *bus, const struct pci_function *cause);
+/* For a function behind a port: the guest places its BARs. Returns 0. */
+int pci_bar_leave_open(struct pci_function *f);
 void pci_bar_unmap_all(struct pci_bus *bus, struct pci_function *f);
 
 /* pci_state.c */

@@ -9,7 +9,7 @@
 
 /* ---- the bus: which slot holds what, and what is on its way out ---- */
 
-enum { RECORD_SLOTS = 1, RECORD_BRIDGE, RECORD_FUNCTIONS };
+enum { RECORD_SLOTS = 1, RECORD_BRIDGE, RECORD_FUNCTIONS, RECORD_PORT };
 
 #define NAME_SIZE sizeof(((struct pci_function *)0)->name)
 
@@ -20,13 +20,16 @@ struct slot_record {
 };
 _Static_assert(sizeof(struct slot_record) == 34, "written as it lies in memory");
 
-/* A function above 0. */
+/* A function above 0, or behind a port. */
 struct function_record {
 	uint8_t slot, number;
 	struct slot_record it;
 };
 _Static_assert(sizeof(struct function_record) == 36, "written as it lies in memory");
-#define FUNCTIONS_MAX (PCI_SLOTS * (PCI_FUNCTIONS - 1))
+#define FUNCTIONS_MAX (PCI_PLACES * PCI_FUNCTIONS)
+
+/* A root port, counted from 1. */
+#define PORT_RECORD_SIZE (1 + PCIE_PORT_STATE_SIZE)
 
 static struct pci_bus *bus_of(struct participant *p)
 {
@@ -65,18 +68,38 @@ static int collect(const struct pci_bus *bus, struct slot_record records[PCI_SLO
 	return 0;
 }
 
-/* Functions above 0, in order; returns how many. */
+static bool has_own_record(unsigned slot, unsigned number)
+{
+	return number || slot > PCI_SLOTS;
+}
+
+/* In order; returns how many. */
 static unsigned collect_functions(const struct pci_bus *bus, struct function_record *records)
 {
 	unsigned n = 0;
 
 	for (const struct pci_function *f = NULL; (f = pci_next(bus, f));) {
-		if (!f->number)
+		if (!has_own_record(f->slot, f->number))
 			continue;
 		records[n] = (struct function_record){ .slot = f->slot, .number = f->number };
 		fill_slot(&records[n++].it, f);
 	}
 	return n;
+}
+
+static int save_ports(struct pci_bus *bus, struct sink *sink, struct gw_error *err)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < bus->port_count && !r; i++) {
+		uint8_t record[PORT_RECORD_SIZE] = { (uint8_t)(i + 1) };
+
+		machine_lock(bus->machine);
+		pcie_port_save(&bus->ports[i], record + 1);
+		machine_unlock(bus->machine);
+		r = sink_record(sink, &bus->participant, RECORD_PORT, record, sizeof(record), err);
+	}
+	return r;
 }
 
 static int bus_save(struct participant *p, struct sink *sink, struct gw_error *err)
@@ -99,7 +122,9 @@ static int bus_save(struct participant *p, struct sink *sink, struct gw_error *e
 	if (!r && count)
 		r = sink_record(sink, p, RECORD_FUNCTIONS, functions, count * sizeof(functions[0]),
 		                err);
-	return r < 0 ? r : sink_record(sink, p, RECORD_BRIDGE, bridge, sizeof(bridge), err);
+	if (!r)
+		r = sink_record(sink, p, RECORD_BRIDGE, bridge, sizeof(bridge), err);
+	return r < 0 ? r : save_ports(bus, sink, err);
 }
 
 static int load_slot(struct pci_bus *bus, unsigned slot, unsigned number,
@@ -134,8 +159,8 @@ static int load_functions(struct pci_bus *bus, const uint8_t *buf, size_t len, s
 		int r;
 
 		memcpy(&record, buf, sizeof(record));
-		if (!record.slot || record.slot >= PCI_SLOTS || !record.number ||
-		    record.number >= PCI_FUNCTIONS)
+		if (!record.slot || record.slot >= PCI_PLACES || record.number >= PCI_FUNCTIONS ||
+		    !has_own_record(record.slot, record.number))
 			return error_set(err, -EINVAL, "no slot %u.%u", record.slot, record.number);
 		r = load_slot(bus, record.slot, record.number, &record.it, err);
 		if (r < 0)
@@ -169,6 +194,16 @@ static int load_bridge(struct pci_bus *bus, const void *buf, size_t len, struct 
 	return pci_function_load(&bus->bridge, buf, err);
 }
 
+static int load_port(struct pci_bus *bus, const uint8_t *buf, size_t len, struct gw_error *err)
+{
+	if (len != PORT_RECORD_SIZE)
+		return error_set(err, -EINVAL, "root port: %zu bytes, %u expected", len,
+		                 PORT_RECORD_SIZE);
+	if (!buf[0] || buf[0] > bus->port_count)
+		return error_set(err, -EINVAL, "no root port %u", buf[0]);
+	return pcie_port_load(&bus->ports[buf[0] - 1], buf + 1, err);
+}
+
 static int bus_load(struct participant *p, uint32_t version, uint16_t type, const void *buf,
                     size_t len, struct gw_error *err)
 {
@@ -183,6 +218,8 @@ static int bus_load(struct participant *p, uint32_t version, uint16_t type, cons
 		r = load_functions(bus, buf, len, err);
 	else if (type == RECORD_BRIDGE)
 		r = load_bridge(bus, buf, len, err);
+	else if (type == RECORD_PORT)
+		r = load_port(bus, buf, len, err);
 	else
 		r = error_set(err, -EINVAL, "unknown record type %u", type);
 	machine_unlock(bus->machine);
@@ -204,21 +241,23 @@ void pci_function_save(const struct pci_function *f, uint8_t state[PCI_FUNCTION_
 	memcpy(state, f->config, PCI_CONFIG_SIZE);
 }
 
-/* What makes it the same device to the guest's driver. */
+/* What makes it the same device to the guest's driver. A bridge has other registers than a device
+ * where that has its subsystem. */
 static const struct {
 	const char *name;
 	uint16_t offset;
 	uint8_t size;
+	bool device_only;
 } identity[] = {
-	{ "vendor", PCI_REG_VENDOR, 2 },
-	{ "device", PCI_REG_DEVICE, 2 },
-	{ "revision", PCI_REG_REVISION, 1 },
-	{ "programming interface", PCI_REG_PROG_IF, 1 },
-	{ "class", PCI_REG_CLASS, 2 },
-	{ "header type", PCI_REG_HEADER_TYPE, 1 },
-	{ "subsystem vendor", PCI_REG_SUBSYSTEM_VENDOR, 2 },
-	{ "subsystem", PCI_REG_SUBSYSTEM, 2 },
-	{ "interrupt pin", PCI_REG_IRQ_PIN, 1 },
+	{ "vendor", PCI_REG_VENDOR, 2, false },
+	{ "device", PCI_REG_DEVICE, 2, false },
+	{ "revision", PCI_REG_REVISION, 1, false },
+	{ "programming interface", PCI_REG_PROG_IF, 1, false },
+	{ "class", PCI_REG_CLASS, 2, false },
+	{ "header type", PCI_REG_HEADER_TYPE, 1, false },
+	{ "subsystem vendor", PCI_REG_SUBSYSTEM_VENDOR, 2, true },
+	{ "subsystem", PCI_REG_SUBSYSTEM, 2, true },
+	{ "interrupt pin", PCI_REG_IRQ_PIN, 1, false },
 };
 
 static int compare(const struct pci_function *f, const uint8_t *state, const char *what,
@@ -273,10 +312,13 @@ static int compare_capabilities(const struct pci_function *f, const uint8_t *sta
 int pci_function_load(struct pci_function *f, const uint8_t state[PCI_FUNCTION_STATE_SIZE],
                       struct gw_error *err)
 {
+	const bool is_device = !(f->initial[PCI_REG_HEADER_TYPE] & PCI_HEADER_KIND);
 	int r = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(identity) && !r; i++)
-		r = compare(f, state, identity[i].name, identity[i].offset, identity[i].size, err);
+		if (is_device || !identity[i].device_only)
+			r = compare(f, state, identity[i].name, identity[i].offset,
+			            identity[i].size, err);
 	if (!r)
 		r = compare_bars(f, state, err);
 	if (!r)

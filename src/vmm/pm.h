@@ -15,7 +15,7 @@ void pm_reset(struct pm *pm);
 /* With the device lock held. */
 void pm_power_button(struct pm *pm);
 void pm_generation_changed(struct pm *pm);
-/* Slots whose devices come and go: only where arch_pci.hotplug is true. */
+/* Slots of bus 0 whose devices come and go: only where arch_pci.hotplug is true. */
 void pm_pci_inserted(struct pm *pm, unsigned slot);
 void pm_pci_eject_wanted(struct pm *pm, unsigned slot);
 /* Not any more; a guest that has read it already may eject nevertheless. */

@@ -7,7 +7,8 @@
 # and its log `con.log`, godwit's log `log`, the configuration `config.json`.
 #
 #   vm_config NAME [DEVICE...]   writes the configuration. DEVICE: ID=HOST[@SLOT] for passthrough, or
-#                                an entry of the configuration's devices, as {"id":...}
+#                                an entry of the configuration's devices, as {"id":...}; with PORTS set
+#                                there are so many root ports
 #   vm_start NAME [OPTION...]    godwit run
 #   vm_incoming NAME URI [OPTION...]   godwit run --incoming, with the consoles mapped
 #   vm_restore NAME DIR [OPTION...]    godwit restore, likewise
@@ -81,8 +82,10 @@ vm_config() {
 		case $_host in *@*) _slot=",\"slot\":${_host##*@}" _host=${_host%@*} ;; esac
 		_devices="$_devices${_devices:+,}{\"id\":\"$_id\",\"type\":\"vfio-pci\",\"host\":\"$_host\"$_slot}"
 	done
+	_ports=
+	[ -z "${PORTS-}" ] || _ports="\"pci\": {\"root-ports\": $PORTS},"
 	cat >"$VMS/$_n/config.json" <<-END
-	{"name": "$_n", "cpus": $CPUS, "memory": "$MEMORY",
+	{"name": "$_n", "cpus": $CPUS, "memory": "$MEMORY", $_ports
 	 "boot": {"kernel": "/tmp/vmlinuz", "initrd": "/tmp/guest.cpio.gz",
 	          "cmdline": "console=ttyS0 quiet panic=-1 mitigations=off 8250.nr_uarts=8 ${CMDLINE-}"},
 	 "serial": {"socket": "$VMS/$_n/con", "log": "$VMS/$_n/con.log"},

@@ -81,7 +81,7 @@ struct kept_record {
 struct kept {
 	struct sink sink;
 	unsigned count;
-	struct kept_record records[4];
+	struct kept_record records[8];
 };
 
 static inline int kept_record(struct sink *sink, struct participant *p, uint16_t type,

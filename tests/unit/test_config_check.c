@@ -65,6 +65,27 @@ Test(config_check, functions_of_a_slot)
 	cr_assert_eq(config.devices[0].function, 7);
 }
 
+#define PORTS ",\"pci\":{\"root-ports\":9},\"devices\":[{\"id\":\"a\",\"type\":\"plain\","
+
+Test(config_check, root_ports)
+{
+	refused("{" MACHINE PORTS "\"port\":10}]}",
+	        "devices[0].port: there are 9 (pci.root-ports)");
+	refused("{" MACHINE PORTS "\"port\":2,\"slot\":3}]}",
+	        "devices[0].port: slot is given too; it is one of them");
+	refused("{" MACHINE PORTS "\"slot\":30}]}",
+	        "devices[0].slot: 30 is the root ports' (pci.root-ports)");
+	refused("{" MACHINE PORTS "\"port\":9},{\"id\":\"b\",\"type\":\"plain\",\"port\":9}]}",
+	        "devices[1].port: 9 is devices[0]'s already");
+	refused("{" MACHINE PORTS "\"port\":9,\"function\":1}]}",
+	        "devices[0].function: port 9 has no function 0");
+	taken("{" MACHINE PORTS "\"port\":9},{\"id\":\"b\",\"type\":\"plain\",\"slot\":29}]}");
+	cr_assert_eq(config.devices[0].port, 9);
+	cr_assert_eq(config_root_ports(&config), 9);
+	taken("{" MACHINE PORTS "\"port\":9},"
+	      "{\"id\":\"b\",\"type\":\"plain\",\"port\":9,\"function\":1}]}");
+}
+
 Test(config_check, keys_come_once)
 {
 	refused("{\"cpus\":1,\"cpus\":2," MACHINE "}", "cpus: given twice");

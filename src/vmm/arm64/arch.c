@@ -27,6 +27,7 @@ const struct arch_pci_layout arch_pci = {
 	.mmio64 = { LAYOUT_MMIO64, LAYOUT_MMIO64_SIZE },
 	.intx_gsi = LAYOUT_INTX_GSI,
 	.intx_gsis = LAYOUT_INTX_GSIS,
+	.root_ports = 4,
 };
 
 const struct arch_platform arch_platform = {

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * PCI: one root bus with ECAM (pci/host-generic-pci.yaml), its windows, its
- * INTx pins, and who is whom to the ITS.
- * Source: PCI Bus Binding to Open Firmware (IEEE 1275), 2.2.1 (addresses), 4.1 (interrupts).
+ * PCI: a root bus, and those behind its ports, with ECAM (pci/host-generic-pci.yaml), its windows,
+ * its INTx pins, and who is whom to the ITS. Source: PCI Bus Binding to Open Firmware (IEEE
+ * 1275), 2.2.1 (addresses), 4.1 (interrupts).
  */
 #include "vmm/arm64/fdt_internal.h"
 
+#include "vmm/arch.h"
 #include "vmm/arm64/layout.h"
 
 /* phys.hi of an address: the space it is in. */
@@ -20,7 +21,8 @@
 #define SLOT_MASK ((SLOTS - 1) << SLOT_SHIFT)
 
 /* Three cells of PCI address, two of the CPU's, two of size. The 64-bit window is not called
- * prefetchable: all of our BARs are on the root bus, so any may be there. */
+ * prefetchable, so that any BAR on the root bus may be there, and the prefetchable ones behind
+ * ports nevertheless. */
 static void add_ranges(struct fdt_tree *t)
 {
 	static const struct {
@@ -75,7 +77,7 @@ void fdt_add_pci(struct fdt_tree *t, const struct fdt_contents *c)
 	fdt_text(t, "compatible", "pci-host-ecam-generic");
 	fdt_text(t, "device_type", "pci");
 	fdt_reg(t, LAYOUT_ECAM, LAYOUT_ECAM_SIZE);
-	fdt_cell(t, "bus-range", 0, 0);
+	fdt_cell(t, "bus-range", 0, ARCH_PCI_BUSES - 1);
 	fdt_cell(t, "#address-cells", 3);
 	fdt_cell(t, "#size-cells", 2);
 	fdt_cell(t, "#interrupt-cells", 1);

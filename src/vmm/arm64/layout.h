@@ -28,7 +28,7 @@
 #define LAYOUT_MMIO32 0x10000000
 #define LAYOUT_MMIO32_SIZE 0x20000000
 #define LAYOUT_ECAM 0x30000000
-#define LAYOUT_ECAM_SIZE 0x00100000  /* bus 0 */
+#define LAYOUT_ECAM_SIZE 0x02000000  /* 32 buses */
 #define LAYOUT_PIO_WINDOW 0x3eff0000 /* I/O ports 0 to 0xffff */
 #define LAYOUT_PIO_WINDOW_SIZE 0x00010000
 #define LAYOUT_PIO 0x1000 /* port I/O window for I/O BARs */

@@ -2,7 +2,7 @@
 /*
  * The power button, a key at a pin of a PL061, and the interrupt of the
  * generation id, which is an edge. Sleep and reset are PSCI's, which KVM does
- * (arch.c). PCI slots are filled once and for all (arch_pci.hotplug).
+ * (arch.c). The PCI slots of bus 0 are filled once and for all (arch_pci.hotplug).
  */
 #include "vmm/pm.h"
 

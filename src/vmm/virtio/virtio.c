@@ -259,8 +259,7 @@ int virtio_plug(struct virtio *v, struct machine *m, const struct config_device 
 	if (!r) {
 		v->function.number = (uint8_t)config->function;
 		machine_lock(m);
-		r = pci_plug(m->pci, &v->function, config->slot ? config->slot : PCI_SLOT_ANY, hot,
-		             err);
+		r = pci_plug(m->pci, &v->function, pci_place(config->slot, config->port), hot, err);
 		machine_unlock(m);
 	}
 	if (r < 0) {

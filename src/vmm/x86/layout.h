@@ -24,7 +24,7 @@
 #define LAYOUT_MMIO32_SIZE 0x20000000
 #define LAYOUT_MMIO32_LAST 0xdfffffff /* for the ASL compiler, which adds nothing up there */
 #define LAYOUT_ECAM 0xe0000000
-#define LAYOUT_ECAM_SIZE 0x00100000 /* bus 0 */
+#define LAYOUT_ECAM_SIZE 0x02000000 /* 32 buses */
 #define LAYOUT_IOAPIC 0xfec00000
 #define LAYOUT_LAPIC 0xfee00000
 #define LAYOUT_IDENTITY_MAP 0xfffbc000

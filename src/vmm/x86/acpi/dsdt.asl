@@ -62,7 +62,7 @@ DefinitionBlock ("", "DSDT", 2, "GODWIT", "GODWITPC", 0x00000001)
 			Name (_CRS, ResourceTemplate ()
 			{
 				WordBusNumber (ResourceProducer, MinFixed, MaxFixed, PosDecode,
-					0, 0, 0, 0, 1)
+					0, 0, 31, 0, 32)
 				WordIO (ResourceProducer, MinFixed, MaxFixed, PosDecode, EntireRange,
 					0, LAYOUT_PIO, LAYOUT_PIO_LAST,
 					0, LAYOUT_PIO_SIZE)
@@ -82,7 +82,8 @@ DefinitionBlock ("", "DSDT", 2, "GODWIT", "GODWITPC", 0x00000001)
 			})
 
 			/* The guest may have the PCI Express capability structures (bit 4 of the
-			 * third doubleword), which no firmware here touches. Hotplug is ACPI's,
+			 * third doubleword), which no firmware here touches, and native hotplug
+			 * (bit 0) of what is behind root ports. On the root bus hotplug is ACPI's,
 			 * and there is nothing behind PME, AER and the rest. */
 			Method (_OSC, 4, Serialized)
 			{
@@ -97,7 +98,7 @@ DefinitionBlock ("", "DSDT", 2, "GODWIT", "GODWITPC", 0x00000001)
 				{
 					STAT |= 0x08 /* unknown revision */
 				}
-				Local0 = CTRL & 0x10
+				Local0 = CTRL & 0x11
 				If (Local0 != CTRL)
 				{
 					STAT |= 0x10 /* not all was granted */

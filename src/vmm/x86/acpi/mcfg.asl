@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where the configuration space of PCI segment 0 is: bus 0 alone.
+ * Where the configuration space of PCI segment 0 is: 32 buses.
  * Source: PCI Firmware 3.2, 4.1.2; values are hexadecimal.
  */
 #include "vmm/x86/layout.h"
@@ -19,5 +19,5 @@
                             Base Address : LAYOUT_ECAM
                     Segment Group Number : 0000
                         Start Bus Number : 00
-                          End Bus Number : 00
+                          End Bus Number : 1F
                                 Reserved : 00000000
