@@ -150,8 +150,8 @@ static void await_ended(struct guest *g, char *text, size_t size)
 static void pair(struct guest **a, struct guest **b, char *uri, size_t size)
 {
 	struct gw_migrate_params params = { .downtime_limit_ms = 2000,
-		                            .network_timeout_ms = 2000,
-		                            .switchover_timeout_ms = 2000 };
+		                            .network_timeout_ms = 30000,
+		                            .switchover_timeout_ms = 30000 };
 	struct gw_map map[] = { { "serial.log", NULL } };
 	struct gw_error err;
 	char log[128];

@@ -686,8 +686,8 @@ struct fake_vm *fake_vm_new(struct tally *tally, bool destination, bool runs)
 		.event = host_event,
 	};
 	const struct gw_migrate_params params = {
-		.switchover_timeout_ms = 2000,
-		.network_timeout_ms = 2000,
+		.switchover_timeout_ms = 30000,
+		.network_timeout_ms = 30000,
 	};
 
 	vm->tally = tally;

@@ -162,13 +162,13 @@ Test(live_devices, failure_behind_the_reader_is_told_at_once)
 
 Test(live_devices, slow_building_is_waited_for)
 {
-	const struct gw_migrate_params params = { .network_timeout_ms = 200,
-		                                  .switchover_timeout_ms = 5000 };
+	const struct gw_migrate_params params = { .network_timeout_ms = 2000,
+		                                  .switchover_timeout_ms = 30000 };
 	struct pair x;
 
 	pair_init(&x, true);
 	migration_set_params(x.src->mig, &params, NULL);
-	x.dst->build_ms = 700;
+	x.dst->build_ms = 5000;
 	pair_run(&x);
 	pair_check(&x);
 	cr_assert(x.dst->runs, "%s / %s", x.src_error, x.dst_error);
