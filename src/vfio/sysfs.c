@@ -8,8 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Drivers that leave a device alone without being VFIO's. A bridge's driver does no DMA of its own
- * (Linux, drivers/vfio/pci: pcieport is allowed in a group). */
+/* Drivers with which a device may stay in a group that is passed through, as they start no DMA
+ * (Linux, driver_managed_dma): pcieport is a bridge's, and pci-stub is made to hold a device so
+ * that nobody uses it. */
 static const char *const harmless_drivers[] = { "pcieport", "pci-stub" };
 
 void sysfs_link(const char *dir, const char *name, char *out, size_t size)

@@ -283,15 +283,18 @@ void machine_pause(struct machine *m)
 	if (ran && !m->outside)
 		arch_time_stop(m);
 	m->running = false;
-	/* Whoever is told that the guest stands still, or has ended, finds all that it said. */
+	if (!ran)
+		return;
+	for (struct device *d = m->devices; d; d = d->next)
+		if (d->driver->pause)
+			d->driver->pause(d);
+	/* Whoever is told that the guest stands still, or has ended, finds all that it said. Mostly
+	 * there is nothing left to write. */
 	if (m->serial) {
 		machine_lock(m);
 		serial_flush_log(m->serial);
 		machine_unlock(m);
 	}
-	for (struct device *d = m->devices; d && ran; d = d->next)
-		if (d->driver->pause)
-			d->driver->pause(d);
 }
 
 void machine_run(struct machine *m)

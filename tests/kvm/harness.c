@@ -158,6 +158,18 @@ void guest_await_end(struct guest *g)
 	             gw_state_name(gw_vm_state(g->vm)));
 }
 
+bool guest_migration_is(struct guest *g, const char *status)
+{
+	char *json, want[64];
+	bool yes;
+
+	snprintf(want, sizeof(want), "\"status\":\"%s\"", status);
+	cr_assert(gw_vm_query_migrate(g->vm, &json, NULL) == 0);
+	yes = strstr(json, want);
+	gw_free(json);
+	return yes;
+}
+
 void guest_fill(struct guest *g)
 {
 	void *hva = memory_hva(g->vm->machine->memory, GUEST_RAM + (32 << 20), 64 << 20);

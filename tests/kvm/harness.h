@@ -40,6 +40,8 @@ void guest_await(struct guest *g, const char *text);
 void guest_await_event(struct guest *g, const char *name);
 /* Waits until it has powered off, two minutes at most. */
 void guest_await_end(struct guest *g);
+/* Its migration has this status: "active". */
+bool guest_migration_is(struct guest *g, const char *status);
 /* Fills the 64 MiB from 32 MiB into RAM on with what is not zero, before it is moved: what is to
  * happen in the middle of a migration that is slow enough has its time, even where the guest has
  * written nothing yet. */

@@ -188,18 +188,6 @@ static void set_params(struct guest *g, uint64_t downtime_ms, uint64_t bandwidth
 	cr_assert(gw_vm_set_migrate_params(g->vm, &params, &err_) == 0, "%s", err_.text);
 }
 
-static bool migration_is(struct guest *g, const char *status)
-{
-	char *json, want[64];
-	bool yes;
-
-	snprintf(want, sizeof(want), "\"status\":\"%s\"", status);
-	cr_assert(gw_vm_query_migrate(g->vm, &json, NULL) == 0);
-	yes = strstr(json, want);
-	gw_free(json);
-	return yes;
-}
-
 Test(embed, moved_between_two_vms_of_one_loop)
 {
 	struct guest *g = external_boot("dirtier", 128), *h = external();
@@ -229,7 +217,7 @@ Test(embed, a_guest_that_resets_ends_its_migration)
 		turn(g, h);
 		cr_assert(now_ms() < end);
 	}
-	while (!migration_is(g, "failed")) {
+	while (!guest_migration_is(g, "failed")) {
 		turn(g, h);
 		cr_assert(now_ms() < end);
 	}
@@ -247,7 +235,7 @@ Test(embed, freed_while_it_migrates)
 	run(g);
 	turn_until_output(g, "S\n");
 	begin_migration(g, h);
-	while (!migration_is(g, "active")) {
+	while (!guest_migration_is(g, "active")) {
 		turn(g, h);
 		cr_assert(now_ms() < end);
 	}
@@ -273,14 +261,14 @@ Test(embed, one_is_destroyed_while_another_migrates)
 	guest_await(from, "S\n");
 	guest_await(other, "S\n");
 	begin_migration(from, to);
-	while (!migration_is(from, "active"))
+	while (!guest_migration_is(from, "active"))
 		usleep(1000);
 	guest_free(other);
-	cr_assert(migration_is(from, "active"));
+	cr_assert(guest_migration_is(from, "active"));
 	set_params(from, 2000, UINT64_MAX);
-	for (int i = 0; i < LIMIT_MS && !migration_is(from, "completed"); i++)
+	for (int i = 0; i < LIMIT_MS && !guest_migration_is(from, "completed"); i++)
 		usleep(1000);
-	cr_assert(migration_is(from, "completed"));
+	cr_assert(guest_migration_is(from, "completed"));
 	guest_free(from);
 	cr_assert_eq(gw_vm_state(to->vm), GW_STATE_RUNNING);
 	guest_free(to);
@@ -297,7 +285,7 @@ Test(embed, another_runs_on_while_a_migrating_one_is_destroyed)
 	run(other);
 	guest_await(from, "S\n");
 	begin_migration(from, to);
-	while (!migration_is(from, "active"))
+	while (!guest_migration_is(from, "active"))
 		usleep(1000);
 	guest_free(from);
 	guest_free(to);

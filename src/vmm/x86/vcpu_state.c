@@ -373,21 +373,23 @@ static int get_tsc_deadline(struct vcpu *v, void **blob, size_t *len, struct gw_
 
 /* ---- events --------------------------------------------------------------------------- */
 
-/* A KVM that does not know of pending triple faults refuses the flag; where there is none nothing
+/* A KVM that does not know of triple faults that wait refuses the flag; where there is none nothing
  * is lost without it. */
 static int set_events(struct vcpu *v, const void *blob, size_t len, struct gw_error *err)
 {
-	struct kvm_vcpu_events events;
-	int r;
+	struct kvm_vcpu_events events = { 0 };
 
-	if (len != sizeof(events))
-		return error_set(err, -EINVAL, "vcpu%u: KVM_SET_VCPU_EVENTS: %zu bytes", v->index,
-		                 len);
-	memcpy(&events, blob, sizeof(events));
-	if (!events.triple_fault.pending && has_cap(v, KVM_CAP_X86_TRIPLE_FAULT_EVENT) <= 0)
+	memcpy(&events, blob, MIN(len, sizeof(events)));
+	if (has_cap(v, KVM_CAP_X86_TRIPLE_FAULT_EVENT) <= 0) {
+		if (events.triple_fault.pending)
+			return error_set(err, -ENOTSUP,
+			                 "vcpu%u: a triple fault waits for it, which this host's "
+			                 "KVM cannot take over (KVM_CAP_X86_TRIPLE_FAULT_EVENT)",
+			                 v->index);
 		events.flags &= ~KVM_VCPUEVENT_VALID_TRIPLE_FAULT;
-	r = io_ioctl(v->fd, KVM_SET_VCPU_EVENTS, &events);
-	return r < 0 ? error_set_sys(err, r, "vcpu%u: KVM_SET_VCPU_EVENTS", v->index) : 0;
+	}
+	return set_simple(v, KVM_SET_VCPU_EVENTS, "KVM_GET_VCPU_EVENTS", sizeof(events), &events,
+	                  len, err);
 }
 
 /* ---- the table ------------------------------------------------------------------------ */
