@@ -154,10 +154,10 @@ int gic_reset(struct gic *gic, struct gw_error *err)
 	if (gic->its_fd >= 0)
 		r = its_reset(gic->its_fd, err);
 	for (unsigned i = 0; i < gic->machine->vcpu_count && !r; i++)
-		r = gic_words_set(gic->fd, gic_cpu_attr(gic, i), gic->own, gic->own_count,
-		                  &gic->own_power_on, err);
+		r = gic_words_reset(gic->fd, gic_cpu_attr(gic, i), gic->own, gic->own_count,
+		                    &gic->own_power_on, err);
 	if (!r)
-		r = gic_words_set(gic->fd, gic_cpu_attr(gic, 0), gic->shared, gic->shared_count,
-		                  &gic->shared_power_on, err);
+		r = gic_words_reset(gic->fd, gic_cpu_attr(gic, 0), gic->shared, gic->shared_count,
+		                    &gic->shared_power_on, err);
 	return r < 0 ? error_context(err, "interrupt controller") : 0;
 }

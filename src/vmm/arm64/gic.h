@@ -44,6 +44,7 @@ struct gic_word {
 	bool optional;   /* CPUs of this kind may be without it */
 	uint32_t attr;   /* the lower half of the attribute: an offset, or a system register */
 	uint32_t clear;  /* offset of the register that clears what this one sets; 0: none */
+	uint32_t kind;   /* bits that say what the controller is: a reset leaves them */
 };
 
 #define GIC_WORDS_MAX 96
@@ -64,6 +65,10 @@ int gic_words_get(int fd, uint32_t upper, const struct gic_word *words, unsigned
                   struct gic_values *out, struct gw_error *err);
 int gic_words_set(int fd, uint32_t upper, const struct gic_word *words, unsigned count,
                   const struct gic_values *values, struct gw_error *err);
+/* What a reset sets: what was at power-on, in a controller that may have become a lesser one since,
+ * by the guest that came to it. */
+int gic_words_reset(int fd, uint32_t upper, const struct gic_word *words, unsigned count,
+                    const struct gic_values *power_on, struct gw_error *err);
 
 /* As bytes, each with the word that it is of; and back: -EINVAL for what is not in the table, or
  * is missing. */

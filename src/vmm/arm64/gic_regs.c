@@ -36,36 +36,41 @@ struct row {
 	uint8_t bits; /* for each interrupt; 0: it is one register */
 	uint32_t attr, clear;
 	bool zero_first, optional;
+	uint32_t kind;
 };
 
 #define ONE(name, group, attr)                                                                     \
 	{                                                                                          \
-		name, group, 0, attr, 0, false, false                                              \
+		name, group, 0, attr, 0, false, false, 0                                           \
 	}
 #define ZERO_FIRST(name, group, attr)                                                              \
 	{                                                                                          \
-		name, group, 0, attr, 0, true, false                                               \
+		name, group, 0, attr, 0, true, false, 0                                            \
 	}
 #define EACH(name, group, bits, attr)                                                              \
 	{                                                                                          \
-		name, group, bits, attr, 0, false, false                                           \
+		name, group, bits, attr, 0, false, false, 0                                        \
 	}
 #define SETS(name, group, attr, clear)                                                             \
 	{                                                                                          \
-		name, group, 1, attr, clear, false, false                                          \
+		name, group, 1, attr, clear, false, false, 0                                       \
 	}
 #define SYSTEM(name, attr)                                                                         \
 	{                                                                                          \
-		name, CPU3, 0, attr, 0, false, false                                               \
+		name, CPU3, 0, attr, 0, false, false, 0                                            \
 	}
 #define PERHAPS(name, attr)                                                                        \
 	{                                                                                          \
-		name, CPU3, 0, attr, 0, false, true                                                \
+		name, CPU3, 0, attr, 0, false, true, 0                                             \
 	}
+
+/* ICC_CTLR_EL1 says how many priorities and interrupts there are; of it CBPR, EOImode and PMHE are
+ * the guest's. KVM takes fewer priorities, and then never more again. */
+#define ICC_CTLR_KIND (~0x43u)
 
 /* IHI 0069, 12.8. The implementer's revision comes first: KVM behaves as that one did. */
 static const struct row v3_shared[] = {
-	ONE("GICD_IIDR", DIST, 0x0008),
+	{ "GICD_IIDR", DIST, 0, 0x0008, 0, false, false, UINT32_MAX },
 	ONE("GICD_CTLR", DIST, 0x0000),
 	EACH("GICD_IGROUPR", DIST, 1, 0x0080),
 	EACH("GICD_ICFGR", DIST, 2, 0x0c00),
@@ -94,7 +99,7 @@ static const struct row v3_own[] = {
 	SETS("GICR_ISACTIVER0", REDIST, SGI(0x0300), SGI(0x0380)),
 	SETS("GICR_ISENABLER0", REDIST, SGI(0x0100), SGI(0x0180)),
 	SYSTEM("ICC_SRE_EL1", SYS(3, 0, 12, 12, 5)),
-	SYSTEM("ICC_CTLR_EL1", SYS(3, 0, 12, 12, 4)),
+	{ "ICC_CTLR_EL1", CPU3, 0, SYS(3, 0, 12, 12, 4), 0, false, false, ICC_CTLR_KIND },
 	SYSTEM("ICC_PMR_EL1", SYS(3, 0, 4, 6, 0)),
 	SYSTEM("ICC_BPR0_EL1", SYS(3, 0, 12, 8, 3)),
 	SYSTEM("ICC_BPR1_EL1", SYS(3, 0, 12, 12, 3)),
@@ -112,7 +117,7 @@ static const struct row v3_own[] = {
 
 /* IHI 0048, 4.3 (distributor) and 4.4 (CPU interface). */
 static const struct row v2_shared[] = {
-	ONE("GICD_IIDR", DIST, 0x008),
+	{ "GICD_IIDR", DIST, 0, 0x008, 0, false, false, UINT32_MAX },
 	ONE("GICD_CTLR", DIST, 0x000),
 	EACH("GICD_IGROUPR", DIST, 1, 0x080),
 	EACH("GICD_ICFGR", DIST, 2, 0xc00),
@@ -130,10 +135,10 @@ static const struct row v2_own[] = {
 	EACH("GICD_ICFGR", DIST, 2, 0xc00),
 	EACH("GICD_IPRIORITYR", DIST, 8, 0x400),
 	SETS("GICD_ISPENDR0", DIST, 0x200, 0x280),
-	{ "GICD_SPENDSGIR0", DIST, 0, 0xf20, 0xf10, false, false },
-	{ "GICD_SPENDSGIR1", DIST, 0, 0xf24, 0xf14, false, false },
-	{ "GICD_SPENDSGIR2", DIST, 0, 0xf28, 0xf18, false, false },
-	{ "GICD_SPENDSGIR3", DIST, 0, 0xf2c, 0xf1c, false, false },
+	{ "GICD_SPENDSGIR0", DIST, 0, 0xf20, 0xf10, false, false, 0 },
+	{ "GICD_SPENDSGIR1", DIST, 0, 0xf24, 0xf14, false, false, 0 },
+	{ "GICD_SPENDSGIR2", DIST, 0, 0xf28, 0xf18, false, false, 0 },
+	{ "GICD_SPENDSGIR3", DIST, 0, 0xf2c, 0xf1c, false, false, 0 },
 	SETS("GICD_ISACTIVER0", DIST, 0x300, 0x380),
 	SETS("GICD_ISENABLER0", DIST, 0x100, 0x180),
 	ONE("GICC_CTLR", CPU2, 0x00),
@@ -195,6 +200,7 @@ unsigned gic_words(enum gic_version version, bool per_cpu, unsigned intids,
 				.optional = rows[i].optional,
 				.attr = rows[i].attr,
 				.clear = rows[i].clear,
+				.kind = rows[i].kind,
 			};
 	}
 	return n;
@@ -259,6 +265,22 @@ int gic_words_set(int fd, uint32_t upper, const struct gic_word *words, unsigned
 			                     words[i].attr, (unsigned long long)values->value[i]);
 	}
 	return 0;
+}
+
+int gic_words_reset(int fd, uint32_t upper, const struct gic_word *words, unsigned count,
+                    const struct gic_values *power_on, struct gw_error *err)
+{
+	struct gic_values values = *power_on, now;
+	int r = gic_words_get(fd, upper, words, count, &now, err);
+
+	if (r < 0)
+		return r;
+	for (unsigned i = 0; i < count; i++) {
+		values.has[i] &= now.has[i];
+		values.value[i] &= ~(uint64_t)words[i].kind;
+		values.value[i] |= now.value[i] & words[i].kind;
+	}
+	return gic_words_set(fd, upper, words, count, &values, err);
 }
 
 /* ---- as bytes ---- */

@@ -3,11 +3,10 @@
  * The registers of a vCPU: all that KVM lists, as (id, value) records, and
  * back. An id has the value's size in it, so a record needs no more.
  *
- * What is not set: the counters, which guest time sets (clock.c), and the
- * lengths of SVE vectors, which are settled before the registers exist. A
- * register that KVM refuses to change is fine if it holds that value already:
- * so are invariant ID registers compared, and so is everything in them that
- * this KVM does not let us choose.
+ * What is not set: the counters, which guest time sets (clock.c). A register
+ * that KVM refuses to change is fine if it holds that value already: so are
+ * invariant ID registers compared, and so is everything in them that this KVM
+ * does not let us choose.
  * Source: KVM API, 4.68 (KVM_SET_ONE_REG), 4.80 (KVM_GET_REG_LIST);
  * Linux, Documentation/virt/kvm/arm/fw-pseudo-registers.rst.
  */
@@ -94,15 +93,22 @@ int vcpu_regs_get(struct vcpu *v, struct bytes *out, struct gw_error *err)
 static const uint64_t not_set[] = {
 	KVM_REG_ARM_TIMER_CNT,
 	KVM_REG_ARM_PTIMER_CNT,
+};
+
+/* Settled when the vCPU was made: its place, by which the interrupt controller and the device tree
+ * name it and which KVM would let anybody change, and the lengths of SVE vectors, of which KVM can
+ * only leave out the longest. */
+static const uint64_t only_compared[] = {
+	ARM64_SYS_REG(3, 0, 0, 0, 5), /* MPIDR_EL1 */
 	KVM_REG_ARM64_SVE_VLS,
 };
 
-static bool is_set(uint64_t id)
+static bool is_among(const uint64_t *ids, size_t count, uint64_t id)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(not_set); i++)
-		if (not_set[i] == id)
-			return false;
-	return true;
+	for (size_t i = 0; i < count; i++)
+		if (ids[i] == id)
+			return true;
+	return false;
 }
 
 static bool is_zero(const uint8_t *value, unsigned size)
@@ -122,7 +128,7 @@ static unsigned long long low_part(const uint8_t *value, unsigned size)
 	return number;
 }
 
-/* Why it was refused decides whether that matters. */
+/* Whether that matters is up to what is here. */
 static int refused(struct vcpu *v, uint64_t id, const uint8_t *value, int why, struct gw_error *err)
 {
 	const unsigned size = reg_size(id);
@@ -140,11 +146,27 @@ static int refused(struct vcpu *v, uint64_t id, const uint8_t *value, int why, s
 	}
 	if (!memcmp(now, value, size))
 		return 0;
+	if (!why)
+		return error_set(err, -ENOTSUP,
+		                 "vcpu%u: %s: the guest's is 0x%llx, and here it is 0x%llx",
+		                 v->index, name, low_part(value, size), low_part(now, size));
 	return error_set(
 	        err, -ENOTSUP,
 	        "vcpu%u: %s: the guest's is 0x%llx, and this host's KVM refuses that (%s); "
 	        "here it is 0x%llx",
 	        v->index, name, low_part(value, size), strerror(-why), low_part(now, size));
+}
+
+static int set_one(struct vcpu *v, uint64_t id, const uint8_t *value, struct gw_error *err)
+{
+	int r;
+
+	if (is_among(not_set, ARRAY_SIZE(not_set), id))
+		return 0;
+	if (is_among(only_compared, ARRAY_SIZE(only_compared), id))
+		return refused(v, id, value, 0, err);
+	r = reg_set(v, id, value);
+	return r < 0 ? refused(v, id, value, r, err) : 0;
 }
 
 /* The firmware's features come first: other registers may depend on what is offered. */
@@ -169,11 +191,7 @@ static int set_pass(struct vcpu *v, const void *records, size_t len, bool first,
 		if (in.failed || !value || (id & KVM_REG_ARCH_MASK) != KVM_REG_ARM64)
 			return error_set(err, -EINVAL, "vcpu%u: %zu bytes are no registers",
 			                 v->index, len);
-		if (goes_first(id) != first || !is_set(id))
-			continue;
-		r = reg_set(v, id, value);
-		if (r < 0)
-			r = refused(v, id, value, r, err);
+		r = goes_first(id) == first ? set_one(v, id, value, err) : 0;
 		if (r < 0)
 			return r;
 	}

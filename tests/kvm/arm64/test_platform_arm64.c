@@ -6,6 +6,7 @@
 #include "base/util.h"
 #include "guest.h"
 #include "vmm/arm64/arm64.h"
+#include "vmm/arm64/gic.h"
 #include "vmm/memory.h"
 
 #include <errno.h>
@@ -115,6 +116,7 @@ Test(platform_arm64, a_guest_of_another_cpu_is_refused_by_the_registers_name)
 		const char *says;
 	} others[] = {
 		{ SYS(3, 0, 0, 0, 0), 0x10, "vcpu0: MIDR_EL1: the guest's is 0x" },
+		{ SYS(3, 0, 0, 0, 5), 0x101, "vcpu0: MPIDR_EL1: the guest's is 0x" },
 		{ SYS(3, 0, 0, 4, 0), 0xfull << 8, "vcpu0: ID_AA64PFR0_EL1: the guest's is 0x" },
 		{ SYS(3, 0, 0, 6, 0), 0xfull << 60, "vcpu0: ID_AA64ISAR0_EL1: the guest's is 0x" },
 		{ SYS(3, 0, 0, 6, 1), 0xfull, "vcpu0: ID_AA64ISAR1_EL1: the guest's is 0x" },
@@ -135,6 +137,23 @@ Test(platform_arm64, a_guest_of_another_cpu_is_refused_by_the_registers_name)
 		cr_assert_eq(strncmp(err.text, others[i].says, strlen(others[i].says)), 0, "%s",
 		             err.text);
 	}
+	guest_free(a);
+	guest_free(b);
+}
+
+/* Hosts whose longest vectors are alike may differ in the shorter ones. */
+Test(platform_arm64, a_guest_with_other_vector_lengths_is_refused)
+{
+	struct forged f = { .type = REGISTERS, .id = KVM_REG_ARM64_SVE_VLS, .flip = 1 << 2 };
+	const char *const says = "vcpu0: SVE vector lengths: the guest's is 0x";
+	struct guest *a = made(1, ""), *b = made(1, "");
+
+	if (!(a->vm->machine->arch->init.features[0] >> KVM_ARM_VCPU_SVE & 1))
+		cr_skip_test("this KVM has no SVE");
+	cr_assert_eq(take(a, b, "vcpu0", &f), -ENOTSUP);
+	cr_assert_eq(strncmp(err.text, says, strlen(says)), 0, "%s", err.text);
+	f.flip = 0;
+	cr_assert_eq(take(a, b, "vcpu0", &f), 0, "%s", err.text);
 	guest_free(a);
 	guest_free(b);
 }
@@ -216,6 +235,55 @@ Test(platform_arm64, a_guest_with_less_keeps_it)
 	cr_assert_eq(gw_vm_reset(b->vm, &err), 0, "%s", err.text);
 	cr_assert_eq(reg_get(v, isar0, &there), 0);
 	cr_assert_eq(there, here & ~crc32);
+	guest_free(a);
+	guest_free(b);
+}
+
+/* Of a register of the interrupt controller's, its value among all that are read. */
+static uint64_t *gic_value(struct gic *gic, struct gic_values *values, bool own, const char *name)
+{
+	const struct gic_word *words = own ? gic->own : gic->shared;
+	const unsigned count = own ? gic->own_count : gic->shared_count;
+
+	cr_assert_eq(gic_words_get(gic->fd, gic_cpu_attr(gic, 0), words, count, values, &err), 0,
+	             "%s", err.text);
+	for (unsigned i = 0; i < count; i++)
+		if (!strcmp(words[i].name, name))
+			return &values->value[i];
+	cr_assert_fail("no %s", name);
+	return NULL;
+}
+
+/* One priority bit less, and KVM's behaviour of one revision before: KVM takes both from a guest
+ * that comes, and fewer priorities for good. */
+Test(platform_arm64, a_guest_of_a_lesser_gic_is_reset_with_what_it_has)
+{
+	struct guest *a = made(2, ""), *b;
+	struct gic *from = a->vm->machine->arch->gic, *to;
+	struct gic_values shared, own;
+	uint64_t *iidr, *ctlr, revision, priorities;
+
+	if (gic_version(from) != GIC_V3)
+		cr_skip_test("the host has no GICv3");
+	ctlr = gic_value(from, &own, true, "ICC_CTLR_EL1");
+	iidr = gic_value(from, &shared, false, "GICD_IIDR");
+	priorities = *ctlr - (1 << 8);
+	revision = *iidr - (1 << 12);
+	*ctlr = priorities;
+	*iidr = revision;
+	for (unsigned i = 0; i < 2; i++)
+		cr_assert_eq(gic_words_set(from->fd, gic_cpu_attr(from, i), from->own,
+		                           from->own_count, &own, &err),
+		             0, "%s", err.text);
+	cr_assert_eq(gic_words_set(from->fd, 0, from->shared, from->shared_count, &shared, &err), 0,
+	             "%s", err.text);
+	guest_save(a);
+	b = guest_restored(a, false);
+	to = b->vm->machine->arch->gic;
+	guest_compare_chips(a->vm->machine, b->vm->machine);
+	cr_assert_eq(gw_vm_reset(b->vm, &err), 0, "%s", err.text);
+	cr_assert_eq(*gic_value(to, &own, true, "ICC_CTLR_EL1"), priorities);
+	cr_assert_eq(*gic_value(to, &shared, false, "GICD_IIDR"), revision);
 	guest_free(a);
 	guest_free(b);
 }
