@@ -35,7 +35,8 @@ PKG_CONFIG = PKG_CONFIG_SYSROOT_DIR=$(SYSROOT) \
 SYSROOT_STAMP = $(BUILD)/sysroot.stamp
 endif
 PREFIX ?= /usr/local
-PKGS = libcjson libxxhash liburing
+PKGS_arm64 = zlib liblzma libzstd liblz4
+PKGS = libcjson libxxhash liburing $(PKGS_$(ARCH))
 # Their headers only: they are loaded when they are used, so that nobody else waits for them.
 LAZY_PKGS = gnutls libedit
 # Another VARIANT keeps its objects apart: "make VARIANT=-asan SANITIZE=...".
@@ -53,7 +54,7 @@ ALL_CFLAGS = -std=gnu17 $(WARN) $(CFLAGS) $(SANITIZE) -fPIC -fvisibility=hidden 
 	-D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Iinclude -Isrc -I$(BUILD)/gen \
 	$(shell $(PKG_CONFIG) --cflags $(PKGS) $(LAZY_PKGS) 2>/dev/null)
 # Debian 12's libfdt has no pkg-config file.
-ARCH_LIBS_arm64 = -lfdt -lz
+ARCH_LIBS_arm64 = -lfdt
 LIBS = $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null) $(ARCH_LIBS_$(ARCH)) -pthread
 
 LIB_SRC = $(wildcard src/base/*.c src/vmm/*.c src/vmm/$(ARCH)/*.c src/vmm/virtio/*.c src/vfio/*.c src/vfio/user/*.c src/migration/*.c \
@@ -129,8 +130,9 @@ $(BUILD)/tests/guests/first.elf: $(GUEST_DIR)/first.S $(GUEST_DIR)/guest.ld
 # What the lab's kernels can do, by the library's own calls.
 LAB_TESTS = $(BUILD)/tests/iommufd_bits$(VARIANT)
 
-# The lab's kernel with IOMMUFD is x86's.
+# The lab's kernel with IOMMUFD is x86's, device trees are arm64's.
 TESTS_x86 = $(LAB_TESTS)
+TESTS_arm64 = $(BUILD)/tests/check_dtb$(VARIANT)
 tests: $(BUILD)/tests/unit$(VARIANT) $(BUILD)/tests/kvm$(VARIANT) $(GUESTS_$(ARCH)) $(TESTS_$(ARCH))
 $(OBJ)/tests/kvm/%.o: ALL_CFLAGS += -Itests/kvm -Itests/kvm/$(ARCH)
 $(OBJ)/tests/unit/%.o: ALL_CFLAGS += -Itests/unit -Itests/unit/$(ARCH)
@@ -144,6 +146,11 @@ $(BUILD)/tests/kvm$(VARIANT): $(call obj,$(KVM_SRC)) $(LIB_OBJ)
 $(BUILD)/tests/iommufd_bits$(VARIANT): $(call obj,tests/lab/iommufd_bits.c tests/unit/vfio_kernel.c) $(LIB_OBJ)
 	@mkdir -p $(@D)
 	$(CC) $(SANITIZE) -o $@ $^ $(LIBS) -lcriterion
+
+$(OBJ)/tests/lab/check_dtb.o: ALL_CFLAGS += -Itests/unit/arm64
+$(BUILD)/tests/check_dtb$(VARIANT): $(call obj,tests/lab/check_dtb.c tests/unit/arm64/bindings.c)
+	@mkdir -p $(@D)
+	$(CC) $(SANITIZE) -o $@ $^ -lfdt
 
 # Programs that embed the library, linked as others would link them.
 EMBED = -Iinclude -L$(BUILD) -Wl,-rpath,'$$ORIGIN/..' -o $@ $< -lgodwit -pthread

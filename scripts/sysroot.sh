@@ -12,10 +12,10 @@ arch=$1 to=$2
 
 # What is built against.
 build="libc6-dev libgcc-12-dev libcjson-dev libxxhash-dev liburing-dev libgnutls28-dev libedit-dev
-	libcriterion-dev libfdt-dev"
+	libcriterion-dev libfdt-dev zlib1g-dev liblzma-dev libzstd-dev liblz4-dev"
 # What scripts in a lab host call, beside busybox.
 lab="base-files dash bash coreutils grep sed mawk findutils diffutils util-linux hostname procps
-	iproute2 iputils-ping kmod socat tar gzip"
+	iproute2 iputils-ping kmod socat tar gzip device-tree-compiler"
 
 "$here/packages.sh" cross
 apt_dir=$to.apt

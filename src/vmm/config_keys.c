@@ -133,8 +133,9 @@ const struct config_key config_machine_keys[] = {
 	                "the guest's clock after a pause, a restore or a move: goes on from where "
 	                "it stood, or catches up with real time"),
 	TEXT("boot", "kernel", CONFIG_FILE, boot.kernel, NULL,
-	     "x86-64: a bzImage, or an ELF file with a PVH entry; arm64: an Image, plain or in "
-	     "gzip; this or boot.firmware is required"),
+	     "x86-64: a bzImage, or an ELF file with a PVH entry; arm64: an Image, as it is "
+	     "or packed (gzip, zstd, xz, lzma, lz4; an EFI zboot kernel); this or boot.firmware is "
+	     "required"),
 	TEXT("boot", "initrd", CONFIG_FILE, boot.initrd, NULL, "the kernel's initial RAM disk"),
 	TEXT("boot", "cmdline", 0, boot.cmdline, NULL, "the kernel's command line"),
 	TEXT("boot", "firmware", CONFIG_FILE, boot.firmware, NULL,

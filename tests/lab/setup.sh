@@ -148,6 +148,9 @@ do_kernel() {
 	if [ "$ARCH" = x86 ]; then
 		vmlinux "$lab/vmlinuz" >"$lab/vmlinux.new"
 		mv "$lab/vmlinux.new" "$lab/vmlinux"
+	else
+		# Packed, as the kernel's own build would.
+		zstd -q -f -3 "$lab/vmlinuz" -o "$lab/vmlinuz.zst"
 	fi
 	# Applets for the scripts in L1, behind the machine's own programs on PATH.
 	rm -rf "$lab/applets"
@@ -325,7 +328,7 @@ do_programs() {
 }
 
 step qemu "$lab/bin/$arch_qemu" "$lab" "$lab/pkg/qemu.list" 1
-step kernel "$lab/vmlinuz" "$lab" "$lab/pkg/versions"
+step kernel "$lab/vmlinuz" "$lab" "$lab/pkg/versions" 1
 step mtty "$lab/pkg/mtty/mtty.ko" "$lab" "$lab/pkg/versions" 3
 step kmod "$lab/pkg/kmod/godwit_e1000e_vfio_pci.ko" "$lab" "$lab/pkg/versions" "$here/kmod/"*
 step modules "$lab/modules/lib/modules/$kver/modules.dep" "$modules" "$lab/pkg/versions" "$lab/stamp/mtty" \

@@ -18,8 +18,8 @@
 
 #include <string.h>
 
-/* The packed file is mapped, so a size that nobody could hold is refused before. */
-#define PACKED_MAX (1 * GIB)
+/* No kernel is so large, packed or not; what unpacks to more was not made to be run. */
+#define KERNEL_MAX (1 * GIB)
 
 /* Where the kernel is. */
 struct placed {
@@ -42,6 +42,16 @@ static int no_room(uint64_t needed, uint64_t gpa, struct gw_error *err)
 
 /* ---- the kernel ---- */
 
+/* Of what is wrong with the file itself. A guest that arrived may have brought a kernel without a
+ * path. */
+static int in_kernel(const struct machine *m, struct gw_error *err)
+{
+	const char *path = m->config.boot.kernel;
+
+	return *path ? error_context(err, "boot.kernel: %s", path)
+	             : error_context(err, "boot.kernel");
+}
+
 /* What its header says about where it goes, and that there is room for it. */
 static int place_kernel(struct machine *m, const uint8_t *header, uint64_t file_size,
                         struct placed *out, struct gw_error *err)
@@ -51,7 +61,7 @@ static int place_kernel(struct machine *m, const uint8_t *header, uint64_t file_
 	int r = image_parse(header, &image, err);
 
 	if (r < 0)
-		return error_context(err, "boot.kernel");
+		return in_kernel(m, err);
 	needed = MAX(image.size, file_size);
 	if (image.text_offset >= ram_end(m) ||
 	    add_overflows(LAYOUT_BOOT + image.text_offset, needed, &end) || end > ram_end(m))
@@ -71,19 +81,22 @@ static int load_plain(struct machine *m, const uint8_t *header, struct placed *o
 }
 
 /* Unpacked where it begins most likely, and moved if its header says otherwise. */
-static int unpack_kernel(struct machine *m, const void *packed, size_t len, struct placed *out,
-                         struct gw_error *err)
+static int unpack_kernel(struct machine *m, const struct unpack_form *form, const void *packed,
+                         size_t len, struct placed *out, struct gw_error *err)
 {
-	const uint64_t room = ram_end(m) > LAYOUT_BOOT ? ram_end(m) - LAYOUT_BOOT : 0;
+	const uint64_t ram = ram_end(m) > LAYOUT_BOOT ? ram_end(m) - LAYOUT_BOOT : 0;
+	const uint64_t room = MIN(ram, KERNEL_MAX);
 	uint8_t *to = memory_hva(m->memory, LAYOUT_BOOT, room);
 	size_t used;
 	int r;
 
 	if (!to)
 		return no_room(len, LAYOUT_BOOT, err);
-	r = image_unpack(packed, len, to, room, &used, err);
+	r = unpack(form, packed, len, to, room, &used, err);
+	if (r == -ENOSPC && room == ram)
+		error_append(err, "the machine needs more memory");
 	if (r < 0)
-		return error_context(err, "boot.kernel");
+		return in_kernel(m, err);
 	if (used < IMAGE_HEADER_SIZE)
 		return error_set(err, -ENOEXEC, "boot.kernel: %zu bytes are no kernel", used);
 	r = place_kernel(m, to, used, out, err);
@@ -101,7 +114,7 @@ static int load_packed(struct machine *m, const struct image_packing *packing, s
 	autofree void *packed = NULL;
 	int r;
 
-	if (packing->size > PACKED_MAX)
+	if (packing->size > KERNEL_MAX)
 		return error_set(err, -EFBIG, "boot.kernel: %llu packed bytes",
 		                 (unsigned long long)packing->size);
 	packed = malloc(packing->size);
@@ -110,7 +123,7 @@ static int load_packed(struct machine *m, const struct image_packing *packing, s
 	r = io_pread_full(kernel->fd, packed, packing->size, (off_t)packing->offset);
 	if (r < 0)
 		return error_set_sys(err, r, "boot.kernel");
-	return unpack_kernel(m, packed, packing->size, out, err);
+	return unpack_kernel(m, packing->form, packed, packing->size, out, err);
 }
 
 static int load_kernel(struct machine *m, struct placed *out, struct gw_error *err)
@@ -128,8 +141,8 @@ static int load_kernel(struct machine *m, struct placed *out, struct gw_error *e
 		return error_set_sys(err, r, "boot.kernel");
 	r = image_packing(header, kernel->size, &packing, err);
 	if (r < 0)
-		return error_context(err, "boot.kernel");
-	return packing.gzip ? load_packed(m, &packing, out, err) : load_plain(m, header, out, err);
+		return in_kernel(m, err);
+	return packing.form ? load_packed(m, &packing, out, err) : load_plain(m, header, out, err);
 }
 
 /* ---- what follows it ---- */

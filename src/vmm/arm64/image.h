@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A kernel as a file: an Image as it is, one in gzip, or one in an EFI
- * application that unpacks itself (zboot), whose gzip is taken out.
+ * A kernel as a file: an Image as it is, one that is packed (unpack.h), or one
+ * in an EFI application that unpacks itself (zboot), out of which it is taken.
  * Sources: Linux, Documentation/arch/arm64/booting.rst, 4 (the header);
- * drivers/firmware/efi/libstub/zboot-header.S (zboot's fields); RFC 1952 (gzip).
+ * drivers/firmware/efi/libstub/zboot-header.S (zboot's fields).
  */
 #ifndef ARM64_IMAGE_H
 #define ARM64_IMAGE_H
 
 #include "godwit.h"
+#include "vmm/arm64/unpack.h"
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,17 +28,12 @@ int image_parse(const uint8_t header[IMAGE_HEADER_SIZE], struct image_header *ou
 
 /* How a file holds an Image. */
 struct image_packing {
-	bool gzip;
-	uint64_t offset, size; /* of the packed bytes in the file */
+	const struct unpack_form *form; /* NULL: as it is */
+	uint64_t offset, size;          /* of the packed bytes in the file */
 };
 
 /* From the file's first bytes. -ENOEXEC names a form that is not read. */
 int image_packing(const uint8_t header[IMAGE_HEADER_SIZE], uint64_t file_size,
                   struct image_packing *out, struct gw_error *err);
-
-/* Unpacks gzip in [in, in+len) to `out`; *used of `room` bytes are filled. -ENOSPC: they do not
- * suffice; -EBADMSG: it is damaged. */
-int image_unpack(const void *in, size_t len, void *out, size_t room, size_t *used,
-                 struct gw_error *err);
 
 #endif
