@@ -36,6 +36,8 @@
 #   stream_end NAME              ends it: no byte is wrong at either end
 #   bridge_taps CIDR TAP...      br0, with that address and those taps
 #   spread FILE                  median and maximum of a file's numbers
+#   tree_holds NAME              arm64: the device tree of VM NAME, which does not run, has all that bindings
+#                                require, and dtc has nothing to say of it
 #   traffic ADDRESS              2 MiB both ways through VM a's card, which has no address yet
 #
 # Device servers, each with a name:
@@ -270,6 +272,12 @@ bridge_taps() {
 		ip tuntap add "$_tap" mode tap vnet_hdr
 		ip link set "$_tap" master br0 up
 	done
+}
+
+tree_holds() {
+	godwit run "$VMS/$1/config.json" --dump-dtb "/tmp/$1.dtb" --control "/tmp/$1.none" || die "no device tree"
+	[ ! -e "/tmp/$1.none" ] || die "$1 was run"
+	"${LAB%/lab}/tests/check_dtb" "/tmp/$1.dtb" || die "the device tree of $1"
 }
 
 spread() {

@@ -32,6 +32,7 @@ CPUS=2
 pass "more vCPUs than it serves are refused"
 
 vm_config a "$(disk)"
+tree_holds a
 vm_start a
 vm_up a
 [ "$(con a 10 'grep -c ^processor /proc/cpuinfo')" = 2 ] || die "not two CPUs"
