@@ -154,6 +154,9 @@ static bool fit(const struct pci_bus *bus, const struct pci_function *f, unsigne
 			*out = at;
 			return true;
 		}
+		/* The guest's windows may end anywhere, also where aligning would wrap around. */
+		if (until >= end)
+			return false;
 		at = ALIGN_UP(until, align);
 	}
 	return false;

@@ -111,8 +111,8 @@ uint64_t pcie_ports_until(const struct pci_bus *bus, bool is_io, uint64_t at, ui
 			const struct pcie_span s = pcie_bridge_window(&bus->ports[i].function, w);
 
 			if ((w == PCIE_WINDOW_IO) == is_io && s.first <= s.last &&
-			    s.first <= at + (size - 1) && at <= s.last && s.last + 1)
-				return s.last + 1;
+			    s.first <= at + (size - 1) && at <= s.last)
+				return s.last + (s.last < UINT64_MAX);
 		}
 	}
 	return 0;

@@ -153,6 +153,30 @@ Test(pcie_port, places_on_bus_0_stay_clear_of_windows)
 	free(c);
 }
 
+/* A window up to where the next multiple of a BAR's size would be 0. */
+Test(pcie_port, windows_without_end_leave_room_or_none)
+{
+	struct platform *p = new_ports();
+	struct card *c = new_card("net0");
+	struct gw_error err = { 0 };
+
+	c->f.bars[0] = (struct pci_bar){ .size = 4 * MIB, .is_64 = true, .prefetch = true };
+	port_write(p, 1, 0x24, 4, 0xffe00000 | ((uint32_t)arch_pci.mmio64.gpa >> 16));
+	port_write(p, 1, 0x28, 4, arch_pci.mmio64.gpa >> 32);
+	port_write(p, 1, 0x2c, 4, 0xffffffff);
+	plug(p->m.pci, c, 1);
+	cr_assert(within(c->f.bars[0].address, arch_pci.mmio32), "0x%llx",
+	          (unsigned long long)c->f.bars[0].address);
+	pci_unplug_slot(p->m.pci, 1);
+	port_write(p, 1, 0x24, 4, 0xffe00000);
+	port_write(p, 1, 0x28, 4, 0);
+	cr_assert_eq(pci_plug(p->m.pci, &c->f, 1, false, &err), -ENOSPC);
+	port_write(p, 1, 0x24, 4, 0xfff00000);
+	cr_assert_eq(pci_plug(p->m.pci, &c->f, 1, false, &err), -ENOSPC);
+	end(p);
+	free(c);
+}
+
 Test(pcie_port, a_card_is_at_the_end_of_its_link)
 {
 	struct platform *p = new_ports();
