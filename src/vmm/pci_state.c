@@ -144,6 +144,9 @@ static int load_slot(struct pci_bus *bus, unsigned slot, unsigned number,
 	if (f && strcmp(f->name, name) != 0)
 		return error_set(err, -EINVAL, "slot %u.%u: %s in the state, %s here", slot, number,
 		                 name, f->name);
+	if (f && pcie_is_port(f) && record->ejecting)
+		return error_set(err, -EINVAL, "slot %u.%u: %s is to leave, which no root port can",
+		                 slot, number, name);
 	if (f)
 		f->ejecting = record->ejecting != 0;
 	return 0;

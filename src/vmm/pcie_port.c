@@ -144,6 +144,16 @@ static bool blinks(uint32_t control)
 	return (control & PCI_EXP_SLTCTL_PIC) == PCI_EXP_SLTCTL_PWR_IND_BLINK;
 }
 
+static bool is_lit(uint32_t control)
+{
+	return (control & PCI_EXP_SLTCTL_PIC) == PCI_EXP_SLTCTL_PWR_IND_ON;
+}
+
+static void no_longer_asked(struct pcie_port *port)
+{
+	port->asked = port->early = false;
+}
+
 static void reset_one(struct pci_function *f)
 {
 	if (f->ops->reset_alone)
@@ -209,7 +219,7 @@ static void settle_at_power_on(struct pcie_port *port)
 	                : PCI_EXP_SLTCTL_PWR_IND_OFF | PCI_EXP_SLTCTL_PWR_OFF,
 	         true);
 	port->control = (uint16_t)get(port, PCI_EXP_SLTCTL);
-	port->asked = false;
+	no_longer_asked(port);
 	port->below_live = pcie_port_is_live(port);
 	update_status(port);
 	update_interrupt(port, false);
@@ -252,7 +262,7 @@ void pcie_port_filled(struct pcie_port *port, bool hot)
 
 void pcie_port_emptied(struct pcie_port *port)
 {
-	port->asked = false;
+	no_longer_asked(port);
 	update(port, 0);
 }
 
@@ -261,6 +271,7 @@ void pcie_port_ask(struct pcie_port *port)
 {
 	if (port->asked && blinks(get(port, PCI_EXP_SLTCTL)))
 		return;
+	port->early |= !port->asked && !is_lit(get(port, PCI_EXP_SLTCTL));
 	port->asked = true;
 	update(port, PCI_EXP_SLTSTA_ABP);
 }
@@ -271,7 +282,7 @@ void pcie_port_keep(struct pcie_port *port)
 		return;
 	if (get(port, PCI_EXP_SLTSTA) & PCI_EXP_SLTSTA_ABP) {
 		set_bits(port, PCI_EXP_SLTSTA, PCI_EXP_SLTSTA_ABP, false);
-		port->asked = false;
+		no_longer_asked(port);
 		update(port, 0);
 	} else if (blinks(get(port, PCI_EXP_SLTCTL))) {
 		update(port, PCI_EXP_SLTSTA_ABP);
@@ -285,10 +296,13 @@ static void control_written(struct pcie_port *port)
 	const uint32_t old = port->control, control = get(port, PCI_EXP_SLTCTL);
 
 	port->control = (uint16_t)control;
-	if (blinks(old) && (control & PCI_EXP_SLTCTL_PIC) == PCI_EXP_SLTCTL_PWR_IND_ON)
-		port->asked = false;
+	/* The card stays, or has just come to be used, and the guest will hear of the press. */
+	if (is_lit(control) && !is_lit(old)) {
+		port->asked = port->early;
+		port->early = false;
+	}
 	if (port->asked && (control & ~old & PCI_EXP_SLTCTL_PCC)) {
-		port->asked = false;
+		no_longer_asked(port);
 		pci_guest_eject(port->bus, port->place);
 	}
 }
@@ -402,10 +416,13 @@ struct pcie_port *pcie_port_above(const struct pci_bus *bus, unsigned place)
 
 /* ---- state ---- */
 
+enum { STATE_ASKED = 1, STATE_EARLY = 2 };
+
 void pcie_port_save(const struct pcie_port *port, uint8_t state[PCIE_PORT_STATE_SIZE])
 {
 	pci_function_save(&port->function, state);
-	state[PCI_FUNCTION_STATE_SIZE] = port->asked;
+	state[PCI_FUNCTION_STATE_SIZE] =
+	        (port->asked ? STATE_ASKED : 0) | (port->early ? STATE_EARLY : 0);
 }
 
 int pcie_port_load(struct pcie_port *port, const uint8_t state[PCIE_PORT_STATE_SIZE],
@@ -415,7 +432,8 @@ int pcie_port_load(struct pcie_port *port, const uint8_t state[PCIE_PORT_STATE_S
 
 	if (r < 0)
 		return r;
-	port->asked = state[PCI_FUNCTION_STATE_SIZE] != 0;
+	port->asked = state[PCI_FUNCTION_STATE_SIZE] & STATE_ASKED;
+	port->early = port->asked && (state[PCI_FUNCTION_STATE_SIZE] & STATE_EARLY);
 	port->control = (uint16_t)get(port, PCI_EXP_SLTCTL);
 	update_status(port);
 	port->below_live = pcie_port_is_live(port);

@@ -154,6 +154,39 @@ Test(pcie_slot, asked_again_when_the_guest_has_not_listened)
 	done(p, c);
 }
 
+/* It still takes the card in when it is asked: what it says next is about that. */
+Test(pcie_slot, asked_while_the_card_is_being_taken_in)
+{
+	struct platform *p = new_ports(), *q = new_ports();
+	struct card *c = new_card("net0"), *d = new_card("net0");
+	struct kept *kept = calloc(1, sizeof(*kept));
+	struct gw_error err = { 0 };
+
+	port_write(p, PORT, 0x18, 4, 0x00010100);
+	plug_hot(p, c);
+	plug(q->m.pci, d, PLACE);
+	clear(p);
+	control(p, IND_OFF);
+	ask(p, c);
+	control(p, IND_BLINK);
+	clear(p);
+	kept_save(kept, pci_participant(p->m.pci));
+	cr_assert_eq(kept_load(kept, pci_participant(q->m.pci), &err), 0, "%s", err.text);
+	control(p, IND_ON);
+	control(q, IND_ON);
+	cr_assert(is_there(p) && is_there(q));
+	control(p, IND_BLINK);
+	control(q, IND_BLINK);
+	control(p, IND_BLINK | POWER_OFF);
+	cr_assert_eq(c->ejected, 1);
+	control(q, IND_ON);
+	control(q, IND_ON | POWER_OFF);
+	cr_assert_eq(d->ejected, 0, "and then it has a change of mind");
+	free(kept);
+	done(p, c);
+	done(q, d);
+}
+
 Test(pcie_slot, kept_before_the_guest_has_heard)
 {
 	struct card *c;
@@ -420,4 +453,30 @@ Test(pcie_slot, states_that_do_not_fit)
 	free(kept);
 	end(q);
 	done(p, c);
+}
+
+/* Records of slots: 34 bytes each, the second says that what is there is to leave. */
+Test(pcie_slot, no_state_makes_ports_leave)
+{
+	struct platform *p = new_ports();
+	struct participant *bus = pci_participant(p->m.pci);
+	struct kept *kept = calloc(1, sizeof(*kept));
+	struct gw_error err = { 0 };
+
+	kept_save(kept, bus);
+	cr_assert_eq(kept->records[0].type, 1);
+	cr_assert_eq(kept->records[0].bytes[31 * 34], 1);
+	cr_assert_eq(kept_load(kept, bus, &err), 0, "%s", err.text);
+	kept->records[0].bytes[31 * 34 + 1] = 1;
+	cr_assert_eq(kept_load(kept, bus, &err), -EINVAL);
+	cr_assert_not_null(strstr(err.text, "root-port1 is to leave"), "%s", err.text);
+	kept->records[0].bytes[31 * 34 + 1] = 0;
+	cr_assert_eq(kept->records[1].type, 3);
+	cr_assert_eq(kept->records[1].bytes[0], 31);
+	kept->records[1].bytes[3] = 1;
+	cr_assert_eq(kept_load(kept, bus, &err), -EINVAL);
+	pci_reset(p->m.pci);
+	cr_assert_eq(port_read(p, 1, 0, 4), 0x000c1b36);
+	free(kept);
+	end(p);
 }
