@@ -257,14 +257,14 @@ GW_API int gw_vm_inject_nmi(struct gw_vm *vm, struct gw_error *err);
 GW_API int gw_vm_dump_memory(struct gw_vm *vm, int fd, struct gw_error *err);
 
 /* Writes the flattened device tree by which an arm64 machine is described to its guest, as it would
- * get it now. Errors: -EBUSY (it has yet to arrive), -ENOTSUP (an x86-64 machine has ACPI tables
- * instead), and those of writing. */
+ * get it now. Errors: -EBUSY (it has yet to arrive, or has arrived with an initrd and was not reset
+ * since), -ENOTSUP (an x86-64 machine has ACPI tables instead), and those of writing. */
 GW_API int gw_vm_dump_device_tree(struct gw_vm *vm, int fd, struct gw_error *err);
 
 /* Plugs a device in while the machine exists. `json` is one entry of the configuration's
- * `devices`. In a running guest the slot's insertion is signalled by ACPI. Errors: -ENOTSUP
- * (arm64, once the guest has run), -EINVAL (key named), -EEXIST (id taken), -ENOSPC (no slot),
- * -EBUSY (migration under way), and the host's. */
+ * `devices`. A running guest is told by ACPI, or behind a root port by PCI Express hotplug.
+ * Errors: -ENOTSUP (arm64, a slot of bus 0, once the guest has run), -EINVAL (key named), -EEXIST
+ * (id taken), -ENOSPC (no slot), -EBUSY (migration under way), and the host's. */
 GW_API int gw_vm_device_add(struct gw_vm *vm, const char *json, struct gw_error *err);
 
 /* Asks the guest to let a device go. Returns once asked; DEVICE_DELETED follows when the guest

@@ -342,7 +342,14 @@ int arch_reset(struct machine *m, struct gw_error *err)
 
 int arch_device_tree(struct machine *m, void **out, size_t *len, struct gw_error *err)
 {
-	return arm64_describe(m, m->arch->initrd, boot_initrd(m->boot)->size, out, len, err);
+	const uint64_t initrd_size = boot_initrd(m->boot)->size;
+
+	/* Behind a kernel that is not unpacked before. */
+	if (initrd_size && !m->arch->initrd)
+		return error_set(err, -EBUSY,
+		                 "the guest booted elsewhere; where its initrd goes is known from "
+		                 "its next reset on");
+	return arm64_describe(m, m->arch->initrd, initrd_size, out, len, err);
 }
 
 /* ---- for a debugger ---- */

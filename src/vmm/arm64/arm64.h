@@ -25,7 +25,7 @@ struct arch {
 	struct topology topology;
 	struct kvm_vcpu_init init; /* what all vCPUs are made with, less POWER_OFF */
 	bool steal_time;
-	uint64_t initrd; /* where the last reset has put it */
+	uint64_t initrd; /* where the last reset has put it; 0: there was none here */
 };
 
 struct arch_vcpu {

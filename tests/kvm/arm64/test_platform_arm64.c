@@ -9,6 +9,7 @@
 #include "vmm/arm64/gic.h"
 #include "vmm/memory.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -316,6 +317,55 @@ Test(platform_arm64, features_that_are_asked_for_are_there_or_refused)
 	asked_for("sve", "\"128\"", KVM_ARM_VCPU_SVE);
 	asked_for("pauth", "\"on\"", KVM_ARM_VCPU_PTRAUTH_ADDRESS);
 	asked_for("pmu", "true", KVM_ARM_VCPU_PMU_V3);
+}
+
+/* What dumping the device tree says, and where in it a guest finds its initrd; 0: nowhere. */
+static int dumped(struct guest *g, uint64_t *initrd)
+{
+	char tree[65536] = "";
+	const char *start;
+	int fd = memfd_create("tree", MFD_CLOEXEC), r = gw_vm_dump_device_tree(g->vm, fd, &err);
+	ssize_t n = pread(fd, tree, sizeof(tree), 0);
+
+	close(fd);
+	*initrd = 0;
+	/* A property: 3, its length, its name's place, and its value (Devicetree Specification,
+	 * 5.4); this one is the tree's only value of these bytes. */
+	for (start = tree; n >= 8 && start <= tree + n - 8; start += 4) {
+		uint64_t value;
+
+		memcpy(&value, start, 8);
+		if (be64toh(value) == g->vm->machine->arch->initrd)
+			*initrd = be64toh(value);
+	}
+	return r;
+}
+
+Test(platform_arm64, a_guest_that_arrived_has_a_device_tree_once_its_initrd_has_a_place)
+{
+	struct guest *g = guest_new(), *h;
+	char json[1024], image[256];
+	uint64_t here, there;
+
+	guest_image("mixer", image, sizeof(image));
+	snprintf(json, sizeof(json),
+	         "{\"name\":\"mixer\",\"memory\":\"32M\",\"boot\":{\"kernel\":\"%s\",\"initrd\":\"%"
+	         "s\"},"
+	         "\"serial\":{\"log\":\"%s/out\"}}",
+	         image, image, g->dir);
+	cr_assert_eq(gw_vm_configure(g->vm, json, "mixer", &err), 0, "%s", err.text);
+	cr_assert_eq(dumped(g, &here), 0, "%s", err.text);
+	cr_assert_neq(here, 0);
+	guest_run_us(g, 3000);
+	guest_save(g);
+	h = guest_restored(g, false);
+	cr_assert_eq(dumped(h, &there), -EBUSY);
+	cr_assert(strstr(err.text, "initrd"), "%s", err.text);
+	cr_assert_eq(gw_vm_reset(h->vm, &err), 0, "%s", err.text);
+	cr_assert_eq(dumped(h, &there), 0, "%s", err.text);
+	cr_assert_eq(there, here);
+	guest_free(g);
+	guest_free(h);
 }
 
 Test(platform_arm64, memory_is_the_descriptor_given)
