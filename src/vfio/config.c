@@ -218,9 +218,11 @@ bool vfio_config_write(struct pci_function *f, unsigned offset, unsigned size, u
 
 void vfio_config_push_command(struct vfio_pci *d)
 {
-	const uint32_t guests = pci_get(d->function.config, PCI_COMMAND, 2);
+	uint32_t guests = pci_get(d->function.config, PCI_COMMAND, 2);
 	uint8_t bytes[2];
 
+	if (!pci_is_master(&d->function))
+		guests &= ~(uint32_t)PCI_COMMAND_MASTER;
 	pci_set(bytes, 0, 2,
 	        (guests & ~(uint32_t)COMMAND_OF_HOST) | d->host_command | PCI_COMMAND_MEMORY |
 	                PCI_COMMAND_IO);

@@ -176,6 +176,9 @@ unsigned pci_add_capability(struct pci_function *f, uint8_t id, const void *body
 
 /* Its requester ID, once it is plugged in. Behind a port it changes with the bus's number. */
 uint32_t pci_requester(const struct pci_function *f);
+/* What it sends upwards gets through: it is a bus master, and so is the port above it. Of a change
+ * of the port's it hears as of a write to its own command register. */
+bool pci_is_master(const struct pci_function *f);
 /* The GSI of an INTx pin (1 = A ... 4 = D) of a slot. A port passes pins on as they are: its one
  * device is number 0. */
 uint32_t pci_intx_gsi(unsigned slot, unsigned pin);

@@ -33,6 +33,7 @@
 
 #define PCI_CMD_IO 0x0001
 #define PCI_CMD_MEMORY 0x0002
+#define PCI_CMD_MASTER 0x0004
 #define PCI_CMD_WRITABLE 0x0547 /* I/O, memory, master, parity, SERR#, INTx disable */
 #define PCI_STATUS_CAPABILITIES 0x0010
 #define PCI_STATUS_W1C 0xf900

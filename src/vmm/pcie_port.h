@@ -27,6 +27,7 @@ struct pcie_port {
 	unsigned cap, msi; /* where its capabilities are */
 	uint16_t control;  /* of the slot, before the last write */
 	bool below_live;   /* what is in the slot was in reach */
+	bool was_master;   /* and could send requests through the port */
 	bool asked;        /* the guest was asked for the card, and has not answered */
 	bool early;        /* while it still took the card in: it will say that it has, first */
 	bool asserted;     /* an event that the guest listens to waits to be cleared */

@@ -299,6 +299,7 @@ struct fake_pci *fake_new(void)
 		                                  .event = on_event,
 		                                  .give_back = on_give_back };
 	cr_assert_eq(loop_create(&f->p->m.loop, NULL), 0);
+	f->p->m.config.pci.root_ports = 1;
 	cr_assert_eq(pci_create(&f->p->m, &f->p->m.pci, NULL), 0);
 	return f;
 }
@@ -312,7 +313,8 @@ int fake_try(struct fake_pci *f, struct gw_error *err)
 
 	cr_assert(config);
 	strcpy(config->id, "dev0");
-	config->slot = 3;
+	config->slot = f->port ? 0 : 3;
+	config->port = f->port;
 	memcpy(config->options, &options, sizeof(options));
 	r = vfio_pci_create(&f->kind, &f->p->m, config, false, &device, err);
 	free(config);

@@ -34,6 +34,7 @@ struct fake_pci {
 	uint64_t bar_size; /* 0: FAKE_BAR */
 	bool bar_maps;
 	bool no_reset;
+	unsigned port; /* that it is plugged in behind; 0: slot 3 of bus 0 */
 	struct vfio_options options;
 	struct vfio_irqs irqs[VFIO_PCI_NUM_IRQS];
 	uint64_t mig_flags;

@@ -80,6 +80,32 @@ Test(vfio_access, the_command_register_is_pushed)
 	fake_free(f);
 }
 
+/* Behind a port that forwards nothing the device must not get at memory either. */
+Test(vfio_access, a_bus_master_behind_a_port_that_is_none_is_none)
+{
+	const uint16_t open = PCI_COMMAND_MEMORY | PCI_COMMAND_IO;
+	struct fake_pci *f = fake_new();
+	struct pci_function *port;
+
+	f->port = 1;
+	fake_plug(f);
+	port = pci_slot(f->p->m.pci, PCI_PORT_SLOT(1), 0);
+	fake_write(f, PCI_COMMAND, 2, PCI_COMMAND_MASTER);
+	cr_assert_eq(pci_get(f->config, PCI_COMMAND, 2), open);
+	cr_assert_eq(fake_read(f, PCI_COMMAND, 2), PCI_COMMAND_MASTER, "the guest sees its own");
+	pci_config_write(port, PCI_COMMAND, 2, PCI_COMMAND_MASTER);
+	cr_assert_eq(pci_get(f->config, PCI_COMMAND, 2), open | PCI_COMMAND_MASTER);
+	pci_config_write(port, PCI_COMMAND, 1, PCI_COMMAND_MEMORY);
+	cr_assert_eq(pci_get(f->config, PCI_COMMAND, 2), open);
+	pci_config_write(port, PCI_COMMAND, 2, PCI_COMMAND_MASTER);
+	fake_write(f, PCI_COMMAND, 2, 0);
+	cr_assert_eq(pci_get(f->config, PCI_COMMAND, 2), open);
+	fake_write(f, PCI_COMMAND, 2, PCI_COMMAND_MASTER);
+	pci_reset(f->p->m.pci);
+	cr_assert_eq(pci_get(f->config, PCI_COMMAND, 2), open);
+	fake_free(f);
+}
+
 Test(vfio_access, the_report_of_errors_stays_the_hosts)
 {
 	static const uint16_t hosts[] = { PCI_COMMAND_SERR, PCI_COMMAND_PARITY, 0 };
