@@ -3,9 +3,13 @@
 #include "harness.h"
 
 #include "base/util.h"
+#include "guest.h"
 #include "vmm/vcpu.h"
 
+#include <elf.h>
+#include <errno.h>
 #include <sched.h>
+#include <stdio.h>
 #include <string.h>
 
 TestSuite(platform, .timeout = 120);
@@ -93,4 +97,41 @@ Test(platform, each_restore_has_another_generation)
 	guest_free(g);
 	guest_free(h);
 	guest_free(i);
+}
+
+/* ---- keys that are about CPUs of another architecture ---- */
+
+static const struct {
+	uint32_t machine;
+	const char *cpu, *says;
+} foreign[] = {
+	{ EM_X86_64, "\"sve\":\"256\"", "cpu.sve: there is none on x86-64" },
+	{ EM_X86_64, "\"pauth\":\"on\"", "cpu.pauth: there is none on x86-64" },
+	{ EM_X86_64, "\"pmu\":true", "cpu.pmu: there is none on x86-64" },
+	/* What asks for nothing is fine. */
+	{ EM_X86_64, "\"sve\":\"off\",\"pauth\":\"auto\",\"pmu\":false", NULL },
+	{ EM_AARCH64, "\"model\":\"x86-64-v2\"",
+	  "cpu.model: that is a model of another architecture" },
+	{ EM_AARCH64, "\"model\":\"x86-64-v3\"",
+	  "cpu.model: that is a model of another architecture" },
+	{ EM_AARCH64, "\"model\":\"host\"", NULL },
+};
+
+Test(platform, keys_of_another_architecture_are_refused_by_name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(foreign); i++) {
+		struct guest *g;
+		char more[96];
+		int r;
+
+		if (foreign[i].machine != GUEST_MACHINE)
+			continue;
+		g = guest_new();
+		snprintf(more, sizeof(more), "\"cpu\":{%s}", foreign[i].cpu);
+		r = guest_configure(g, "mixer", 1, 32, more, &err);
+		cr_assert_eq(r, foreign[i].says ? -ENOTSUP : 0, "%s: %d", more, r);
+		if (foreign[i].says)
+			cr_assert(strstr(err.text, foreign[i].says), "%s", err.text);
+		guest_free(g);
+	}
 }

@@ -4,6 +4,7 @@
 #include "migration/frame.h"
 #include "migration/writer.h"
 
+#include <elf.h>
 #include <endian.h>
 #include <string.h>
 
@@ -141,6 +142,20 @@ Test(frame, hello_of_another_kind_is_named)
 	bad.machine = htole32(frame_machine() ^ 1);
 	cr_assert_eq(frame_check_hello(&bad, sizeof(bad), &version, &err), -ENOEXEC);
 	cr_assert(strstr(err.text, "unknown"), "%s", err.text);
+}
+
+Test(frame, hello_of_another_architecture_is_named)
+{
+	const bool x86 = frame_machine() == EM_X86_64;
+	struct frame_hello hello = frame_hello();
+	struct gw_error err;
+	uint32_t version;
+
+	cr_assert(x86 || frame_machine() == EM_AARCH64);
+	hello.machine = htole32(x86 ? EM_AARCH64 : EM_X86_64);
+	cr_assert_eq(frame_check_hello(&hello, sizeof(hello), &version, &err), -ENOEXEC);
+	cr_assert_str_eq(err.text, x86 ? "hello: a guest for arm64 (183), and this is x86-64"
+	                               : "hello: a guest for x86-64 (62), and this is arm64");
 }
 
 Test(frame, every_type_has_a_name)

@@ -84,9 +84,8 @@ struct arch_range arch_memory_room(uint64_t ram_size)
 
 /* The type is the number of bits of the guest's addresses (KVM API, 4.2): as many as the end of
  * RAM or the 64-bit window needs. */
-int64_t arch_vm_type(int kvm_fd, uint64_t ram_size, struct gw_error *err)
+int64_t arm64_vm_type(int most, uint64_t ram_size, struct gw_error *err)
 {
-	const int most = io_ioctl(kvm_fd, KVM_CHECK_EXTENSION, (void *)KVM_CAP_ARM_VM_IPA_SIZE);
 	const unsigned host_bits = most > 0 ? (unsigned)most : IPA_BITS_MIN;
 	struct arch_range ranges[ARCH_RAM_RANGES];
 	const unsigned n = arch_ram_layout(ram_size, ranges);
@@ -102,6 +101,12 @@ int64_t arch_vm_type(int kvm_fd, uint64_t ram_size, struct gw_error *err)
 		                 (unsigned long long)(ram_size / MIB), bits, host_bits);
 	/* 0 is the 40 bits that every KVM has. */
 	return most > 0 ? (int64_t)MIN(MAX(bits, IPA_BITS_MIN), host_bits) : 0;
+}
+
+int64_t arch_vm_type(int kvm_fd, uint64_t ram_size, struct gw_error *err)
+{
+	return arm64_vm_type(io_ioctl(kvm_fd, KVM_CHECK_EXTENSION, (void *)KVM_CAP_ARM_VM_IPA_SIZE),
+	                     ram_size, err);
 }
 
 /* ---- interrupts ---- */

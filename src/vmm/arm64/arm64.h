@@ -39,6 +39,11 @@ struct arch_vcpu {
 int attr_set(int fd, uint32_t group, uint64_t attr, const void *value);
 int attr_get(int fd, uint32_t group, uint64_t attr, void *value);
 
+/* ---- addresses ---- */
+
+/* arch_vm_type() of a KVM that says `most` of KVM_CAP_ARM_VM_IPA_SIZE (arch.c). */
+int64_t arm64_vm_type(int most, uint64_t ram_size, struct gw_error *err);
+
 /* ---- vCPUs ---- */
 
 /* From what the configuration asks for and this KVM offers (vcpu_features.c): fills arch->init and
