@@ -245,7 +245,7 @@ void pci_unplug_now(struct pci_bus *bus, struct pci_function *f)
 	s->f[f->number] = NULL;
 	if (is_empty(s))
 		s->left = false;
-	if (port && is_empty(s))
+	if (port && !s->f[0])
 		pcie_port_emptied(port);
 	mark_functions(s);
 	f->bus = NULL;

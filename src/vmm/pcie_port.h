@@ -56,7 +56,7 @@ uint64_t pcie_ports_until(const struct pci_bus *bus, bool is_io, uint64_t at, ui
 void pcie_port_fit(struct pci_function *f);
 /* A card has come (function 0; others are there), with the guest to be told or not. */
 void pcie_port_filled(struct pcie_port *port, bool hot);
-/* The last function has left. */
+/* Function 0 has left, and with it what the guest sees. */
 void pcie_port_emptied(struct pcie_port *port);
 /* Asks the guest to let go of the card; takes that back, as far as it goes. */
 void pcie_port_ask(struct pcie_port *port);

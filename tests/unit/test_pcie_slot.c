@@ -283,6 +283,27 @@ Test(pcie_slot, taken_by_force)
 	done(p, c);
 }
 
+Test(pcie_slot, function_0_taken_by_force)
+{
+	struct platform *p = new_ports();
+	struct card *c = new_card("a0"), *d = new_card("a1");
+
+	d->f.number = 1;
+	plug(p->m.pci, d, PLACE);
+	plug(p->m.pci, c, PLACE);
+	port_write(p, PORT, 0x18, 4, 0x00010100);
+	cr_assert(is_there(p));
+	pci_unplug_now(p->m.pci, &c->f);
+	cr_assert_eq(status(p), PDC | DLLSC, "the guest sees none without it, and is told");
+	cr_assert_not(port_read(p, PORT, LNKSTA, 2) & LINK_ACTIVE);
+	cr_assert_eq(d->resets, 1);
+	clear(p);
+	pci_unplug_now(p->m.pci, &d->f);
+	cr_assert_eq(status(p), 0);
+	done(p, c);
+	free(d);
+}
+
 static unsigned eject_slot;
 static void note_eject(void *opaque, unsigned slot)
 {
