@@ -217,8 +217,9 @@ void vfio_pci_reset_any(struct vfio_pci *d, bool all_reset)
 	int r = d->dev.can_reset ? vfio_dev_reset(&d->dev, &err)
 	                         : vfio_bus_reset(d, all_reset, &err);
 
-	if (r < 0)
+	if (r < 0 && !d->reset_failure_told)
 		log_warn(d->device.machine->log, "device %s: %s", d->device.id, err.text);
+	d->reset_failure_told = r < 0;
 }
 
 int vfio_pci_reset_keeping(void *opaque, struct gw_error *err)

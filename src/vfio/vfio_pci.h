@@ -113,7 +113,8 @@ struct vfio_pci {
 	uint32_t compat_ignored;  /* compat.h */
 	unsigned without;         /* features of migration that are not used, VFIO_STATE_* */
 
-	uint16_t host_command; /* what of its command register stays as the host has set it */
+	bool reset_failure_told; /* of the last reset; a guest that goes on asking fills no log */
+	uint16_t host_command;   /* what of its command register stays as the host has set it */
 	/* capabilities: where they are in configuration space, 0: there is none */
 	unsigned pcie_cap, af_cap, vpd_cap, msi_cap, msix_cap;
 	struct vfio_cap caps[VFIO_CAPS_MAX]; /* what was decided about each */

@@ -124,6 +124,41 @@ Test(vfio_reset, of_the_bus_fails)
 	fake_free(f);
 }
 
+static void count_line(void *opaque, enum gw_log_level level, const char *text)
+{
+	(void)level;
+	*(unsigned *)opaque += strstr(text, "device dev0: ") != NULL;
+}
+
+/* The port's secondary bus reset can be written as often as one likes. */
+Test(vfio_reset, that_fails_again_and_again_fills_no_log)
+{
+	struct fake_pci *f = new_on_bus(8);
+	unsigned lines = 0;
+	const struct log log = { .opaque = &lines, .write = count_line };
+	struct pci_function *port;
+
+	f->foreign_group = 8;
+	f->port = 1;
+	fake_plug(f);
+	f->p->m.log = &log;
+	port = pci_slot(f->p->m.pci, PCI_PORT_SLOT(1), 0);
+	for (unsigned i = 0; i < 10; i++) {
+		pci_config_write(port, PCI_BRIDGE_CONTROL, 2, PCI_BRIDGE_CTL_BUS_RESET);
+		pci_config_write(port, PCI_BRIDGE_CONTROL, 2, 0);
+	}
+	cr_assert_eq(lines, 1);
+	cr_assert_eq(f->hot_resets, 0);
+	f->foreign_group = UINT32_MAX;
+	pci_config_write(port, PCI_BRIDGE_CONTROL, 2, PCI_BRIDGE_CTL_BUS_RESET);
+	cr_assert_eq(f->hot_resets, 1);
+	f->hot_error = -EIO;
+	pci_config_write(port, PCI_BRIDGE_CONTROL, 2, 0);
+	pci_config_write(port, PCI_BRIDGE_CONTROL, 2, PCI_BRIDGE_CTL_BUS_RESET);
+	cr_assert_eq(lines, 2, "that is news");
+	fake_free(f);
+}
+
 /* Another function on the bus is the guest's too. */
 Test(vfio_reset, waits_until_all_are_reset)
 {
