@@ -36,7 +36,7 @@ static void on_ejected(struct pci_function *f)
 	strcpy(id, d->device.id);
 	vfio_intr_reset(d);
 	/* The next user gets no traces of this one. */
-	vfio_pci_reset_any(d, false);
+	vfio_pci_reset_any(d, VFIO_RESETS_IT);
 	machine_forget_device(m, &d->device);
 	release(d);
 	if (!quiet && m->notify.device_gone)

@@ -109,10 +109,18 @@ static void add_group(struct vfio_pci_hot_reset *reset, int fd)
 	reset->group_fds[reset->count++] = fd;
 }
 
+static bool is_reset_with(const struct vfio_pci *d, const struct vfio_pci *other,
+                          enum vfio_resets resets)
+{
+	return other == d || resets == VFIO_RESETS_ALL ||
+	       (resets == VFIO_RESETS_SLOT && other->function.slot == d->function.slot);
+}
+
 /* All of them ours, and none in use but those that are reset anyway. Fills in whose leave is
  * needed: of groups, each once; of an iommufd, nothing. */
 static int check_owners(struct vfio_pci *d, const struct vfio_pci_hot_reset_info *info,
-                        bool all_reset, struct vfio_pci_hot_reset *reset, struct gw_error *err)
+                        enum vfio_resets resets, struct vfio_pci_hot_reset *reset,
+                        struct gw_error *err)
 {
 	const bool by_id = info->flags & VFIO_PCI_HOT_RESET_FLAG_DEV_ID;
 
@@ -122,7 +130,7 @@ static int check_owners(struct vfio_pci *d, const struct vfio_pci_hot_reset_info
 
 		if (fd < 0)
 			return refuse(d, &info->devices[i], other, err);
-		if (other && other != d && !all_reset)
+		if (other && !is_reset_with(d, other, resets))
 			return error_set(
 			        err, -EBUSY,
 			        "%s: a reset of its bus takes %s along, which the guest has "
@@ -166,7 +174,7 @@ static void restore_others(struct vfio_pci *d, const struct vfio_pci_hot_reset_i
 	}
 }
 
-int vfio_bus_reset(struct vfio_pci *d, bool all_reset, struct gw_error *err)
+int vfio_bus_reset(struct vfio_pci *d, enum vfio_resets resets, struct gw_error *err)
 {
 	autofree struct vfio_pci_hot_reset_info *info = NULL;
 	autofree struct vfio_pci_hot_reset *reset = NULL;
@@ -179,7 +187,7 @@ int vfio_bus_reset(struct vfio_pci *d, bool all_reset, struct gw_error *err)
 	reset = calloc(1, size);
 	if (!reset)
 		return error_set(err, -ENOMEM, "out of memory");
-	r = check_owners(d, info, all_reset, reset, err);
+	r = check_owners(d, info, resets, reset, err);
 	if (r < 0)
 		return r;
 	reset->argsz = (uint32_t)(sizeof(*reset) + reset->count * sizeof(reset->group_fds[0]));
@@ -203,7 +211,7 @@ int vfio_pci_reset_first(struct vfio_pci *d, struct gw_error *err)
 	if (d->dev.can_reset)
 		return vfio_dev_reset(&d->dev, err);
 	machine_lock(m);
-	r = vfio_bus_reset(d, !m->started, err);
+	r = vfio_bus_reset(d, m->started ? VFIO_RESETS_IT : VFIO_RESETS_ALL, err);
 	machine_unlock(m);
 	if (r < 0)
 		log_warn(m->log, "device %s: it cannot be reset and starts as it was left: %s",
@@ -211,11 +219,10 @@ int vfio_pci_reset_first(struct vfio_pci *d, struct gw_error *err)
 	return 0;
 }
 
-void vfio_pci_reset_any(struct vfio_pci *d, bool all_reset)
+void vfio_pci_reset_any(struct vfio_pci *d, enum vfio_resets resets)
 {
 	struct gw_error err;
-	int r = d->dev.can_reset ? vfio_dev_reset(&d->dev, &err)
-	                         : vfio_bus_reset(d, all_reset, &err);
+	int r = d->dev.can_reset ? vfio_dev_reset(&d->dev, &err) : vfio_bus_reset(d, resets, &err);
 
 	if (r < 0 && !d->reset_failure_told)
 		log_warn(d->device.machine->log, "device %s: %s", d->device.id, err.text);
@@ -237,10 +244,10 @@ int vfio_pci_reset_keeping(void *opaque, struct gw_error *err)
 }
 
 /* Configuration space is as it was at first already. */
-static void begin_anew(struct vfio_pci *d, bool all_reset)
+static void begin_anew(struct vfio_pci *d, enum vfio_resets resets)
 {
 	vfio_intr_reset(d);
-	vfio_pci_reset_any(d, all_reset);
+	vfio_pci_reset_any(d, resets);
 	vfio_participant_was_reset(d);
 	vfio_config_push_command(d);
 	vfio_intx_update(d);
@@ -248,12 +255,12 @@ static void begin_anew(struct vfio_pci *d, bool all_reset)
 
 void vfio_pci_reset_with_machine(struct pci_function *f)
 {
-	begin_anew(vfio_pci_of(f), true);
+	begin_anew(vfio_pci_of(f), VFIO_RESETS_ALL);
 }
 
 void vfio_pci_reset_alone(struct pci_function *f)
 {
-	begin_anew(vfio_pci_of(f), false);
+	begin_anew(vfio_pci_of(f), VFIO_RESETS_SLOT);
 }
 
 /* All registers but those that identify it go back to what they were (PCI Express Base 5.0,
@@ -266,7 +273,7 @@ void vfio_pci_flr(struct vfio_pci *d)
 	memcpy(f->config, f->initial, sizeof(f->config));
 	if (f->bus)
 		pci_refresh(f);
-	vfio_pci_reset_any(d, false);
+	vfio_pci_reset_any(d, VFIO_RESETS_IT);
 	vfio_participant_was_reset(d);
 	vfio_config_push_command(d);
 	vfio_intx_update(d);

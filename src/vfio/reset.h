@@ -12,9 +12,8 @@ int vfio_pci_reset_first(struct vfio_pci *d, struct gw_error *err);
 void vfio_pci_reset_with_machine(struct pci_function *f);
 void vfio_pci_reset_alone(struct pci_function *f);
 
-/* All that is on the device's bus. With `all_reset` others of this machine may be among it, which
- * are being reset, anyway; afterwards they have their interrupts and commands again. With the
- * device lock. */
-int vfio_bus_reset(struct vfio_pci *d, bool all_reset, struct gw_error *err);
+/* All that is on the device's bus. Others of this machine may be among it if they are being reset
+ * too; afterwards they have their interrupts and commands again. With the device lock. */
+int vfio_bus_reset(struct vfio_pci *d, enum vfio_resets resets, struct gw_error *err);
 
 #endif

@@ -205,9 +205,10 @@ bool vfio_participant_describe(struct vfio_pci *d, cJSON *info);
 /* ---- reset.c ---- */
 /* The device as after power-on: before a guest gets it, when its machine is reset, and when it goes
  * back to the host. A device without a reset of its own is reset with its bus, if all that is on
- * it is this machine's and at rest (`all_reset`: they are all being reset, anyway). A failure is
- * logged: the device then stays as it was left. */
-void vfio_pci_reset_any(struct vfio_pci *d, bool all_reset);
+ * it is this machine's and at rest, or being reset too. A failure is logged: the device then stays
+ * as it was left. */
+enum vfio_resets { VFIO_RESETS_IT, VFIO_RESETS_SLOT, VFIO_RESETS_ALL }; /* what is being reset */
+void vfio_pci_reset_any(struct vfio_pci *d, enum vfio_resets resets);
 /* The guest's function-level reset: the device, and all that the guest has set. */
 void vfio_pci_flr(struct vfio_pci *d);
 

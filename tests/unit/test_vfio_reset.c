@@ -41,7 +41,7 @@ Test(vfio_reset, never_of_what_is_anothers)
 	cr_assert_eq(f->hot_resets, 0);
 	pci_reset(f->p->m.pci);
 	cr_assert_eq(f->hot_resets, 0);
-	cr_assert_eq(vfio_bus_reset(f->d, true, &err), -EPERM);
+	cr_assert_eq(vfio_bus_reset(f->d, VFIO_RESETS_ALL, &err), -EPERM);
 	cr_assert(strstr(err.text, "0000:03:00.0: "), "%s", err.text);
 	cr_assert(strstr(err.text, "0000:03:00.1 along, which is not this machine's"), "%s",
 	          err.text);
@@ -85,21 +85,21 @@ Test(vfio_reset, never_of_what_an_iommufd_has_not)
 
 	fake_plug(f);
 	pci_reset(f->p->m.pci);
-	cr_assert_eq(vfio_bus_reset(f->d, true, &err), -EPERM);
+	cr_assert_eq(vfio_bus_reset(f->d, VFIO_RESETS_ALL, &err), -EPERM);
 	cr_assert(strstr(err.text, "0000:03:00.1 along, which is not this machine's"), "%s",
 	          err.text);
 	/* It may be the guest's all the same, by a group. */
 	other.device.driver = &f->driver;
 	other.dev.name = "0000:03:00.1";
 	f->p->m.devices = &other.device;
-	cr_assert_eq(vfio_bus_reset(f->d, true, &err), -EPERM);
+	cr_assert_eq(vfio_bus_reset(f->d, VFIO_RESETS_ALL, &err), -EPERM);
 	cr_assert(strstr(err.text, "0000:03:00.1 along, which the guest has by another backend"),
 	          "%s", err.text);
 	cr_assert(strstr(err.text, "(device dev1)"), "%s", err.text);
 	f->p->m.devices = NULL;
 	/* What the kernel says of all of them counts, whatever it says of each. */
 	f->deps[1].group_id = 9;
-	cr_assert_eq(vfio_bus_reset(f->d, true, &err), -EPERM);
+	cr_assert_eq(vfio_bus_reset(f->d, VFIO_RESETS_ALL, &err), -EPERM);
 	cr_assert_eq(f->hot_resets, 0);
 	fake_free(f);
 }
@@ -112,13 +112,13 @@ Test(vfio_reset, of_the_bus_fails)
 	fake_plug(f);
 	f->hot_resets = 0;
 	f->hot_error = -EIO;
-	cr_assert_eq(vfio_bus_reset(f->d, true, &err), -EIO);
+	cr_assert_eq(vfio_bus_reset(f->d, VFIO_RESETS_ALL, &err), -EIO);
 	cr_assert(strstr(err.text, "0000:03:00.0: VFIO_DEVICE_PCI_HOT_RESET: "), "%s", err.text);
 	f->dep_error = -ENODEV;
-	cr_assert_eq(vfio_bus_reset(f->d, true, &err), -ENODEV);
+	cr_assert_eq(vfio_bus_reset(f->d, VFIO_RESETS_ALL, &err), -ENODEV);
 	cr_assert(strstr(err.text, "0000:03:00.0: neither it nor its bus"), "%s", err.text);
 	f->ops.hot_reset_info = NULL;
-	cr_assert_eq(vfio_bus_reset(f->d, true, &err), -ENOTTY);
+	cr_assert_eq(vfio_bus_reset(f->d, VFIO_RESETS_ALL, &err), -ENOTTY);
 	cr_assert(strstr(err.text, "VFIO_DEVICE_GET_PCI_HOT_RESET_INFO"), "%s", err.text);
 	cr_assert_eq(f->hot_resets, 1);
 	fake_free(f);
@@ -173,10 +173,19 @@ Test(vfio_reset, waits_until_all_are_reset)
 	other.dev.name = "0000:03:00.1";
 	f->p->m.devices = &other.device;
 	f->hot_resets = 0;
-	vfio_pci_reset_any(f->d, false);
+	vfio_pci_reset_any(f->d, VFIO_RESETS_IT);
 	cr_assert_eq(f->hot_resets, 0, "it is in use");
+	other.function.slot = f->d->function.slot + 1;
+	vfio_pci_reset_any(f->d, VFIO_RESETS_SLOT);
+	cr_assert_eq(f->hot_resets, 0, "it is in another slot");
+	other.function.slot = f->d->function.slot;
+	vfio_pci_reset_any(f->d, VFIO_RESETS_IT);
+	cr_assert_eq(f->hot_resets, 0, "a function's reset is not its slot's");
+	vfio_pci_reset_any(f->d, VFIO_RESETS_SLOT);
+	cr_assert_eq(f->hot_resets, 1);
+	f->hot_resets = 0;
 	pci_set(other.function.config, PCI_COMMAND, 2, PCI_COMMAND_MASTER);
-	vfio_pci_reset_any(f->d, true);
+	vfio_pci_reset_any(f->d, VFIO_RESETS_ALL);
 	cr_assert_eq(f->hot_resets, 1);
 	memcpy(command, f->config + PCI_COMMAND, 2);
 	cr_assert(pci_get(command, 0, 2) & PCI_COMMAND_MASTER, "it has its command again");
@@ -195,12 +204,12 @@ Test(vfio_reset, of_the_bus_loses_nothing_of_the_log)
 	f->memory.region_count = 1;
 	f->d->dirty.logging = true;
 	f->order_len = 0;
-	cr_assert_eq(vfio_bus_reset(f->d, true, &err), 0);
+	cr_assert_eq(vfio_bus_reset(f->d, VFIO_RESETS_ALL, &err), 0);
 	cr_assert_eq(f->order_len, 3);
 	cr_assert_arr_eq(f->order, "RHS", 3, "report, reset, start: %.3s", f->order);
 	f->hot_error = -EIO;
 	f->order_len = 0;
-	cr_assert_eq(vfio_bus_reset(f->d, true, &err), -EIO);
+	cr_assert_eq(vfio_bus_reset(f->d, VFIO_RESETS_ALL, &err), -EIO);
 	cr_assert_arr_eq(f->order, "RHS", 3, "on again whatever came of it: %.3s", f->order);
 	f->d->dirty.logging = false;
 	f->memory.region_count = 0;
