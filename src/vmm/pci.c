@@ -354,7 +354,7 @@ uint32_t pci_requester(const struct pci_function *f)
 	            : (uint32_t)f->slot << 3 | f->number;
 }
 
-static bool has_master_bit(const struct pci_function *f)
+bool pci_has_master_bit(const struct pci_function *f)
 {
 	return pci_get(f->config, PCI_REG_COMMAND, 2) & PCI_CMD_MASTER;
 }
@@ -365,7 +365,7 @@ bool pci_is_master(const struct pci_function *f)
 {
 	const struct pcie_port *port = f->bus ? pcie_port_above(f->bus, f->slot) : NULL;
 
-	return has_master_bit(f) && (!port || has_master_bit(&port->function));
+	return pci_has_master_bit(f) && (!port || pci_has_master_bit(&port->function));
 }
 
 void pci_renumbered(struct pci_bus *bus, unsigned place)

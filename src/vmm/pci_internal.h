@@ -74,6 +74,8 @@ struct pci_bus {
 
 /* What the guest sees there. */
 struct pci_function *pci_visible(const struct pci_bus *bus, unsigned slot, unsigned function);
+/* Its own, whatever is above it (pci_is_master()). */
+bool pci_has_master_bit(const struct pci_function *f);
 /* All that is plugged in, the bridge first; NULL ends. `f` NULL: from the beginning. */
 struct pci_function *pci_next(const struct pci_bus *bus, const struct pci_function *f);
 

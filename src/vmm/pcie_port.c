@@ -124,11 +124,6 @@ static const struct pci_slot *slot_of(const struct pcie_port *port)
 	return &port->bus->slots[port->place];
 }
 
-static bool is_master(const struct pcie_port *port)
-{
-	return pci_get(port->function.config, PCI_REG_COMMAND, 2) & PCI_CMD_MASTER;
-}
-
 static bool is_powered(const struct pcie_port *port)
 {
 	return !(get(port, PCI_EXP_SLTCTL) & PCI_EXP_SLTCTL_PCC);
@@ -218,7 +213,7 @@ static void settle_at_power_on(struct pcie_port *port)
 {
 	const bool filled = slot_of(port)->f[0];
 
-	port->was_master = is_master(port);
+	port->was_master = pci_has_master_bit(&port->function);
 	set_bits(port, PCI_EXP_SLTCTL, PCI_EXP_SLTCTL_PIC | PCI_EXP_SLTCTL_PCC, false);
 	set_bits(port, PCI_EXP_SLTCTL,
 	         filled ? PCI_EXP_SLTCTL_PWR_IND_ON
@@ -316,11 +311,12 @@ static void control_written(struct pcie_port *port)
 /* As if their own bit had changed. */
 static void pass_master_on(struct pcie_port *port)
 {
+	const bool master = pci_has_master_bit(&port->function);
 	const struct pci_slot *s = slot_of(port);
 
-	if (is_master(port) == port->was_master)
+	if (master == port->was_master)
 		return;
-	port->was_master = is_master(port);
+	port->was_master = master;
 	for (unsigned i = 0; i < PCI_FUNCTIONS && !s->left; i++)
 		if (s->f[i] && s->f[i]->ops->config_written)
 			s->f[i]->ops->config_written(s->f[i], PCI_REG_COMMAND, 2);
@@ -456,7 +452,7 @@ int pcie_port_load(struct pcie_port *port, const uint8_t state[PCIE_PORT_STATE_S
 	port->early = port->asked && (state[PCI_FUNCTION_STATE_SIZE] & STATE_EARLY);
 	port->control = (uint16_t)get(port, PCI_EXP_SLTCTL);
 	/* What is behind it takes its own state later. */
-	port->was_master = is_master(port);
+	port->was_master = pci_has_master_bit(&port->function);
 	update_status(port);
 	port->below_live = pcie_port_is_live(port);
 	pci_renumbered(port->bus, port->place);
