@@ -198,7 +198,7 @@ bench:
 	tests/bench/bench.sh
 
 fuzz:
-	tests/fuzz/fuzz.sh $(or $(T),60)
+	LIBS="$(LIBS)" tests/fuzz/fuzz.sh $(or $(T),60)
 
 model:
 	tests/model/model.sh

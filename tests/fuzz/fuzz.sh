@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # fuzz.sh SECONDS: libFuzzer with ASan and UBSan on everything that reads bytes from outside, the
-# time shared among the targets. What it finds stays in build/fuzz/NAME/.
+# time shared among the targets. What it finds stays in build/fuzz/NAME/. LIBS: what the library is linked with, from make.
 set -eu
 cd "$(dirname "$0")/../.."
 BUILD=${BUILD:-build}
@@ -17,10 +17,10 @@ for source; do
 	name=$(basename "$source" .c)
 	work=$BUILD/fuzz/$name
 	mkdir -p "$work/corpus"
-	# shellcheck disable=SC2046
+	# shellcheck disable=SC2046,SC2086
 	clang -g -O1 -std=gnu17 -D_GNU_SOURCE -Wno-gnu-variable-sized-type-not-at-end -fsanitize=fuzzer,address,undefined -Iinclude -Isrc \
 		$(pkg-config --cflags libcjson libxxhash) -o "$work/$name" "$source" \
-		"$BUILD/fuzz/lib/libgodwit.a" $(pkg-config --libs libcjson libxxhash liburing) -pthread
+		"$BUILD/fuzz/lib/libgodwit.a" ${LIBS:-$(pkg-config --libs libcjson libxxhash liburing) -pthread}
 	echo "fuzz: $name for $each s"
 	(cd "$work" && "./$name" -max_total_time="$each" -max_len=8192 -timeout=5 -print_final_stats=1 corpus >log 2>&1) || {
 		tail -n 40 "$work/log"
