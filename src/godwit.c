@@ -6,7 +6,9 @@
 #include "base/io.h"
 #include "base/thread.h"
 #include "base/util.h"
+#include "vmm/numa.h"
 #include "vmm/pci.h"
+#include "vmm/topology.h"
 #include "vmm/vcpu.h"
 
 #include <cjson/cJSON.h>
@@ -353,17 +355,36 @@ static char *print_config(struct machine *m)
 	return config_print(&m->config, vm_drivers_of(vm_of(m)));
 }
 
+/* Where it is, as QMP's CpuInstanceProperties has it. */
+static bool add_place(cJSON *cpu, const struct topology *t, const struct numa *numa, unsigned i)
+{
+	const unsigned core = i / t->threads, die = core / t->cores, socket = die / t->dies;
+	cJSON *props = cJSON_AddObjectToObject(cpu, "props");
+
+	return props && (!numa->nodes || cJSON_AddNumberToObject(props, "node-id", numa->cpu[i])) &&
+	       cJSON_AddNumberToObject(props, "socket-id", socket) &&
+	       cJSON_AddNumberToObject(props, "die-id", die % t->dies) &&
+	       cJSON_AddNumberToObject(props, "core-id", core % t->cores) &&
+	       cJSON_AddNumberToObject(props, "thread-id", i % t->threads);
+}
+
 static char *print_cpus(struct machine *m)
 {
 	cJSON *list = cJSON_CreateArray();
+	struct gw_error never; /* the machine was made with it */
+	struct topology topology = { 1, 1, 1, 1 };
+	struct numa numa;
 	char *text = NULL;
 
+	topology_make(&m->config, &topology, &never);
+	numa_make(&m->config, &numa);
 	for (unsigned i = 0; i < m->vcpu_count && list; i++) {
 		cJSON *cpu = cJSON_CreateObject();
 
 		if (!cpu || !cJSON_AddItemToArray(list, cpu) ||
 		    !cJSON_AddNumberToObject(cpu, "cpu-index", i) ||
-		    !cJSON_AddNumberToObject(cpu, "thread-id", m->vcpus[i]->tid)) {
+		    !cJSON_AddNumberToObject(cpu, "thread-id", m->vcpus[i]->tid) ||
+		    !add_place(cpu, &topology, &numa, i)) {
 			cJSON_Delete(list);
 			list = NULL;
 		}

@@ -26,7 +26,7 @@ struct table {
 struct reading {
 	struct table tables[2];
 	unsigned count;
-	const char *list;      /* a key at the top that is dealt with elsewhere; NULL: none */
+	bool has_lists;        /* keys that are lists of objects are dealt with elsewhere */
 	bool unknown_are_fine; /* a device of a type that there is not */
 	const char *prefix;    /* "devices[3].", "" */
 	struct config_faults *faults;
@@ -174,9 +174,12 @@ static void check_required(struct reading *r)
 	}
 }
 
+/* A bit for each key that is a list of objects; 0: it is none. */
+static unsigned list_bit(const char *name);
+
 static void read_object(struct reading *r, const cJSON *object)
 {
-	bool list_seen = false;
+	unsigned lists_seen = 0;
 	const cJSON *item;
 
 	for (unsigned t = 0; t < r->count; t++)
@@ -184,16 +187,17 @@ static void read_object(struct reading *r, const cJSON *object)
 	cJSON_ArrayForEach(item, object)
 	{
 		const char *section = find_section(r, item->string);
+		const unsigned list = r->has_lists ? list_bit(item->string) : 0;
 
-		if (r->list && !strcmp(item->string, r->list)) {
-			if (list_seen)
-				config_fault(r->faults, "%s: given twice", r->list);
-			list_seen = true;
-		} else if (section) {
+		if (list & lists_seen)
+			config_fault(r->faults, "%s: given twice", item->string);
+		lists_seen |= list;
+		if (list)
+			continue;
+		if (section)
 			read_section(r, item, section);
-		} else if (!read_key(r, item, NULL) && !r->unknown_are_fine) {
+		else if (!read_key(r, item, NULL) && !r->unknown_are_fine)
 			say_unknown(r, NULL, item->string);
-		}
 	}
 	check_required(r);
 }
@@ -234,37 +238,82 @@ static void read_device(const cJSON *item, const char *prefix, const struct devi
 		say_no_type(prefix, word, drivers, faults);
 }
 
-static void read_devices(const cJSON *list, const struct device_drivers *drivers,
-                         struct config *out, struct config_faults *faults)
+/* ---- lists of objects ---------------------------------------------------------------------- */
+
+/* One entry of "devices": NULL if it is no object. */
+static void add_device(const cJSON *item, const char *prefix, const struct device_drivers *drivers,
+                       struct config *out, struct config_faults *faults)
+{
+	const unsigned before = faults->count;
+
+	if (item)
+		read_device(item, prefix, drivers, &out->devices[out->device_count], faults);
+	if (!item || faults->count != before)
+		faults->faulty_devices |= 1u << out->device_count;
+	out->device_count++;
+}
+
+static void add_node(const cJSON *item, const char *prefix, const struct device_drivers *drivers,
+                     struct config *out, struct config_faults *faults)
+{
+	const unsigned before = faults->count;
+	struct reading r = {
+		.tables = { { .keys = config_node_keys, .base = &out->numa[out->node_count] } },
+		.count = 1,
+		.prefix = prefix,
+		.faults = faults,
+	};
+
+	(void)drivers;
+	if (item)
+		read_object(&r, item);
+	faults->faulty_nodes |= !item || faults->count != before;
+	out->node_count++;
+}
+
+static const struct list {
+	const char *name;
+	unsigned max;
+	void (*add)(const cJSON *item, const char *prefix, const struct device_drivers *drivers,
+	            struct config *out, struct config_faults *faults);
+} lists[] = {
+	{ "numa", CONFIG_NODES_MAX, add_node },
+	{ "devices", CONFIG_DEVICES_MAX, add_device },
+};
+
+static unsigned list_bit(const char *name)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(lists); i++)
+		if (!strcmp(lists[i].name, name))
+			return 1u << i;
+	return 0;
+}
+
+static void read_list(const struct list *l, const cJSON *list, const struct device_drivers *drivers,
+                      struct config *out, struct config_faults *faults)
 {
 	const cJSON *item;
+	unsigned n = 0;
 
 	if (!list)
 		return;
 	if (!cJSON_IsArray(list)) {
-		config_fault(faults, "devices: must be a list");
+		config_fault(faults, "%s: must be a list", l->name);
 		return;
 	}
 	cJSON_ArrayForEach(item, list)
 	{
-		const unsigned before = faults->count;
+		const bool good = cJSON_IsObject(item);
 		char prefix[32];
 
-		if (out->device_count == CONFIG_DEVICES_MAX) {
-			config_fault(faults, "devices: more than %d", CONFIG_DEVICES_MAX);
+		if (n == l->max) {
+			config_fault(faults, "%s: more than %u", l->name, l->max);
 			return;
 		}
-		snprintf(prefix, sizeof(prefix), "devices[%u]", out->device_count);
-		if (!cJSON_IsObject(item)) {
+		snprintf(prefix, sizeof(prefix), "%s[%u]%s", l->name, n++, good ? "." : "");
+		if (!good)
 			config_fault(faults, "%s: must be an object", prefix);
-		} else {
-			strcat(prefix, ".");
-			read_device(item, prefix, drivers, &out->devices[out->device_count],
-			            faults);
-		}
-		if (faults->count != before)
-			faults->faulty_devices |= 1u << out->device_count;
-		out->device_count++;
+		l->add(good ? item : NULL, prefix, drivers, out, faults);
 	}
 }
 
@@ -308,7 +357,7 @@ static void parse(const char *json, const struct device_drivers *drivers, struct
 	struct reading r = {
 		.tables = { { .keys = config_machine_keys, .base = out } },
 		.count = 1,
-		.list = "devices",
+		.has_lists = true,
 		.prefix = "",
 		.faults = faults,
 	};
@@ -318,8 +367,9 @@ static void parse(const char *json, const struct device_drivers *drivers, struct
 	root = parse_json(json, faults);
 	if (root) {
 		read_object(&r, root);
-		read_devices(cJSON_GetObjectItemCaseSensitive(root, "devices"), drivers, out,
-		             faults);
+		for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
+			read_list(&lists[i], cJSON_GetObjectItemCaseSensitive(root, lists[i].name),
+			          drivers, out, faults);
 		imply(drivers, out);
 		config_check_whole(out, drivers, faults);
 	}

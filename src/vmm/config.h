@@ -19,12 +19,18 @@
 #define CONFIG_PATH_MAX 256
 #define CONFIG_OPTIONS_SIZE 2048
 #define CONFIG_CPUS_MAX 255
+#define CONFIG_NODES_MAX 16
 
 /* ---- keys ------------------------------------------------------------------------------- */
 
 struct config_texts {
 	unsigned count;
 	char item[CONFIG_CPUS_MAX][24];
+};
+
+struct config_numbers {
+	unsigned count;
+	uint32_t item[CONFIG_NODES_MAX];
 };
 
 enum config_kind {
@@ -34,6 +40,7 @@ enum config_kind {
 	CONFIG_BOOL,  /* bool */
 	CONFIG_ENUM,  /* uint32_t: which of `words` */
 	CONFIG_TEXTS, /* struct config_texts: a list of at most max strings */
+	CONFIG_UINTS, /* struct config_numbers: a list of numbers from min to max */
 	CONFIG_JSON,  /* char[max]: any JSON value, kept as text */
 };
 
@@ -96,6 +103,14 @@ struct config_device {
 	_Alignas(8) uint8_t options[CONFIG_OPTIONS_SIZE];
 };
 
+/* A NUMA node of the guest; its number is its place in the list. */
+struct config_node {
+	char cpus[640];  /* "0-3,8"; "": none */
+	uint64_t memory; /* bytes; it follows the memory of the node before */
+	char host_nodes[64];
+	struct config_numbers distances; /* to each node; none: not told */
+};
+
 struct config_serial {
 	char socket[CONFIG_PATH_MAX]; /* UNIX stream socket to listen on; "" none */
 	char log[CONFIG_PATH_MAX];    /* file that output is appended to; "" none */
@@ -137,7 +152,9 @@ struct config {
 		bool shared;    /* other processes may map it, too, so nothing stands in for it */
 		char nodes[64]; /* host NUMA nodes to bind to: "0", "0-1"; "": any */
 	} backing;
-	uint32_t clock; /* enum config_clock */
+	struct config_node numa[CONFIG_NODES_MAX];
+	unsigned node_count; /* 0: the guest is told of no nodes */
+	uint32_t clock;      /* enum config_clock */
 	struct {
 		char kernel[CONFIG_PATH_MAX];
 		char initrd[CONFIG_PATH_MAX];
@@ -146,6 +163,7 @@ struct config {
 	} boot;
 	struct {
 		uint32_t root_ports; /* 0: as many as the architecture has by itself */
+		uint32_t node;       /* NUMA node that the root bus is near to */
 	} pci;
 	struct config_serial serial;
 	struct config_device devices[CONFIG_DEVICES_MAX];
@@ -190,7 +208,8 @@ int config_check_host(const struct config *config, const char *name,
                       const struct device_drivers *drivers, bool incoming, struct gw_error *err);
 int config_check_host_device(const struct config_device *device,
                              const struct device_drivers *drivers, struct gw_error *err);
-/* Overrides by path, of keys that are CONFIG_OF_HOST: "serial.socket", "devices.ID.host". And
+/* Overrides by path, of keys that are CONFIG_OF_HOST: "serial.socket", "devices.ID.host",
+ * "numa.NUMBER.host-nodes". And
  * "devices.ID" with the value "none" leaves a device out that another one stands in for. */
 int config_apply_map(struct config *config, const struct device_drivers *drivers,
                      const struct gw_map *map, size_t count, struct gw_error *err);

@@ -133,6 +133,7 @@ void config_check_whole(const struct config *config, const struct device_drivers
 {
 	check_memory(config, faults);
 	check_topology(config, faults);
+	config_check_numa(config, faults);
 	check_boot(config, faults);
 	check_devices(config, faults);
 	config_check_pairs(config, drivers, faults);
@@ -188,6 +189,8 @@ static void check_online(const char *text, const char *file, const char *path, c
 		                  what, outside, line);
 }
 
+#define NODES_ONLINE "/sys/devices/system/node/online"
+
 static void check_placement(const struct config *config, struct config_faults *faults)
 {
 	for (unsigned i = 0; i < config->cpu.affinity.count; i++) {
@@ -198,8 +201,16 @@ static void check_placement(const struct config *config, struct config_faults *f
 		             "CPU", faults);
 	}
 	if (config->backing.nodes[0])
-		check_online(config->backing.nodes, "/sys/devices/system/node/online",
-		             "backing.nodes", "NUMA node", faults);
+		check_online(config->backing.nodes, NODES_ONLINE, "backing.nodes", "NUMA node",
+		             faults);
+	for (unsigned i = 0; i < config->node_count; i++) {
+		char path[32];
+
+		snprintf(path, sizeof(path), "numa[%u].host-nodes", i);
+		if (config->numa[i].host_nodes[0])
+			check_online(config->numa[i].host_nodes, NODES_ONLINE, path, "NUMA node",
+			             faults);
+	}
 }
 
 static void check_device(const struct config_device *device, const char *prefix,

@@ -66,6 +66,12 @@ static void put_texts(FILE *to, const struct config_key *key)
 	fputs("list of texts", to);
 }
 
+static void put_uints(FILE *to, const struct config_key *key)
+{
+	fputs("list of numbers, each ", to);
+	fprintf(to, "%llu to %llu", (unsigned long long)key->min, (unsigned long long)key->max);
+}
+
 static void put_json(FILE *to, const struct config_key *key)
 {
 	(void)key;
@@ -73,9 +79,9 @@ static void put_json(FILE *to, const struct config_key *key)
 }
 
 static void (*const put_type[])(FILE *to, const struct config_key *key) = {
-	[CONFIG_TEXT] = put_text, [CONFIG_UINT] = put_uint, [CONFIG_SIZE] = put_sizes,
-	[CONFIG_BOOL] = put_bool, [CONFIG_ENUM] = put_enum, [CONFIG_TEXTS] = put_texts,
-	[CONFIG_JSON] = put_json,
+	[CONFIG_TEXT] = put_text,   [CONFIG_UINT] = put_uint, [CONFIG_SIZE] = put_sizes,
+	[CONFIG_BOOL] = put_bool,   [CONFIG_ENUM] = put_enum, [CONFIG_TEXTS] = put_texts,
+	[CONFIG_UINTS] = put_uints, [CONFIG_JSON] = put_json,
 };
 
 /* "devices[].host", "boot.kernel". */
@@ -201,6 +207,8 @@ char *config_help(const struct device_drivers *drivers, bool markdown)
 	if (!to)
 		return NULL;
 	form->keys(to, "", config_machine_keys);
+	form->head(to, NULL, "Every NUMA node");
+	form->keys(to, "numa[].", config_node_keys);
 	form->head(to, NULL, "Every device");
 	form->keys(to, "devices[].", config_device_keys);
 	for (unsigned i = 0; i < drivers->count; i++) {

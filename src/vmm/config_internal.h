@@ -9,6 +9,8 @@
 
 /* The machine's own keys; offsets into struct config. */
 extern const struct config_key config_machine_keys[];
+/* What a NUMA node has; offsets into struct config_node. */
+extern const struct config_key config_node_keys[];
 /* What every device has; offsets into struct config_device. */
 extern const struct config_key config_device_keys[];
 
@@ -21,6 +23,7 @@ struct config_faults {
 	size_t room;
 	unsigned count, left_out;
 	uint32_t faulty_devices; /* a bit for each of the list that could not be read */
+	bool faulty_nodes;       /* some entry of "numa" could not be read */
 };
 
 /* `err` may be NULL. */
@@ -55,6 +58,9 @@ void config_check_whole(const struct config *config, const struct device_drivers
 /* Is what it names on this host? Devices that could not be read are passed over. */
 void config_check_here(const struct config *config, const struct device_drivers *drivers,
                        bool incoming, struct config_faults *faults);
+
+/* ---- config_numa.c ---- */
+void config_check_numa(const struct config *config, struct config_faults *faults);
 
 /* ---- config_pair.c ---- */
 void config_check_pairs(const struct config *config, const struct device_drivers *drivers,

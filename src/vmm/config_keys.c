@@ -145,12 +145,41 @@ const struct config_key config_machine_keys[] = {
 	                  "PCI Express root ports, behind each of which a device can come and go "
 	                  "by the guest's native hotplug; functions of slots 31 and 30. Where it "
 	                  "is left out there are none on x86-64 and 4 on arm64"),
+	CONFIG_ROW_NUMBER("pci", "node", CONFIG_UINT, 0, struct config, pci.node, 0,
+	                  CONFIG_NODES_MAX - 1, NULL,
+	                  "NUMA node that PCI is near to, as the guest is told; 0 where it is left "
+	                  "out"),
 	TEXT("serial", "socket", CONFIG_OF_HOST, serial.socket, NULL,
 	     "the console as a UNIX stream socket made here, one client at a time"),
 	TEXT("serial", "log", CONFIG_OF_HOST, serial.log, NULL,
 	     "file to which all that the console prints is appended"),
 	{ "serial", "stdio", CONFIG_BOOL, CONFIG_OF_HOST, offsetof(struct config, serial.stdio), 0,
 	  0, NULL, NULL, "the console on the process's stdin and stdout", NULL },
+	CONFIG_ROW_END,
+};
+
+#define NODE_TEXT(name, flags, member, check, help)                                                \
+	{                                                                                          \
+		NULL, name, CONFIG_TEXT, flags, offsetof(struct config_node, member), 0,           \
+		        sizeof(((struct config_node *)0)->member), NULL, NULL, help, check         \
+	}
+
+/* ACPI 6.5, 5.2.17: below 10 is reserved, and 255 cannot be reached at all. */
+const struct config_key config_node_keys[] = {
+	NODE_TEXT("cpus", 0, cpus, check_list,
+	          "virtual CPUs of the node: \"0-3,8\"; none where it is left out"),
+	CONFIG_ROW_NUMBER(NULL, "memory", CONFIG_SIZE, 0, struct config_node, memory, 0, 4096 * GIB,
+	                  NULL,
+	                  "how much of the guest's memory is the node's; a multiple of 2 MiB; the "
+	                  "nodes' together are memory"),
+	NODE_TEXT("host-nodes", CONFIG_OF_HOST, host_nodes, check_list,
+	          "the host's NUMA nodes that this memory is bound to: \"0\", \"0-1\"; those of "
+	          "backing.nodes where it is left out"),
+	{ NULL, "distances", CONFIG_UINTS, 0, offsetof(struct config_node, distances), 10, 254,
+	  NULL, NULL,
+	  "how far each node's memory is, in the order of the list: 10 for the node itself, more "
+	  "for others, the same both ways; of every node, or of none",
+	  NULL },
 	CONFIG_ROW_END,
 };
 

@@ -6,6 +6,7 @@
 #include "base/util.h"
 #include "vmm/device.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -42,6 +43,22 @@ static int leave_out(struct config *config, const struct gw_map *map, struct gw_
 	return 0;
 }
 
+/* By "numa.NUMBER."; *rest is what follows. NULL: there is no such node. */
+static struct config_node *find_node(struct config *config, const char *path, const char **rest)
+{
+	const char *at = path + 5;
+	unsigned number = 0;
+
+	if (strncmp(path, "numa.", 5))
+		return NULL;
+	for (; isdigit((unsigned char)*at) && number < CONFIG_NODES_MAX; at++)
+		number = number * 10 + (unsigned)(*at - '0');
+	if (at == path + 5 || *at != '.' || number >= config->node_count)
+		return NULL;
+	*rest = at + 1;
+	return &config->numa[number];
+}
+
 /* By "section.name" or "name". */
 static const struct config_key *find_path(const struct config_key *keys, const char *path)
 {
@@ -71,6 +88,12 @@ static int say_no_path(const struct config *config, const struct device_drivers 
 	char list[600] = "";
 
 	list_paths(config_machine_keys, "", list, sizeof(list));
+	for (unsigned i = 0; i < config->node_count; i++) {
+		char prefix[24];
+
+		snprintf(prefix, sizeof(prefix), "numa.%u.", i);
+		list_paths(config_node_keys, prefix, list, sizeof(list));
+	}
 	for (unsigned i = 0; i < config->device_count; i++) {
 		const struct device_driver *driver =
 		        config_find_driver(drivers, config->devices[i].type);
@@ -97,6 +120,7 @@ static int apply_one(struct config *config, const struct device_drivers *drivers
 	const struct config_key *key = NULL;
 	const struct device_driver *driver;
 	struct config_device *device;
+	struct config_node *node;
 	struct config_faults faults;
 	void *base = config;
 	const char *dot;
@@ -112,6 +136,9 @@ static int apply_one(struct config *config, const struct device_drivers *drivers
 		driver = config_find_driver(drivers, device->type);
 		key = driver ? find_path(driver->keys, dot + 1) : NULL;
 		base = device->options;
+	} else if ((node = find_node(config, map->path, &dot))) {
+		key = find_path(config_node_keys, dot);
+		base = node;
 	} else {
 		key = find_path(config_machine_keys, map->path);
 	}

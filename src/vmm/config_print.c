@@ -42,10 +42,27 @@ static bool print_device(cJSON *list, const struct config_device *device,
 	return false;
 }
 
+static bool print_nodes(cJSON *root, const struct config *config)
+{
+	cJSON *list = config->node_count ? cJSON_AddArrayToObject(root, "numa") : NULL;
+	bool ok = list || !config->node_count;
+
+	for (unsigned i = 0; i < config->node_count && ok; i++) {
+		cJSON *entry = cJSON_CreateObject();
+
+		ok = entry && print_keys(entry, config_node_keys, &config->numa[i]) &&
+		     cJSON_AddItemToArray(list, entry);
+		if (!ok)
+			cJSON_Delete(entry);
+	}
+	return ok;
+}
+
 char *config_print(const struct config *config, const struct device_drivers *drivers)
 {
 	cJSON *root = cJSON_CreateObject();
-	bool ok = root && print_keys(root, config_machine_keys, config);
+	bool ok =
+	        root && print_keys(root, config_machine_keys, config) && print_nodes(root, config);
 	cJSON *devices = ok ? cJSON_AddArrayToObject(root, "devices") : NULL;
 	char *text = NULL;
 

@@ -116,6 +116,13 @@ static void describe_texts(struct build *b, cJSON *to, const struct config_key *
 	number(b, items, "maxLength", sizeof(((struct config_texts *)0)->item[0]) - 1);
 }
 
+static void describe_uints(struct build *b, cJSON *to, const struct config_key *key)
+{
+	text(b, to, "type", "array");
+	number(b, to, "maxItems", CONFIG_NODES_MAX);
+	describe_uint(b, object_in(b, to, "items"), key);
+}
+
 /* Any value will do: no constraint. */
 static void describe_json(struct build *b, cJSON *to, const struct config_key *key)
 {
@@ -125,10 +132,10 @@ static void describe_json(struct build *b, cJSON *to, const struct config_key *k
 }
 
 static void (*const describe[])(struct build *b, cJSON *to, const struct config_key *key) = {
-	[CONFIG_TEXT] = describe_text, [CONFIG_UINT] = describe_uint,
-	[CONFIG_SIZE] = describe_size, [CONFIG_BOOL] = describe_bool,
-	[CONFIG_ENUM] = describe_enum, [CONFIG_TEXTS] = describe_texts,
-	[CONFIG_JSON] = describe_json,
+	[CONFIG_TEXT] = describe_text,   [CONFIG_UINT] = describe_uint,
+	[CONFIG_SIZE] = describe_size,   [CONFIG_BOOL] = describe_bool,
+	[CONFIG_ENUM] = describe_enum,   [CONFIG_TEXTS] = describe_texts,
+	[CONFIG_UINTS] = describe_uints, [CONFIG_JSON] = describe_json,
 };
 
 static void add_key(struct build *b, cJSON *properties, const struct config_key *key)
@@ -213,6 +220,23 @@ static void add_type(struct build *b, cJSON *list, const struct device_driver *d
 	add_keys(b, then, driver->keys);
 }
 
+static void add_nodes(struct build *b, cJSON *schema)
+{
+	cJSON *properties = cJSON_GetObjectItemCaseSensitive(schema, "properties");
+	cJSON *nodes = object_in(b, properties, "numa"), *items;
+
+	text(b, nodes, "description",
+	     "NUMA nodes of the guest, by their numbers from 0; it is told of none where it is "
+	     "left out");
+	text(b, nodes, "type", "array");
+	number(b, nodes, "maxItems", CONFIG_NODES_MAX);
+	items = object_in(b, nodes, "items");
+	text(b, items, "type", "object");
+	b->failed |= !cJSON_AddFalseToObject(items, "additionalProperties");
+	object_in(b, items, "properties");
+	add_keys(b, items, config_node_keys);
+}
+
 static void add_devices(struct build *b, cJSON *schema, const struct device_drivers *drivers)
 {
 	cJSON *properties = cJSON_GetObjectItemCaseSensitive(schema, "properties");
@@ -249,6 +273,7 @@ char *config_schema(const struct device_drivers *drivers)
 	object_in(&b, root, "properties");
 	add_keys(&b, root, config_machine_keys);
 	add_boot_choice(&b, root);
+	add_nodes(&b, root);
 	add_devices(&b, root, drivers);
 	if (!b.failed)
 		out = cJSON_Print(root);

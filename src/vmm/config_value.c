@@ -249,6 +249,53 @@ static bool texts_are_none(const void *from)
 	return !((const struct config_texts *)from)->count;
 }
 
+static void read_uints(const cJSON *list, const struct place *p)
+{
+	struct config_numbers *numbers = p->to;
+	const cJSON *item;
+
+	memset(numbers, 0, sizeof(*numbers));
+	if (!cJSON_IsArray(list)) {
+		config_fault(p->faults, "%s: must be a list of numbers", p->path);
+		return;
+	}
+	cJSON_ArrayForEach(item, list)
+	{
+		char path[256];
+		const struct place one = { p->key, path, &numbers->item[numbers->count],
+			                   p->faults };
+
+		if (numbers->count == ARRAY_SIZE(numbers->item)) {
+			config_fault(p->faults, "%s: more than %zu", p->path,
+			             ARRAY_SIZE(numbers->item));
+			return;
+		}
+		snprintf(path, sizeof(path), "%s[%u]", p->path, numbers->count);
+		read_uint(item, &one);
+		numbers->count++;
+	}
+}
+
+static cJSON *print_uints(const struct config_key *key, const void *from)
+{
+	const struct config_numbers *numbers = from;
+	cJSON *list = cJSON_CreateArray();
+
+	(void)key;
+	for (unsigned i = 0; list && i < numbers->count; i++) {
+		if (cJSON_AddItemToArray(list, cJSON_CreateNumber(numbers->item[i])))
+			continue;
+		cJSON_Delete(list);
+		list = NULL;
+	}
+	return list;
+}
+
+static bool uints_are_none(const void *from)
+{
+	return !((const struct config_numbers *)from)->count;
+}
+
 static void read_json(const cJSON *item, const struct place *p)
 {
 	autofree char *text = cJSON_PrintUnformatted(item);
@@ -278,6 +325,7 @@ static const struct {
 	[CONFIG_BOOL] = { read_bool, print_bool, bool_is_false },
 	[CONFIG_ENUM] = { read_enum, print_enum, uint_is_zero },
 	[CONFIG_TEXTS] = { read_texts, print_texts, texts_are_none },
+	[CONFIG_UINTS] = { read_uints, print_uints, uints_are_none },
 	[CONFIG_JSON] = { read_json, print_json, text_is_empty },
 };
 

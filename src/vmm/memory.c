@@ -39,7 +39,7 @@ int memory_set_region_flags(struct memory *mem, const struct ram_region *r, uint
 	return set_memslot(mem, r->slot, flags, r->gpa, r->size, r->hva);
 }
 
-int region_create(struct memory *mem, unsigned index, bool in_blocks, struct gw_error *err)
+int region_create(struct memory *mem, unsigned index, struct gw_error *err)
 {
 	struct ram_region *r = &mem->regions[index];
 	struct ram_backing backing;
@@ -50,7 +50,9 @@ int region_create(struct memory *mem, unsigned index, bool in_blocks, struct gw_
 		before += mem->regions[i].size;
 	r->slot = index;
 	r->fd = -1;
-	ret = ram_backing_create_in(mem->machine, before, r->size, in_blocks, &backing, err);
+	ret = r->block ? ram_backing_create_blocks(mem->machine, before, r->size, r->node, &backing,
+	                                           err)
+	               : ram_backing_create(mem->machine, before, r->size, &backing, err);
 	if (ret < 0)
 		return ret;
 	r->fd = backing.fd;
@@ -99,7 +101,7 @@ int memory_create(struct machine *m, uint64_t ram_size, struct memory **out, str
 		mem->region_count = i + 1;
 		mem->regions[i].gpa = ranges[i].gpa;
 		mem->regions[i].size = ranges[i].size;
-		r = region_create(mem, i, false, err);
+		r = region_create(mem, i, err);
 		if (r < 0) {
 			memory_destroy(mem);
 			return r;

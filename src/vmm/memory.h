@@ -26,6 +26,7 @@ struct ram_region {
 	uint64_t block;    /* it is plugged in pieces of this size; 0: all of it is there */
 	uint64_t *plugged; /* with `block`: one bit a block */
 	bool take_pages;   /* with `block`: the host's pages are taken when it is plugged */
+	unsigned node;     /* with `block`: the guest's NUMA node that it belongs to */
 	uint8_t *hva;
 	int fd;          /* memfd; not all of it is mapped after memory_map_file */
 	uint64_t offset; /* where in fd it begins */
@@ -145,12 +146,13 @@ bool memory_can_discard(struct memory *mem);
 
 /* ---- RAM that comes and goes (src/vmm/memory_plug.c) ------------------------------------- */
 
-/* A region of which nothing is there yet, in `block`s of a power of two of at least 2 MiB.
+/* A region of NUMA node `node` of which nothing is there yet, in `block`s of a power of two of at
+ * least 2 MiB.
  * Everything page-aligned. -EEXIST: something is there; -EBUSY: memory is being moved. */
 int memory_add_region(struct memory *mem, uint64_t gpa, uint64_t size, uint64_t block,
-                      struct gw_error *err);
+                      unsigned node, struct gw_error *err);
 /* Takes it away with all that is plugged. What was in flight there leads nowhere: the mapping in
- * this process stays, for a region of the same size to come. */
+ * this process stays, for a region of the same size and node to come. */
 void memory_remove_region(struct memory *mem, uint64_t gpa);
 
 /* Whole blocks of such a region come, or go and are given back to the host. Any thread.

@@ -52,9 +52,9 @@ struct memory {
 };
 
 int memory_set_region_flags(struct memory *mem, const struct ram_region *r, uint32_t flags);
-/* Makes what is behind a region and shows it to the guest: regions[index], with gpa and size. Its
- * fields are undone by region_destroy(). */
-int region_create(struct memory *mem, unsigned index, bool in_blocks, struct gw_error *err);
+/* Makes what is behind a region and shows it to the guest: regions[index], with gpa and size,
+ * block and node. Its other fields are undone by region_destroy(). */
+int region_create(struct memory *mem, unsigned index, struct gw_error *err);
 void region_destroy(struct memory *mem, struct ram_region *r);
 /* The region that [gpa, gpa+len) lies in, whether it is plugged or not, and where there; NULL. */
 struct ram_region *region_find(const struct memory *mem, uint64_t gpa, uint64_t len,

@@ -289,13 +289,15 @@ static int check_region(const struct memory *mem, uint64_t gpa, uint64_t size, u
 	return 0;
 }
 
-/* One that has gone comes again, as large as it was, elsewhere. */
-static struct ram_region *revive(struct memory *mem, uint64_t gpa, uint64_t size, uint64_t block)
+/* One that has gone comes again, as large as it was and of the same node, elsewhere. */
+static struct ram_region *revive(struct memory *mem, uint64_t gpa, uint64_t size, uint64_t block,
+                                 unsigned node)
 {
 	for (size_t i = 0; i < mem->region_count; i++) {
 		struct ram_region *r = &mem->regions[i];
 
-		if (r->gpa != MEMORY_GONE || r->size != size || r->block != block)
+		if (r->gpa != MEMORY_GONE || r->size != size || r->block != block ||
+		    r->node != node)
 			continue;
 		__atomic_store_n(&r->gpa, gpa, __ATOMIC_RELEASE);
 		return r;
@@ -304,7 +306,7 @@ static struct ram_region *revive(struct memory *mem, uint64_t gpa, uint64_t size
 }
 
 static int make_region(struct memory *mem, uint64_t gpa, uint64_t size, uint64_t block,
-                       struct gw_error *err)
+                       unsigned node, struct gw_error *err)
 {
 	const size_t i = mem->region_count;
 	struct ram_region *r = &mem->regions[i];
@@ -312,9 +314,11 @@ static int make_region(struct memory *mem, uint64_t gpa, uint64_t size, uint64_t
 
 	if (i == MEMORY_REGIONS_MAX)
 		return error_set(err, -ENOSPC, "there is no room for a further piece of memory");
-	*r = (struct ram_region){ .gpa = gpa, .size = size, .block = block, .fd = -1 };
+	*r = (struct ram_region){
+		.gpa = gpa, .size = size, .block = block, .node = node, .fd = -1
+	};
 	r->plugged = calloc(MAX(DIV_ROUND_UP(size / block, 64ull), 1ull), 8);
-	ret = r->plugged ? region_create(mem, (unsigned)i, true, err)
+	ret = r->plugged ? region_create(mem, (unsigned)i, err)
 	                 : error_set(err, -ENOMEM, "out of memory");
 	if (ret < 0) {
 		region_destroy(mem, r);
@@ -339,7 +343,7 @@ static void remove_region(struct memory *mem, struct ram_region *r)
 }
 
 int memory_add_region(struct memory *mem, uint64_t gpa, uint64_t size, uint64_t block,
-                      struct gw_error *err)
+                      unsigned node, struct gw_error *err)
 {
 	struct ram_region *r;
 	uint64_t offset;
@@ -347,7 +351,7 @@ int memory_add_region(struct memory *mem, uint64_t gpa, uint64_t size, uint64_t 
 
 	pthread_mutex_lock(&mem->lock);
 	ret = check_region(mem, gpa, size, block, err);
-	if (!ret && (r = revive(mem, gpa, size, block))) {
+	if (!ret && (r = revive(mem, gpa, size, block, node))) {
 		ret = memory_set_region_flags(mem, r, 0);
 		if (ret < 0) {
 			r->gpa = MEMORY_GONE;
@@ -355,7 +359,7 @@ int memory_add_region(struct memory *mem, uint64_t gpa, uint64_t size, uint64_t 
 			              (unsigned long long)gpa);
 		}
 	} else if (!ret) {
-		ret = make_region(mem, gpa, size, block, err);
+		ret = make_region(mem, gpa, size, block, node, err);
 	}
 	if (!ret) {
 		ret = tell_changed(mem, err);

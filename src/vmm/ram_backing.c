@@ -6,6 +6,7 @@
 #include "base/io.h"
 #include "base/util.h"
 #include "vmm/machine.h"
+#include "vmm/numa.h"
 
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -159,17 +160,48 @@ static int map(struct ram_backing *b, uint64_t size, bool in_blocks, struct gw_e
 
 /* On the mapping of a shared file this is the file's policy, so that it holds for whoever else
  * touches a page first (set_mempolicy(2), mbind(2)). */
-static int bind_nodes(const char *nodes, uint8_t *hva, uint64_t size, struct gw_error *err)
+static int bind_part(const struct config *config, const struct numa_part *part, uint8_t *hva,
+                     struct gw_error *err)
 {
+	const bool own = config->numa[part->node].host_nodes[0];
+	const char *nodes = own ? config->numa[part->node].host_nodes : config->backing.nodes;
+	char key[32] = "backing.nodes";
 	struct cpulist list;
 
+	if (own)
+		snprintf(key, sizeof(key), "numa[%u].host-nodes", part->node);
 	if (!nodes[0])
 		return 0;
 	if (!cpulist_parse(nodes, &list))
-		return error_set(err, -EINVAL, "backing.nodes: \"%s\" is no list of nodes", nodes);
-	if (syscall(SYS_mbind, hva, size, MPOL_BIND, list.bits, CPULIST_MAX + 1ul, 0) < 0)
-		return error_set_sys(err, -errno, "backing.nodes: mbind to %s", nodes);
+		return error_set(err, -EINVAL, "%s: \"%s\" is no list of nodes", key, nodes);
+	if (syscall(SYS_mbind, hva + part->offset, part->size, MPOL_BIND, list.bits,
+	            CPULIST_MAX + 1ul, 0) < 0)
+		return error_set_sys(err, -errno, "%s: mbind to %s", key, nodes);
 	return 0;
+}
+
+static int bind_nodes(const struct machine *m, uint64_t before, uint64_t size, uint8_t *hva,
+                      struct gw_error *err)
+{
+	struct numa_part parts[CONFIG_NODES_MAX];
+	struct numa numa;
+	unsigned n;
+	int r = 0;
+
+	numa_make(&m->config, &numa);
+	n = numa_cut(&numa, before, size, parts);
+	for (unsigned i = 0; i < n && !r; i++)
+		r = bind_part(&m->config, &parts[i], hva, err);
+	return r;
+}
+
+static bool is_bound(const struct config *config)
+{
+	bool bound = config->backing.nodes[0];
+
+	for (unsigned i = 0; i < config->node_count; i++)
+		bound |= config->numa[i].host_nodes[0] != 0;
+	return bound;
 }
 
 static int populate(const struct ram_backing *b, uint64_t size, struct gw_error *err)
@@ -217,7 +249,7 @@ int ram_backing_advise(const struct machine *m, uint8_t *hva, uint64_t size, str
  * nodes have as many. */
 static bool takes_at_once(const struct machine *m, const struct ram_backing *b)
 {
-	return m->config.backing.prealloc || (b->page > PAGE_SIZE && m->config.backing.nodes[0]);
+	return m->config.backing.prealloc || (b->page > PAGE_SIZE && is_bound(&m->config));
 }
 
 int ram_backing_take(int fd, uint64_t offset, uint64_t len, struct gw_error *err)
@@ -232,44 +264,60 @@ int ram_backing_take(int fd, uint64_t offset, uint64_t len, struct gw_error *err
 	             : 0;
 }
 
+/* `node`: in blocks, all of that node; -1: what the machine begins with. */
+static int create(struct machine *m, uint64_t before, uint64_t size, int node,
+                  struct ram_backing *b, struct gw_error *err)
+{
+	const unsigned pages = m->config.backing.pages;
+	const bool in_blocks = node >= 0;
+	const struct numa_part all = { 0, size, in_blocks ? (unsigned)node : 0 };
+	int r;
+
+	b->copy_in = b->fd >= 0 || kinds[pages].page || m->config.backing.prealloc ||
+	             m->config.backing.shared || is_bound(&m->config);
+	r = b->fd >= 0 ? take_given(pages, before, size, b, err) : open_own(pages, size, b, err);
+	if (!r && (size % b->page || b->offset % b->page))
+		r = error_set(err, -EINVAL,
+		              "memory: a piece of %llu bytes is not whole pages of %llu bytes",
+		              (unsigned long long)size, (unsigned long long)b->page);
+	if (!r)
+		r = map(b, size, in_blocks, err);
+	if (!r)
+		r = in_blocks ? bind_part(&m->config, &all, b->hva, err)
+		              : bind_nodes(m, before, size, b->hva, err);
+	if (!r)
+		r = ram_backing_advise(m, b->hva, size, err);
+	b->take_pages = in_blocks && (b->page > PAGE_SIZE || m->config.backing.prealloc);
+	return !r && !in_blocks && takes_at_once(m, b) ? populate(b, size, err) : r;
+}
+
+static int create_or_undo(struct machine *m, uint64_t before, uint64_t size, int node,
+                          struct ram_backing *out, struct gw_error *err)
+{
+	struct ram_backing b = { .fd = machine_fd(m, "memory"), .page = PAGE_SIZE };
+	int r = create(m, before, size, node, &b, err);
+
+	if (!r) {
+		*out = b;
+		return 0;
+	}
+	if (b.hva)
+		munmap(b.hva, size);
+	if (b.fd >= 0)
+		close(b.fd);
+	return r;
+}
+
 int ram_backing_create(struct machine *m, uint64_t before, uint64_t size, struct ram_backing *out,
                        struct gw_error *err)
 {
-	return ram_backing_create_in(m, before, size, false, out, err);
+	return create_or_undo(m, before, size, -1, out, err);
 }
 
-int ram_backing_create_in(struct machine *m, uint64_t before, uint64_t size, bool in_blocks,
-                          struct ram_backing *out, struct gw_error *err)
+int ram_backing_create_blocks(struct machine *m, uint64_t before, uint64_t size, unsigned node,
+                              struct ram_backing *out, struct gw_error *err)
 {
-	const unsigned pages = m->config.backing.pages;
-	struct ram_backing b = { .fd = machine_fd(m, "memory"), .page = PAGE_SIZE };
-	int r;
-
-	b.copy_in = b.fd >= 0 || kinds[pages].page || m->config.backing.prealloc ||
-	            m->config.backing.shared || m->config.backing.nodes[0];
-	r = b.fd >= 0 ? take_given(pages, before, size, &b, err) : open_own(pages, size, &b, err);
-	if (!r && (size % b.page || b.offset % b.page))
-		r = error_set(err, -EINVAL,
-		              "memory: a piece of %llu bytes is not whole pages of %llu bytes",
-		              (unsigned long long)size, (unsigned long long)b.page);
-	if (!r)
-		r = map(&b, size, in_blocks, err);
-	if (!r)
-		r = bind_nodes(m->config.backing.nodes, b.hva, size, err);
-	if (!r)
-		r = ram_backing_advise(m, b.hva, size, err);
-	b.take_pages = in_blocks && (b.page > PAGE_SIZE || m->config.backing.prealloc);
-	if (!r && !in_blocks && takes_at_once(m, &b))
-		r = populate(&b, size, err);
-	if (r < 0) {
-		if (b.hva)
-			munmap(b.hva, size);
-		if (b.fd >= 0)
-			close(b.fd);
-		return r;
-	}
-	*out = b;
-	return 0;
+	return create_or_undo(m, before, size, (int)node, out, err);
 }
 
 /* ---- data from files ---- */

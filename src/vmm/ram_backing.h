@@ -34,9 +34,10 @@ struct ram_backing {
 int ram_backing_create(struct machine *m, uint64_t before, uint64_t size, struct ram_backing *out,
                        struct gw_error *err);
 
-/* As that; with `in_blocks` nothing is taken from the host yet, and not all of it may ever be. */
-int ram_backing_create_in(struct machine *m, uint64_t before, uint64_t size, bool in_blocks,
-                          struct ram_backing *out, struct gw_error *err);
+/* As that, of memory beyond what the machine has: all of it is NUMA node `node`'s, nothing is taken
+ * from the host yet, and not all of it may ever be. */
+int ram_backing_create_blocks(struct machine *m, uint64_t before, uint64_t size, unsigned node,
+                              struct ram_backing *out, struct gw_error *err);
 
 /* Takes the host's pages for `len` bytes at `offset` of fd, or says that there are too few. */
 int ram_backing_take(int fd, uint64_t offset, uint64_t len, struct gw_error *err);

@@ -8,7 +8,7 @@
 #
 #   vm_config NAME [DEVICE...]   writes the configuration. DEVICE: ID=HOST[@SLOT] for passthrough, or
 #                                an entry of the configuration's devices, as {"id":...}; with PORTS set
-#                                there are so many root ports
+#                                there are so many root ports, with NUMA set these nodes
 #   vm_start NAME [OPTION...]    godwit run
 #   vm_incoming NAME URI [OPTION...]   godwit run --incoming, with the consoles mapped
 #   vm_restore NAME DIR [OPTION...]    godwit restore, likewise
@@ -86,8 +86,10 @@ vm_config() {
 	done
 	_ports=
 	[ -z "${PORTS-}" ] || _ports="\"pci\": {\"root-ports\": $PORTS},"
+	_numa=
+	[ -z "${NUMA-}" ] || _numa="\"numa\": $NUMA,"
 	cat >"$VMS/$_n/config.json" <<-END
-	{"name": "$_n", "cpus": $CPUS, "memory": "$MEMORY", $_ports
+	{"name": "$_n", "cpus": $CPUS, "memory": "$MEMORY", $_ports $_numa
 	 "boot": {"kernel": "/tmp/vmlinuz", "initrd": "/tmp/guest.cpio.gz",
 	          "cmdline": "console=ttyS0 quiet panic=-1 mitigations=off 8250.nr_uarts=8 ${CMDLINE-}"},
 	 "serial": {"socket": "$VMS/$_n/con", "log": "$VMS/$_n/con.log"},

@@ -9,12 +9,15 @@
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
+#include <linux/mempolicy.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define SIZE (4 * MIB)
 
@@ -158,6 +161,66 @@ Test(ram_backing, a_node_that_is_not_there)
 	strcpy(machine->config.backing.nodes, "1000");
 	cr_assert_lt(ram_backing_create(machine, 0, SIZE, &b, &err), 0);
 	cr_assert(strstr(err.text, "backing.nodes: mbind to 1000"), "%s", err.text);
+}
+
+/* Which pages the kernel is to take for an address (get_mempolicy(2)). */
+static int policy(uint64_t offset, uint64_t *nodes)
+{
+	uint64_t mask[1024 / 64] = { 0 };
+	int mode = -1;
+
+	cr_assert_eq(syscall(SYS_get_mempolicy, &mode, mask, 1024ul, b.hva + offset, MPOL_F_ADDR),
+	             0);
+	*nodes = mask[0];
+	return mode;
+}
+
+/* 1 MiB comes before; so the first of these 4 MiB is the first node's, and three are the second's.
+ */
+Test(ram_backing, each_nodes_part_is_bound)
+{
+	struct config *c = &machine->config;
+	uint64_t nodes;
+
+	c->node_count = 2;
+	c->numa[0].memory = 2 * MIB;
+	c->numa[1].memory = 3 * MIB;
+	strcpy(c->numa[1].host_nodes, "0");
+	if (ram_backing_create(machine, MIB, SIZE, &b, &err) == -ENOSYS)
+		cr_skip_test("a kernel without NUMA");
+	cr_assert_not_null(b.hva, "%s", err.text);
+	cr_assert(b.copy_in, "a file's pages could be on any node");
+	cr_assert_eq(policy(MIB - PAGE_SIZE, &nodes), MPOL_DEFAULT);
+	cr_assert_eq(policy(MIB, &nodes), MPOL_BIND);
+	cr_assert_eq(nodes, 1);
+	cr_assert_eq(policy(SIZE - PAGE_SIZE, &nodes), MPOL_BIND);
+}
+
+Test(ram_backing, memory_that_may_come_is_bound_as_its_nodes)
+{
+	struct config *c = &machine->config;
+	uint64_t nodes;
+
+	c->node_count = 2;
+	c->numa[0].memory = 2 * MIB;
+	strcpy(c->numa[1].host_nodes, "0");
+	if (ram_backing_create_blocks(machine, 2 * MIB, SIZE, 1, &b, &err) == -ENOSYS)
+		cr_skip_test("a kernel without NUMA");
+	cr_assert_not_null(b.hva, "%s", err.text);
+	cr_assert_eq(policy(0, &nodes), MPOL_BIND);
+	cr_assert_eq(policy(SIZE - PAGE_SIZE, &nodes), MPOL_BIND);
+}
+
+Test(ram_backing, the_node_that_cannot_be_bound_is_named)
+{
+	struct config *c = &machine->config;
+
+	c->node_count = 2;
+	c->numa[0].memory = MIB;
+	c->numa[1].memory = SIZE - MIB;
+	strcpy(c->numa[1].host_nodes, "1000");
+	cr_assert_lt(ram_backing_create(machine, 0, SIZE, &b, &err), 0);
+	cr_assert(strstr(err.text, "numa[1].host-nodes: mbind to 1000"), "%s", err.text);
 }
 
 static unsigned long free_huge(void)

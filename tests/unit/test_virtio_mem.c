@@ -276,7 +276,7 @@ Test(virtio_mem, nothing_changes_while_memory_moves)
 	cr_assert_eq(ask(&d, UNPLUG_ALL, 0, 0), BUSY);
 	cr_assert_eq(state_of(&d, AT, 2), MIXED);
 	cr_assert_eq(plugged(&d), BLOCK);
-	cr_assert_eq(memory_add_region(mem, 64 * GIB, BLOCK, BLOCK, &err), -EBUSY);
+	cr_assert_eq(memory_add_region(mem, 64 * GIB, BLOCK, BLOCK, 0, &err), -EBUSY);
 	/* Only what is there gets dirty. */
 	memory_mark_dirty(mem, AT + BLOCK - 4096, 8192);
 	cr_assert_eq(mem->regions[1].dirty[7], 1ull << 63);
@@ -366,9 +366,52 @@ Test(virtio_mem, translations_follow)
 	cr_assert_eq(g.unmapped, BLOCK, "and is told that it came to nothing");
 	cr_assert_eq(plugged(&d), 2 * BLOCK);
 	cr_assert_null(memory_hva(memory_of(&d), AT, 1));
-	cr_assert_eq(memory_add_region(memory_of(&d), 64 * GIB, BLOCK, BLOCK, &err), -E2BIG);
+	cr_assert_eq(memory_add_region(memory_of(&d), 64 * GIB, BLOCK, BLOCK, 0, &err), -E2BIG);
 	cr_assert_null(region_find(memory_of(&d), 64 * GIB, 1, &(uint64_t){ 0 }));
 	memory_remove_listener(memory_of(&d), &f.l);
 	memory_remove_listener(memory_of(&d), &g.l);
+	vmachine_free(d.vm);
+}
+
+/* ---- nodes -------------------------------------------------------------------------- */
+
+Test(virtio_mem, belongs_to_a_node)
+{
+	struct options o = usual;
+	struct vmachine *vm = vmachine_new(RAM);
+	struct vdriver d;
+
+	vm->m->config.node_count = 2;
+	ram_participant_init(vm->m->memory);
+	o.node = 2;
+	cr_assert_null(vmachine_add(vm, &virtio_mem_driver, &o, sizeof(o)));
+	cr_assert(strstr(vm->error, "node: 2, and there are 2 (numa)"), "%s", vm->error);
+	o.node = 1;
+	vdriver_begin(&d, vm, vmachine_add(vm, &virtio_mem_driver, &o, sizeof(o)), 3);
+	cr_assert_eq(vdriver_offered(&d) & 0xffffff, 3, "VIRTIO_MEM_F_ACPI_PXM too");
+	cr_assert_eq(vdriver_config(&d, 8, 4), 1, "node_id, and nothing behind it");
+	cr_assert_eq(vdriver_config(&d, 16, 4), 0);
+	cr_assert_eq(memory_region(memory_of(&d), 1)->node, 1);
+	cr_assert_eq(ask(&d, PLUG, AT, 1), ACK);
+	vmachine_free(vm);
+}
+
+/* What has gone is bound to its node still. */
+Test(virtio_mem, a_region_comes_again_on_its_own_node_alone)
+{
+	struct gw_error err = { 0 };
+	struct memory *mem;
+	struct vdriver d;
+	size_t count;
+
+	begin(&d);
+	mem = memory_of(&d);
+	cr_assert_eq(memory_add_region(mem, 64 * GIB, BLOCK, BLOCK, 1, &err), 0, "%s", err.text);
+	count = memory_region_count(mem);
+	memory_remove_region(mem, 64 * GIB);
+	cr_assert_eq(memory_add_region(mem, 68 * GIB, BLOCK, BLOCK, 0, &err), 0, "%s", err.text);
+	cr_assert_eq(memory_region_count(mem), count + 1);
+	cr_assert_eq(memory_add_region(mem, 72 * GIB, BLOCK, BLOCK, 1, &err), 0, "%s", err.text);
+	cr_assert_eq(memory_region_count(mem), count + 1);
 	vmachine_free(d.vm);
 }

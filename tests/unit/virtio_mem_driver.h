@@ -23,6 +23,7 @@ enum { PLUGGED, UNPLUGGED, MIXED };
 /* As the driver has it. */
 struct options {
 	uint64_t size, requested, block, address;
+	uint32_t node;
 };
 
 static const struct options usual = { .size = 64 * MIB, .requested = 16 * MIB };

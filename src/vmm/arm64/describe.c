@@ -7,6 +7,7 @@
 #include "vmm/arm64/fdt.h"
 #include "vmm/arm64/gic.h"
 #include "vmm/memory.h"
+#include "vmm/numa.h"
 
 #include <sys/random.h>
 
@@ -50,6 +51,7 @@ int arm64_describe(struct machine *m, uint64_t initrd, uint64_t initrd_size, voi
 		.its = gic_has_its(m->arch->gic),
 		.pmu = m->arch->init.features[0] >> KVM_ARM_VCPU_PMU_V3 & 1,
 	};
+	struct numa numa;
 	int r;
 
 	if (!mpidr)
@@ -57,6 +59,8 @@ int arm64_describe(struct machine *m, uint64_t initrd, uint64_t initrd_size, voi
 	for (unsigned i = 0; i < m->vcpu_count; i++)
 		mpidr[i] = m->vcpus[i]->arch->mpidr;
 	c.memory_count = collect_memory(m, memory);
+	numa_make(&m->config, &numa);
+	c.numa = numa.nodes ? &numa : NULL;
 	r = choose_seeds(&c, err);
 	return r ? r : fdt_make(&c, out, len, err);
 }

@@ -75,6 +75,12 @@ void fdt_reg(struct fdt_tree *t, uint64_t base, uint64_t size)
 	         (uint32_t)size);
 }
 
+void fdt_near(struct fdt_tree *t, const struct fdt_contents *c, unsigned node)
+{
+	if (c->numa)
+		fdt_cell(t, "numa-node-id", node);
+}
+
 /* ---- the nodes that are about the guest as a whole ---- */
 
 /* Devicetree Specification, 3.6, and Linux's additions (chosen.yaml of dt-schema). */
@@ -95,15 +101,46 @@ static void add_chosen(struct fdt_tree *t, const struct fdt_contents *c)
 	fdt_end(t);
 }
 
-/* Devicetree Specification, 3.4. */
+/* Devicetree Specification, 3.4; a node for each piece that is near to other CPUs than the one
+ * before it. */
 static void add_memory(struct fdt_tree *t, const struct fdt_contents *c)
 {
+	uint64_t before = 0;
+
 	for (unsigned i = 0; i < c->memory_count; i++) {
-		fdt_node(t, "memory@%llx", (unsigned long long)c->memory[i].gpa);
-		fdt_text(t, "device_type", "memory");
-		fdt_reg(t, c->memory[i].gpa, c->memory[i].size);
-		fdt_end(t);
+		struct numa_part parts[CONFIG_NODES_MAX];
+		const unsigned n = numa_cut(c->numa, before, c->memory[i].size, parts);
+
+		for (unsigned p = 0; p < n; p++) {
+			const uint64_t gpa = c->memory[i].gpa + parts[p].offset;
+
+			fdt_node(t, "memory@%llx", (unsigned long long)gpa);
+			fdt_text(t, "device_type", "memory");
+			fdt_reg(t, gpa, parts[p].size);
+			fdt_near(t, c, parts[p].node);
+			fdt_end(t);
+		}
+		before += c->memory[i].size;
 	}
+}
+
+/* numa.txt, 4: triples of node, node, distance in ascending order. */
+static void add_distances(struct fdt_tree *t, const struct numa *numa)
+{
+	uint32_t cells[CONFIG_NODES_MAX * CONFIG_NODES_MAX * 3];
+	size_t n = 0;
+
+	for (unsigned from = 0; from < numa->nodes; from++) {
+		for (unsigned to = 0; to < numa->nodes; to++) {
+			cells[n++] = from;
+			cells[n++] = to;
+			cells[n++] = numa->distance[from][to];
+		}
+	}
+	fdt_node(t, "distance-map");
+	fdt_text(t, "compatible", "numa-distance-map-v1");
+	fdt_cells(t, "distance-matrix", cells, n);
+	fdt_end(t);
 }
 
 /* Devicetree Specification, 3.5. The guest maps these pages as their drivers ask, so it must not
@@ -132,6 +169,8 @@ static void add_all(struct fdt_tree *t, const struct fdt_contents *c)
 	add_chosen(t, c);
 	add_memory(t, c);
 	add_reserved(t);
+	if (c->numa && c->numa->distances)
+		add_distances(t, c->numa);
 	fdt_add_cpus(t, c);
 	fdt_add_interrupts(t, c);
 	fdt_add_devices(t, c);

@@ -16,6 +16,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct numa;
+
 #define FDT_SEED_SIZE 64
 
 struct fdt_contents {
@@ -24,8 +26,9 @@ struct fdt_contents {
 	const uint64_t *mpidr; /* of each vCPU */
 	unsigned cpus;
 	struct topology topology;
-	const struct arch_range *memory;
+	const struct arch_range *memory; /* in the order in which the nodes share it */
 	unsigned memory_count;
+	const struct numa *numa;      /* NULL: nothing is said of nodes */
 	uint64_t initrd, initrd_size; /* size 0: none */
 	bool gic_v2, its, pmu;
 	uint64_t kaslr_seed;

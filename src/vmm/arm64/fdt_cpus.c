@@ -15,6 +15,7 @@ static void add_cpu(struct fdt_tree *t, const struct fdt_contents *c, unsigned i
 	fdt_text(t, "compatible", "arm,armv8");
 	fdt_u64(t, "reg", reg);
 	fdt_text(t, "enable-method", "psci");
+	fdt_near(t, c, c->numa ? c->numa->cpu[i] : 0);
 	fdt_cell(t, "phandle", PHANDLE_CPU + i);
 	fdt_end(t);
 }

@@ -10,6 +10,7 @@
 #include "vmm/arm64/fdt.h"
 
 #include "base/util.h"
+#include "vmm/numa.h"
 
 /* Nodes that others point to. */
 enum fdt_phandle { PHANDLE_GIC = 1, PHANDLE_ITS, PHANDLE_CLOCK, PHANDLE_GPIO, PHANDLE_CPU };
@@ -39,6 +40,9 @@ void fdt_cells(struct fdt_tree *t, const char *name, const uint32_t *cells, size
 void fdt_u64(struct fdt_tree *t, const char *name, uint64_t value);
 /* A range with two cells each for address and size, as all of our buses have. */
 void fdt_reg(struct fdt_tree *t, uint64_t base, uint64_t size);
+
+/* numa-node-id, if there are nodes (numa.txt, 3). */
+void fdt_near(struct fdt_tree *t, const struct fdt_contents *c, unsigned node);
 
 void fdt_add_cpus(struct fdt_tree *t, const struct fdt_contents *c);       /* fdt_cpus.c */
 void fdt_add_interrupts(struct fdt_tree *t, const struct fdt_contents *c); /* fdt_devices.c */

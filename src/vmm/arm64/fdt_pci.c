@@ -83,6 +83,7 @@ void fdt_add_pci(struct fdt_tree *t, const struct fdt_contents *c)
 	fdt_cell(t, "#interrupt-cells", 1);
 	fdt_cell(t, "linux,pci-domain", 0);
 	fdt_flag(t, "dma-coherent");
+	fdt_near(t, c, c->numa ? c->numa->pci : 0);
 	add_ranges(t);
 	add_pins(t);
 	/* pci/pci-msi.txt: every requester ID is itself. */

@@ -3,10 +3,9 @@
  * virtio-mem: a range of addresses above RAM whose blocks the guest plugs, up
  * to the size that was requested, and unplugs again.
  *
- * Plugging and freeing take a while, so requests are carried out on a thread
- * of its own. Their answers are given on the machine's loop, with the device
- * lock: plugged_size in configuration space changes before the driver sees
- * the answer. One request is dealt with at a time.
+ * Plugging and freeing take a while, so requests are carried out on a thread of its own, one at a
+ * time. Their answers are given on the machine's loop, with the device lock: plugged_size in
+ * configuration space changes before the driver sees the answer.
  *
  * While dirty pages are tracked nothing changes: the driver hears "busy", and
  * of a configuration change when it may try again.
@@ -27,16 +26,17 @@
 #include <string.h>
 
 #define QUEUE_SIZE 64
-/* Where regions begin: memory blocks of a guest, which may be as large as 2 GiB, lie whole in one.
- */
+/* Where regions begin: memory blocks of a guest, up to 2 GiB each, lie whole in one. */
 #define REGION_ALIGN (4 * GIB)
 
 /* 5.15.3 */
+#define MEM_F_ACPI_PXM (1ull << 0)
 #define MEM_F_UNPLUGGED_INACCESSIBLE (1ull << 1)
 
 /* 5.15.4 */
 enum {
 	CONFIG_BLOCK = 0,
+	CONFIG_NODE = 8,
 	CONFIG_ADDR = 16,
 	CONFIG_REGION = 24,
 	CONFIG_USABLE = 32,
@@ -68,12 +68,14 @@ _Static_assert(sizeof(struct answer) == 10, "VIRTIO 1.2, 5.15.6");
 
 struct mem_options {
 	uint64_t size, requested, block, address;
+	uint32_t node;
 };
 
 struct mem {
 	struct virtio v;
 	struct memory_listener listener;
 	uint64_t gpa, size, block;
+	unsigned node;
 	bool added;         /* the region is there */
 	uint64_t requested; /* as in configuration space; atomic */
 	/* Under the worker's lock: */
@@ -86,6 +88,7 @@ struct mem {
 };
 
 static const struct virtio_feature_name feature_names[] = {
+	{ MEM_F_ACPI_PXM, "VIRTIO_MEM_F_ACPI_PXM" },
 	{ MEM_F_UNPLUGGED_INACCESSIBLE, "VIRTIO_MEM_F_UNPLUGGED_INACCESSIBLE" },
 	{ 0, NULL },
 };
@@ -344,7 +347,8 @@ static int mem_load_config(struct virtio *v, const uint8_t *theirs, struct gw_er
 	requested = le64toh(requested);
 	plugged = le64toh(plugged);
 	if (memcmp(theirs, v->config, CONFIG_PLUGGED))
-		return error_set(err, -EINVAL, "another block size, address or size than here");
+		return error_set(err, -EINVAL,
+		                 "another block size, node, address or size than here");
 	if (requested > m->size || requested % m->block)
 		return error_set(err, -EINVAL, "%llu bytes requested",
 		                 (unsigned long long)requested);
@@ -393,6 +397,8 @@ static bool mem_describe(struct device *d, cJSON *info)
 	machine_lock(d->machine);
 	plugged = virtio_config_get(&m->v, CONFIG_PLUGGED, 8);
 	machine_unlock(d->machine);
+	if (d->machine->config.node_count && !cJSON_AddNumberToObject(info, "node", m->node))
+		return false;
 	return cJSON_AddNumberToObject(info, "address", (double)m->gpa) &&
 	       cJSON_AddNumberToObject(info, "size", (double)m->size) &&
 	       cJSON_AddNumberToObject(info, "block", (double)m->block) &&
@@ -422,7 +428,7 @@ static int mem_request_unplug(struct device *d, struct gw_error *err)
 static int mem_open(struct virtio *v, struct gw_error *err)
 {
 	struct mem *m = of(v);
-	int r = memory_add_region(memory_of(m), m->gpa, m->size, m->block, err);
+	int r = memory_add_region(memory_of(m), m->gpa, m->size, m->block, m->node, err);
 
 	if (r < 0)
 		return r;
@@ -482,12 +488,14 @@ static uint64_t default_block(const struct machine *m)
 	return m->config.backing.pages == CONFIG_PAGES_1G ? GIB : 2 * MIB;
 }
 
-/* What was left open is decided here and kept in the options: where the guest goes, it is the
- * same. */
+/* What was left open is decided here and kept in the options, which go with the guest. */
 static int decide(const struct machine *m, struct mem_options *o, struct gw_error *err)
 {
 	const struct arch_range room = arch_memory_room(memory_size(m->memory));
 
+	if (o->node && o->node >= m->config.node_count)
+		return error_set(err, -EINVAL, "node: %u, and there are %u (numa)", o->node,
+		                 m->config.node_count);
 	if (!o->block)
 		o->block = default_block(m);
 	if (o->block & (o->block - 1))
@@ -538,9 +546,13 @@ static int mem_create(struct machine *machine, const struct config_device *confi
 	m->size = o->size;
 	m->block = o->block;
 	m->requested = o->requested;
+	m->node = o->node;
 	m->v.offered = MEM_F_UNPLUGGED_INACCESSIBLE;
+	if (machine->config.node_count)
+		m->v.offered |= MEM_F_ACPI_PXM;
 	m->v.config_size = CONFIG_SIZE_ALL;
 	virtio_config_set(&m->v, CONFIG_BLOCK, 8, m->block);
+	virtio_config_set(&m->v, CONFIG_NODE, 2, m->node);
 	virtio_config_set(&m->v, CONFIG_ADDR, 8, m->gpa);
 	virtio_config_set(&m->v, CONFIG_REGION, 8, m->size);
 	virtio_config_set(&m->v, CONFIG_USABLE, 8, m->size);
@@ -567,6 +579,9 @@ static const struct config_key mem_keys[] = {
 	                  SIZE_MAX_ALL, NULL,
 	                  "where the guest sees it, a multiple of 4G; the lowest free place above "
 	                  "its memory where it is left out"),
+	CONFIG_ROW_NUMBER(NULL, "node", CONFIG_UINT, 0, struct mem_options, node, 0,
+	                  CONFIG_NODES_MAX - 1, NULL,
+	                  "NUMA node that it belongs to; 0 where it is left out"),
 	CONFIG_ROW_END,
 };
 

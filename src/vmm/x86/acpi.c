@@ -6,6 +6,7 @@
 #include "vmm/arch.h"
 #include "vmm/machine.h"
 #include "vmm/memory.h"
+#include "vmm/numa.h"
 #include "vmm/x86/layout.h"
 #include "vmm/x86/pm_ports.h"
 
@@ -13,6 +14,7 @@
 #include "acpi/fadt.h"
 #include "acpi/madt.h"
 #include "acpi/mcfg.h"
+#include "acpi/ssdt.h"
 
 #include <string.h>
 
@@ -29,7 +31,7 @@ _Static_assert(PM_PCI_UP == PM_EVENTS + 4 && PM_PCI_DOWN == PM_PCI_UP + 4 &&
 
 #define TABLE_ALIGN 64u
 #define IMAGE_SIZE (LAYOUT_ACPI_END - LAYOUT_RSDP)
-#define XSDT_TABLES 4
+#define XSDT_TABLES 6
 #define LAPIC_IDS 255u /* 8-bit local APIC IDs; 255 is for all */
 #define APIC_ENABLED 1u
 
@@ -81,7 +83,6 @@ struct madt_x2apic {
 } __attribute__((packed));
 _Static_assert(sizeof(struct madt_x2apic) == 16, "ACPI 6.5, 5.2.12.12");
 
-/* 5.2.16: everything is in proximity domain 0. */
 struct srat {
 	struct table_header header;
 	uint32_t one;
@@ -115,6 +116,12 @@ struct srat_x2apic {
 _Static_assert(sizeof(struct srat_x2apic) == 24, "ACPI 6.5, 5.2.16.3");
 #define SRAT_ENABLED 1u
 #define SRAT_HOTPLUG 2u
+
+struct slit {
+	struct table_header header;
+	uint64_t localities;
+} __attribute__((packed));
+_Static_assert(sizeof(struct slit) == 44, "ACPI 6.5, 5.2.17");
 
 /* The image while it is filled. */
 struct image {
@@ -242,17 +249,34 @@ static struct table_header new_header(const char *signature, uint8_t revision)
 	return header;
 }
 
-static int64_t add_affinity_of_cpu(struct image *image, uint32_t id)
+/* NameOp (it is before `name`), BytePrefix, the value (20.2.5.1, 20.2.3). */
+static int64_t add_pci_domain(struct image *image, unsigned domain)
+{
+	static const uint8_t name[] = { '_', 'P', 'X', 'M', 0x0a };
+	int64_t at = append(image, acpi_ssdt, sizeof(acpi_ssdt), TABLE_ALIGN);
+	uint8_t *found =
+	        at < 0 ? NULL : memmem(image->bytes + at, sizeof(acpi_ssdt), name, sizeof(name));
+
+	if (!found)
+		return at;
+	found[sizeof(name)] = (uint8_t)domain;
+	finish(image, at);
+	return at;
+}
+
+static int64_t add_affinity_of_cpu(struct image *image, uint32_t id, unsigned node)
 {
 	const struct srat_lapic lapic = {
 		.type = 0,
 		.length = sizeof(lapic),
+		.domain = (uint8_t)node,
 		.id = (uint8_t)id,
 		.flags = SRAT_ENABLED,
 	};
 	const struct srat_x2apic x2apic = {
 		.type = 2,
 		.length = sizeof(x2apic),
+		.domain = node,
 		.id = id,
 		.flags = SRAT_ENABLED,
 	};
@@ -261,28 +285,59 @@ static int64_t add_affinity_of_cpu(struct image *image, uint32_t id)
 	                      : append(image, &x2apic, sizeof(x2apic), 1);
 }
 
+static int64_t add_affinity_of_memory(struct image *image, const struct numa_part *part,
+                                      const struct acpi_memory *in)
+{
+	const struct srat_memory memory = {
+		.type = 1,
+		.length = sizeof(memory),
+		.domain = part->node,
+		.base = in->gpa + part->offset,
+		.size = part->size,
+		.flags = SRAT_ENABLED | (in->hotplug ? SRAT_HOTPLUG : 0),
+	};
+
+	return append(image, &memory, sizeof(memory), 1);
+}
+
 /* Where memory may come tells a guest how high its addresses may get one day: Linux keeps bounce
  * buffers only if some may be out of a device's reach. */
 static int64_t add_srat(struct image *image, const struct acpi_contents *c)
 {
 	struct srat srat = { .header = new_header("SRAT", 3), .one = 1 };
+	uint64_t before = 0;
 	int64_t at = append(image, &srat, sizeof(srat), TABLE_ALIGN), r = 0;
 
 	if (at < 0)
 		return at;
 	for (unsigned i = 0; i < c->cpus && r >= 0; i++)
-		r = add_affinity_of_cpu(image, c->apic_ids[i]);
+		r = add_affinity_of_cpu(image, c->apic_ids[i], c->numa ? c->numa->cpu[i] : 0);
 	for (unsigned i = 0; i < c->memory_count && r >= 0; i++) {
-		const struct srat_memory memory = {
-			.type = 1,
-			.length = sizeof(memory),
-			.base = c->memory[i].gpa,
-			.size = c->memory[i].size,
-			.flags = SRAT_ENABLED | (c->memory[i].hotplug ? SRAT_HOTPLUG : 0),
-		};
+		const struct acpi_memory *memory = &c->memory[i];
+		struct numa_part parts[CONFIG_NODES_MAX] = { { 0, memory->size, memory->node } };
+		unsigned n = 1;
 
-		r = append(image, &memory, sizeof(memory), 1);
+		if (!memory->hotplug)
+			n = numa_cut(c->numa, before, memory->size, parts);
+		for (unsigned p = 0; p < n && r >= 0; p++)
+			r = add_affinity_of_memory(image, &parts[p], memory);
+		before += memory->size;
 	}
+	if (r < 0)
+		return r;
+	finish(image, at);
+	return at;
+}
+
+static int64_t add_slit(struct image *image, const struct numa *numa)
+{
+	struct slit slit = { .header = new_header("SLIT", 1), .localities = numa->nodes };
+	int64_t at = append(image, &slit, sizeof(slit), TABLE_ALIGN), r = 0;
+
+	if (at < 0)
+		return at;
+	for (unsigned i = 0; i < numa->nodes && r >= 0; i++)
+		r = append(image, numa->distance[i], numa->nodes, 1);
 	if (r < 0)
 		return r;
 	finish(image, at);
@@ -333,6 +388,10 @@ int acpi_image(const struct acpi_contents *c, uint8_t *bytes, size_t size, size_
 
 	if (c->memory_count)
 		tables[count++] = add_srat(&image, c);
+	if (c->numa)
+		tables[count++] = add_pci_domain(&image, c->numa->pci);
+	if (c->numa && c->numa->distances)
+		tables[count++] = add_slit(&image, c->numa);
 	for (unsigned i = 0; i < count; i++) {
 		if (tables[i] < 0)
 			return (int)tables[i];
@@ -345,7 +404,8 @@ int acpi_image(const struct acpi_contents *c, uint8_t *bytes, size_t size, size_
 	return 0;
 }
 
-/* None where no memory can come: then nobody looks for it here. */
+/* None where no memory can come and there are no nodes: then nobody looks for it here. What the
+ * machine began with comes first, in the order in which the nodes share it. */
 static unsigned collect_memory(const struct machine *m, struct acpi_memory *out)
 {
 	bool hotplug = false;
@@ -357,9 +417,9 @@ static unsigned collect_memory(const struct machine *m, struct acpi_memory *out)
 		if (r->gpa == MEMORY_GONE)
 			continue;
 		hotplug |= r->block != 0;
-		out[n++] = (struct acpi_memory){ r->gpa, r->size, r->block != 0 };
+		out[n++] = (struct acpi_memory){ r->gpa, r->size, r->block != 0, r->node };
 	}
-	return hotplug ? n : 0;
+	return hotplug || m->config.node_count ? n : 0;
 }
 
 int acpi_build(struct machine *m, struct gw_error *err)
@@ -368,6 +428,7 @@ int acpi_build(struct machine *m, struct gw_error *err)
 	autofree uint32_t *ids = calloc(m->vcpu_count + 1, sizeof(*ids));
 	struct acpi_memory memory[MEMORY_REGIONS_MAX];
 	struct acpi_contents c = { .apic_ids = ids, .cpus = m->vcpu_count, .memory = memory };
+	struct numa numa;
 	size_t used;
 	int r;
 
@@ -376,6 +437,8 @@ int acpi_build(struct machine *m, struct gw_error *err)
 	for (unsigned i = 0; i < m->vcpu_count; i++)
 		ids[i] = arch_vcpu_id(m, i);
 	c.memory_count = collect_memory(m, memory);
+	numa_make(&m->config, &numa);
+	c.numa = numa.nodes ? &numa : NULL;
 	r = acpi_image(&c, image, IMAGE_SIZE, &used, err);
 	if (r < 0)
 		return r;

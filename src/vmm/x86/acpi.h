@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 struct machine;
+struct numa;
 
 /* RSDP at LAYOUT_RSDP and all else from LAYOUT_ACPI, into the guest's memory. */
 int acpi_build(struct machine *m, struct gw_error *err);
@@ -23,6 +24,7 @@ int acpi_build(struct machine *m, struct gw_error *err);
 struct acpi_memory {
 	uint64_t gpa, size;
 	bool hotplug;
+	unsigned node; /* with `hotplug`; else the nodes share it in their order */
 };
 
 /* What the tables depend on. */
@@ -30,7 +32,8 @@ struct acpi_contents {
 	const uint32_t *apic_ids; /* of each vCPU */
 	unsigned cpus;
 	const struct acpi_memory *memory;
-	unsigned memory_count; /* 0: the guest finds RAM by the memory map alone */
+	unsigned memory_count;   /* 0: the guest finds RAM by the memory map alone */
+	const struct numa *numa; /* NULL: everything is in node 0 */
 };
 
 /* The same as bytes: image[0] is what goes to LAYOUT_RSDP; *used of them matter. -ENOSPC. */

@@ -36,6 +36,8 @@ tree() {
 tree small 1 64M
 tree wide 12 256M ', "cpu": {"pmu": true, "sockets": 2, "cores": 3, "threads": 2}'
 tree large 2 300G
+NODES='{"cpus":"0","memory":"192M","distances":[10,21]},{"cpus":"1","memory":"128M","distances":[21,10]}'
+tree nodes 2 320M ", \"numa\": [$NODES]"
 pass "device trees of several machines have all that bindings require, and dtc has nothing to say of them"
 
 head -c 1000000 "$LAB/vmlinuz.zst" >/tmp/cut.zst
@@ -101,11 +103,22 @@ pass "the power button"
 rm -f "$VMS/a/con.log"
 cp "$LAB/vmlinuz.zst" /tmp/
 sed -i 's/quiet panic/pci=nomsi quiet panic/; s,/tmp/vmlinuz,/tmp/vmlinuz.zst,' "$VMS/a/config.json"
-vm_start a
+vm_start a --set "numa=[$NODES]"
 vm_up a
 traffic 10.78.0.103
 con a 10 'grep "GICv3.*Level.*eth0" /proc/interrupts' || die "not by INTx: $(con a 10 cat /proc/interrupts)"
 pass "an Image in zstd boots; with INTx alone, resampled in the kernel, the card carries traffic too"
+node() { con a 10 "cat /sys/devices/system/node/node*/$1" | tr '\n' ' '; }
+node_kib() { con a 10 "sed -n 's/.*MemTotal: *\\([0-9]*\\).*/\\1/p' /sys/devices/system/node/node$1/meminfo"; }
+[ "$(node cpulist)" = "0 1 " ] || die "CPUs of the nodes: $(node cpulist)"
+[ "$(node distance)" = "10 21 21 10 " ] || die "distances: $(node distance)"
+first=$(node_kib 0) second=$(node_kib 1)
+if [ "$first" -lt 132000 ] || [ "$first" -gt 196608 ] || [ "$second" -gt 131072 ] || [ $((first + second)) -lt 260000 ]; then
+	die "the nodes have $first and $second KiB"
+fi
+[ "$(con a 10 'cat /sys/bus/pci/devices/0000:00:10.0/numa_node')" = 0 ] || die "the card is in no node"
+no_complaint a 'NUMA: .*(inval|fail|[Ww]arn)|sched: CPU'
+pass "two NUMA nodes with a CPU, memory and a distance each"
 con a 10 -s poweroff -f || :
 vm_gone a || die "exit status $?"
 pass "the guest powers off"

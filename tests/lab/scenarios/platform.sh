@@ -25,6 +25,42 @@ esac
 case " $(flags a) " in *" sha_ni "* | *" svm "*) die "x86-64-v3 has more than it should: $(flags a)" ;; esac
 pass "topology, x86-64-v3"
 vm_quit a
+# ---- nodes ----
+CPUS=2
+NUMA='[{"cpus":"0","memory":"192M","distances":[10,21]},{"cpus":"1","memory":"128M","distances":[21,10]}]'
+CMDLINE=memhp_default_state=online_movable
+vm_config b '{"id":"mem0","type":"virtio-mem","size":"256M","requested":"128M","node":1}'
+unset NUMA CMDLINE
+vm_start b --set cpu.model=x86-64-v2
+vm_up b
+node_kib() { con "$1" 10 "sed -n 's/.*MemTotal: *\\([0-9]*\\).*/\\1/p' /sys/devices/system/node/node$2/meminfo"; }
+# Its 128 MiB, less what the kernel takes, 64 MiB of it for bounce buffers; and 128 MiB.
+_grown() { [ "$(node_kib "$1" 1)" -ge 180000 ]; }
+two_nodes() {
+	[ "$(con "$1" 10 'cat /sys/devices/system/node/node*/cpulist' | tr '\n' ' ')" = "0 1 " ] || die "CPUs of the nodes"
+	[ "$(con "$1" 10 'cat /sys/devices/system/node/node*/distance' | tr '\n' ' ')" = "10 21 21 10 " ] || die "distances"
+	[ "$(node_kib "$1" 0)" -le 196608 ] || die "the first node has $(node_kib "$1" 0) KiB"
+	wait_for 20 _grown "$1" || die "the second node has $(node_kib "$1" 1) KiB: $(con "$1" 10 'dmesg | tail')"
+	[ "$(node_kib "$1" 1)" -le 262144 ] || die "the second node has $(node_kib "$1" 1) KiB"
+}
+two_nodes b
+[ "$(con b 10 'cat /sys/devices/system/cpu/cpu*/topology/physical_package_id' | tr '\n' ' ')" = "0 1 " ] || die "both in one socket"
+[ "$(con b 10 'cat /sys/bus/pci/devices/0000:00:01.0/numa_node')" = 0 ] || die "PCI is in no node"
+no_complaint b 'SRAT: .*(not|inval|fail)|[Nn]ode .* overlap|sched: CPU'
+ctl b query-cpus-fast | tr -d ' \n' | grep -q '"node-id":1,"socket-id":1,"die-id":0,"core-id":0,"thread-id":0' || die "$(ctl b query-cpus-fast)"
+pass "NUMA nodes with memory, CPUs, distances; memory that comes, and PCI"
+ctl b snapshot-save directory=/tmp/snap >/dev/null
+vm_kill b
+vm_restore n /tmp/snap --map numa.1.host-nodes=0
+vm_ready n
+vm_is n running
+two_nodes n
+ctl n query-config | tr -d ' \n' | grep -q '"host-nodes":"0","distances":\[21,10\]' || die "$(ctl n query-config)"
+vm_quit n
+expect_fail "map numa.1.memory: no such path" godwit restore /tmp/snap --map numa.1.memory=1G --control /tmp/x
+rm -rf /tmp/snap
+pass "they travel with the guest"
+
 CPUS=1
 vm_config b
 vm_start b --set cpu.model=x86-64-v2

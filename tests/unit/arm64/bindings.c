@@ -39,6 +39,7 @@ static const struct binding compatibles[] = {
 	{ "fixed-clock", { "#clock-cells", "clock-frequency", "phandle" } },
 	{ "gpio-keys", { NULL } },
 	{ "microsoft,vmgenid", { "reg", "interrupts" } },
+	{ "numa-distance-map-v1", { "distance-matrix" } },
 	{ "pci-host-ecam-generic",
 	  { "reg", "ranges", "device_type", "#address-cells", "#size-cells", "bus-range",
 	    "interrupt-map", "interrupt-map-mask", "#interrupt-cells", "dma-coherent" } },
@@ -128,6 +129,40 @@ static const char *pci_wrong(const void *tree, int node)
 	                                                                       : "no msi-map";
 }
 
+/* Of how many nodes so many bytes of triples are. */
+static int distances_of(int len)
+{
+	int nodes = 0;
+
+	while (nodes * nodes * 12 < len)
+		nodes++;
+	return nodes;
+}
+
+/* numa.txt: triples in ascending order, that go both ways, 10 for a node itself and else more. */
+static const char *distances_wrong(const void *tree, int node)
+{
+	int len = 0, nodes;
+
+	fdt_getprop(tree, node, "distance-matrix", &len);
+	nodes = distances_of(len);
+	if (nodes * nodes * 12 != len)
+		return "no triples for all pairs of nodes";
+	for (int i = 0; i < nodes * nodes; i++) {
+		const int from = i / nodes, to = i % nodes;
+		const uint32_t d = cell_of(tree, node, "distance-matrix", i * 3 + 2);
+		const uint32_t back =
+		        cell_of(tree, node, "distance-matrix", (to * nodes + from) * 3 + 2);
+
+		if (cell_of(tree, node, "distance-matrix", i * 3) != (uint32_t)from ||
+		    cell_of(tree, node, "distance-matrix", i * 3 + 1) != (uint32_t)to)
+			return "distances are not in order";
+		if (from == to ? d != 10 : d <= 10 || d != back)
+			return "distances that there cannot be";
+	}
+	return NULL;
+}
+
 static const struct {
 	const char *pattern;
 	const char *(*wrong)(const void *tree, int node);
@@ -135,6 +170,7 @@ static const struct {
 	{ "/chosen", chosen_wrong },
 	{ "/cpus/cpu-map/socket*/cluster*/core*", core_wrong },
 	{ "/pcie@*", pci_wrong },
+	{ "/distance-map", distances_wrong },
 };
 
 static bool node_holds(const void *tree, int node, char *text, size_t size)
@@ -177,6 +213,41 @@ static bool map_holds(const void *tree, char *text, size_t size)
 	return false;
 }
 
+static bool can_be_near(const void *tree, int node)
+{
+	const char *type = fdt_getprop(tree, node, "device_type", NULL);
+
+	return type && (!strcmp(type, "cpu") || !strcmp(type, "memory") || !strcmp(type, "pci"));
+}
+
+/* With the node of one, there are those of all; and they are within the distances. */
+static bool nodes_hold(const void *tree, char *text, size_t size)
+{
+	const int map = fdt_path_offset(tree, "/distance-map");
+	bool any = map >= 0;
+	int len = 0;
+
+	for (int n = fdt_next_node(tree, -1, NULL); n >= 0; n = fdt_next_node(tree, n, NULL))
+		any |= has(tree, n, "numa-node-id");
+	if (map >= 0)
+		fdt_getprop(tree, map, "distance-matrix", &len);
+	for (int n = fdt_next_node(tree, -1, NULL); any && n >= 0;
+	     n = fdt_next_node(tree, n, NULL)) {
+		const int id = (int)cell_of(tree, n, "numa-node-id", 0);
+		char path[256] = "";
+
+		fdt_get_path(tree, n, path, sizeof(path));
+		if (can_be_near(tree, n) != has(tree, n, "numa-node-id"))
+			return snprintf(text, size, "%s: not in a node, or wrongly so", path),
+			       false;
+		if (map >= 0 && has(tree, n, "numa-node-id") && (id + 1) * (id + 1) * 12 > len)
+			return snprintf(text, size, "%s: node %d, and distances of %d nodes", path,
+			                id, distances_of(len)),
+			       false;
+	}
+	return true;
+}
+
 bool bindings_hold(const void *tree, char *text, size_t size)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(always); i++)
@@ -185,7 +256,7 @@ bool bindings_hold(const void *tree, char *text, size_t size)
 	for (int n = fdt_next_node(tree, -1, NULL); n >= 0; n = fdt_next_node(tree, n, NULL))
 		if (!node_holds(tree, n, text, size))
 			return false;
-	return map_holds(tree, text, size);
+	return map_holds(tree, text, size) && nodes_hold(tree, text, size);
 }
 
 /* ---- dtc ---- */

@@ -6,6 +6,7 @@
 #include "bindings.h"
 #include "vmm/arm64/fdt_internal.h"
 #include "vmm/arm64/layout.h"
+#include "vmm/numa.h"
 
 #include <endian.h>
 #include <libfdt.h>
@@ -50,6 +51,16 @@ static struct tree make(const struct fdt_contents *c)
 	return t;
 }
 
+/* Memory for 300 GiB, of which the second's is in two pieces. */
+static const struct numa two_nodes = {
+	.nodes = 2,
+	.cpu = { 0, 1, 1 },
+	.memory = { 256 * MIB, 300 * GIB - 256 * MIB },
+	.distances = true,
+	.distance = { { 10, 25 }, { 25, 10 } },
+	.pci = 1,
+};
+
 static struct tree make_simple(unsigned cpus)
 {
 	uint64_t mpidr[CPUS_MAX];
@@ -62,13 +73,20 @@ static struct tree make_simple(unsigned cpus)
 /* ---- one that is not as it should be is seen ---- */
 
 /* The whole of a tree, made small changes to by libfdt. */
-static void check_refused(int (*spoil)(void *tree), const char *why)
+static void check_refused_with(const struct numa *numa, int (*spoil)(void *tree), const char *why)
 {
-	struct tree t = make_simple(2);
-	const size_t room = t.len + 4096;
-	void *copy = malloc(room);
+	uint64_t mpidr[CPUS_MAX];
+	struct arch_range memory[ARCH_RAM_RANGES];
+	struct fdt_contents c = contents(2, mpidr, memory);
 	char said[256] = "";
+	struct tree t;
+	size_t room;
+	void *copy;
 
+	c.numa = numa;
+	t = make(&c);
+	room = t.len + 4096;
+	copy = malloc(room);
 	cr_assert_eq(fdt_open_into(t.blob, copy, (int)room), 0);
 	cr_assert(bindings_hold(copy, said, sizeof(said)), "%s", said);
 	cr_assert_geq(spoil(copy), 0);
@@ -76,6 +94,11 @@ static void check_refused(int (*spoil)(void *tree), const char *why)
 	cr_assert_not_null(strstr(said, why), "%s", said);
 	free(copy);
 	free(t.blob);
+}
+
+static void check_refused(int (*spoil)(void *tree), const char *why)
+{
+	check_refused_with(NULL, spoil, why);
 }
 
 static int without_interrupts(void *t)
@@ -126,8 +149,38 @@ static int with_half_an_initrd(void *t)
 	return fdt_setprop_u64(t, fdt_path_offset(t, "/chosen"), "linux,initrd-start", 1);
 }
 
+static int without_a_cpus_node(void *t)
+{
+	return fdt_delprop(t, fdt_path_offset(t, "/cpus/cpu@1"), "numa-node-id");
+}
+
+static int with_a_node_that_is_no_one(void *t)
+{
+	return fdt_setprop_u32(t, fdt_path_offset(t, "/memory@50000000"), "numa-node-id", 2);
+}
+
+static int with_distances_in_disorder(void *t)
+{
+	static const uint32_t cells[] = { 0, 0, 10, 1, 0, 25, 0, 1, 25, 1, 1, 10 };
+	const int map = fdt_path_offset(t, "/distance-map");
+	int r = fdt_setprop_u32(t, map, "distance-matrix", cells[0]);
+
+	for (size_t i = 1; i < ARRAY_SIZE(cells) && !r; i++)
+		r = fdt_appendprop_u32(t, map, "distance-matrix", cells[i]);
+	return r;
+}
+
+static int with_a_distance_missing(void *t)
+{
+	return fdt_setprop_u64(t, fdt_path_offset(t, "/distance-map"), "distance-matrix", 0);
+}
+
 Test(fdt, what_a_binding_requires_is_missed)
 {
+	check_refused_with(&two_nodes, without_a_cpus_node, "/cpus/cpu@1: not in a node");
+	check_refused_with(&two_nodes, with_a_node_that_is_no_one, "distances of 2 nodes");
+	check_refused_with(&two_nodes, with_distances_in_disorder, "distances are not in order");
+	check_refused_with(&two_nodes, with_a_distance_missing, "no triples");
 	check_refused(without_interrupts, "/rtc@9010000: interrupts is missing");
 	check_refused(without_gpios, "/gpio-keys/key-power: gpios|");
 	check_refused(without_psci, "/psci is missing");
@@ -217,6 +270,30 @@ Test(fdt, of_all_sizes_of_memory)
 	}
 }
 
+Test(fdt, of_as_many_nodes_as_there_may_be)
+{
+	struct numa numa = { .nodes = CONFIG_NODES_MAX };
+	uint64_t mpidr[CPUS_MAX];
+	struct arch_range memory[ARCH_RAM_RANGES];
+	struct fdt_contents c = contents(CPUS_MAX, mpidr, memory);
+	struct tree t;
+
+	for (unsigned i = 0; i < CONFIG_NODES_MAX; i++) {
+		numa.memory[i] = 300 * GIB / CONFIG_NODES_MAX / (2 * MIB) * 2 * MIB;
+		for (unsigned to = 0; to < CONFIG_NODES_MAX; to++)
+			numa.distance[i][to] = (uint8_t)(i == to ? 10 : 11 + i + to);
+	}
+	for (unsigned i = 0; i < CPUS_MAX; i++)
+		numa.cpu[i] = (uint8_t)(i % CONFIG_NODES_MAX);
+	c.memory_count = arch_ram_layout(300 * GIB, memory);
+	for (unsigned i = 0; i < 2; i++) {
+		numa.distances = i;
+		c.numa = &numa;
+		t = make(&c);
+		free(t.blob);
+	}
+}
+
 /* ---- what it says ---- */
 
 static uint32_t cell(const struct tree *t, const char *path, const char *name, unsigned i)
@@ -281,6 +358,51 @@ Test(fdt, cpus_are_named_by_their_affinity_and_mapped)
 	cr_assert_eq(cell(&t, "/cpus/cpu-map/socket1/cluster0/core3/thread1", "cpu", 0),
 	             fdt_get_phandle(t.blob, node));
 	cr_assert_lt(fdt_path_offset(t.blob, "/cpus/cpu-map/socket1/cluster0/core5"), 0);
+	free(t.blob);
+}
+
+Test(fdt, nodes_have_their_cpus_memory_and_distances)
+{
+	static const uint32_t matrix[] = { 0, 0, 10, 0, 1, 25, 1, 0, 25, 1, 1, 10 };
+	static const struct {
+		const char *path;
+		uint64_t size;
+		uint32_t node;
+	} pieces[] = {
+		{ "/memory@40000000", 256 * MIB, 0 },
+		{ "/memory@50000000", LAYOUT_MMIO64 - 0x50000000ull, 1 },
+		{ "/memory@8000000000", 45 * GIB, 1 },
+	};
+	uint64_t mpidr[CPUS_MAX];
+	struct arch_range memory[ARCH_RAM_RANGES];
+	struct fdt_contents c = contents(3, mpidr, memory);
+	struct tree t;
+
+	c.numa = &two_nodes;
+	c.memory_count = arch_ram_layout(300 * GIB, memory);
+	t = make(&c);
+	for (size_t i = 0; i < ARRAY_SIZE(pieces); i++) {
+		const uint64_t size = (uint64_t)cell(&t, pieces[i].path, "reg", 2) << 32 |
+		                      cell(&t, pieces[i].path, "reg", 3);
+
+		cr_assert_eq(size, pieces[i].size, "%s", pieces[i].path);
+		cr_assert_eq(cell(&t, pieces[i].path, "numa-node-id", 0), pieces[i].node);
+	}
+	cr_assert_eq(cell(&t, "/cpus/cpu@0", "numa-node-id", 0), 0);
+	cr_assert_eq(cell(&t, "/cpus/cpu@2", "numa-node-id", 0), 1);
+	cr_assert_eq(cell(&t, "/pcie@30000000", "numa-node-id", 0), 1);
+	for (size_t i = 0; i < ARRAY_SIZE(matrix); i++)
+		cr_assert_eq(cell(&t, "/distance-map", "distance-matrix", (unsigned)i), matrix[i]);
+	free(t.blob);
+}
+
+Test(fdt, without_nodes_nothing_is_said_of_them)
+{
+	struct tree t = make_simple(2);
+
+	cr_assert_lt(fdt_path_offset(t.blob, "/distance-map"), 0);
+	for (int node = 0; node >= 0; node = fdt_next_node(t.blob, node, NULL))
+		cr_assert_null(fdt_getprop(t.blob, node, "numa-node-id", NULL));
 	free(t.blob);
 }
 

@@ -3,12 +3,15 @@
 
 #include "base/error.h"
 #include "base/util.h"
+#include "vmm/numa.h"
 #include "vmm/pci.h"
 #include "vmm/x86/pm_ports.h"
 #include "vmm/x86/acpi.h"
 #include "vmm/x86/layout.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define SIZE (LAYOUT_ACPI_END - LAYOUT_RSDP)
 
@@ -239,8 +242,8 @@ Test(acpi, no_room_is_an_error)
 Test(acpi, srat_has_memory_that_may_come)
 {
 	static const struct acpi_memory memory[] = {
-		{ 0, 1ull << 30, false },
-		{ 4ull << 30, 8ull << 30, true },
+		{ 0, 1ull << 30, false, 0 },
+		{ 4ull << 30, 8ull << 30, true, 0 },
 	};
 	const struct acpi_contents c = { .apic_ids = first_ids(300),
 		                         .cpus = 300,
@@ -278,4 +281,155 @@ Test(acpi, srat_has_memory_that_may_come)
 	cr_assert_eq(at, srat + get(srat + 4, 4), "entries end where the table does");
 	cr_assert_eq(cpus, 300);
 	cr_assert_eq(pieces, 2);
+}
+
+/* ---- nodes ---- */
+
+/* Three CPUs and 4 GiB in two nodes, of which the first has 1 GiB: the second's is on both sides of
+ * the hole. Memory may come to the first. */
+static const struct acpi_memory shared[] = {
+	{ 0, 3ull << 30, false, 0 },
+	{ 4ull << 30, 1ull << 30, false, 0 },
+	{ 8ull << 30, 2ull << 30, true, 1 },
+};
+
+static void build_nodes(bool distances)
+{
+	static const uint32_t ids[] = { 0, 2, 300 };
+	const struct numa numa = {
+		.nodes = 2,
+		.cpu = { 0, 1, 1 },
+		.memory = { 1ull << 30, 3ull << 30 },
+		.distances = distances,
+		.distance = { { 10, 21 }, { 31, 10 } },
+		.pci = 1,
+	};
+	const struct acpi_contents c = {
+		.apic_ids = ids,
+		.cpus = 3,
+		.memory = shared,
+		.memory_count = ARRAY_SIZE(shared),
+		.numa = &numa,
+	};
+	struct gw_error err = { 0 };
+	size_t used;
+
+	memset(image, 0, sizeof(image));
+	cr_assert_eq(acpi_image(&c, image, SIZE, &used, &err), 0, "%s", err.text);
+	tables = distances ? 6 : 5;
+}
+
+Test(acpi, srat_has_each_nodes_cpus_and_pieces)
+{
+	static const struct {
+		uint64_t base, size, domain, flags;
+	} pieces[] = {
+		{ 0, 1ull << 30, 0, 1 },
+		{ 1ull << 30, 2ull << 30, 1, 1 },
+		{ 4ull << 30, 1ull << 30, 1, 1 },
+		{ 8ull << 30, 2ull << 30, 1, 3 },
+	};
+	static const unsigned domains[] = { 0, 1, 1 };
+	unsigned cpu = 0, piece = 0;
+	uint64_t srat, at;
+
+	build_nodes(true);
+	srat = find("SRAT");
+	for (at = srat + 48; at < srat + get(srat + 4, 4); at += get(at + 1, 1)) {
+		switch (get(at, 1)) {
+		case 0:
+			cr_assert_eq(get(at + 2, 1), domains[cpu++]);
+			cr_assert_eq(get(at + 9, 3), 0);
+			break;
+		case 2:
+			cr_assert_eq(get(at + 8, 4), 300);
+			cr_assert_eq(get(at + 4, 4), domains[cpu++]);
+			break;
+		default:
+			cr_assert_lt(piece, ARRAY_SIZE(pieces));
+			cr_assert_eq(get(at + 2, 4), pieces[piece].domain, "piece %u", piece);
+			cr_assert_eq(get(at + 8, 8), pieces[piece].base);
+			cr_assert_eq(get(at + 16, 8), pieces[piece].size);
+			cr_assert_eq(get(at + 28, 4), pieces[piece].flags);
+			piece++;
+		}
+	}
+	cr_assert_eq(cpu, 3);
+	cr_assert_eq(piece, ARRAY_SIZE(pieces));
+}
+
+Test(acpi, slit_has_the_distances)
+{
+	static const uint8_t rows[] = { 10, 21, 31, 10 };
+	uint64_t slit;
+
+	build_nodes(true);
+	slit = find("SLIT");
+	cr_assert_eq(get(slit + 8, 1), 1, "revision");
+	cr_assert_eq(get(slit + 4, 4), 44 + 4);
+	cr_assert_eq(get(slit + 36, 8), 2);
+	for (unsigned i = 0; i < 4; i++)
+		cr_assert_eq(get(slit + 44 + i, 1), rows[i]);
+}
+
+/* In AML: NameOp "_PXM", BytePrefix, the value. */
+Test(acpi, the_root_bus_has_its_node)
+{
+	static const uint8_t aml[] = { 0x08, '_', 'P', 'X', 'M', 0x0a, 1 };
+	uint64_t ssdt;
+
+	build_nodes(false);
+	ssdt = find("SSDT");
+	cr_assert(memmem(image + (ssdt - LAYOUT_RSDP), get(ssdt + 4, 4), aml, sizeof(aml)));
+	build(2);
+	cr_assert_not(memmem(image, SIZE, "_PXM", 4), "none without nodes");
+}
+
+/* What iasl makes of a table goes to `said`. */
+static void disassemble(const char *signature, char *said, size_t size)
+{
+	const uint64_t table = find(signature);
+	char folder[] = "/tmp/acpi-XXXXXX", command[256];
+	FILE *file;
+
+	cr_assert_not_null(mkdtemp(folder));
+	snprintf(command, sizeof(command), "%s/t.dat", folder);
+	file = fopen(command, "we");
+	cr_assert_not_null(file);
+	cr_assert_eq(fwrite(image + (table - LAYOUT_RSDP), 1, get(table + 4, 4), file),
+	             get(table + 4, 4));
+	fclose(file);
+	snprintf(command, sizeof(command), "cd %s && iasl -d t.dat >log 2>&1 && cat log t.dsl",
+	         folder);
+	file = popen(command, "re");
+	cr_assert_not_null(file);
+	said[fread(said, 1, size - 1, file)] = 0;
+	cr_assert_eq(pclose(file), 0, "%s: %s", signature, said);
+	snprintf(command, sizeof(command), "rm -r %s", folder);
+	cr_assert_eq(system(command), 0);
+}
+
+Test(acpi, iasl_reads_the_same)
+{
+	static const struct {
+		const char *table, *has[4];
+	} expected[] = {
+		{ "SRAT",
+		  { "[Memory Affinity]", "Base Address : 0000000100000000",
+		    "Address Length : 0000000040000000", "Hot Pluggable : 1" } },
+		{ "SLIT", { "Localities : 0000000000000002", "0A 15", "1F 0A", "" } },
+		{ "SSDT", { "Scope (\\_SB.PCI0)", "Name (_PXM, 0x01)", "", "" } },
+	};
+	static char said[64 * 1024];
+
+	if (system("iasl -v >/dev/null 2>&1"))
+		cr_skip_test("there is no iasl");
+	build_nodes(true);
+	for (size_t i = 0; i < ARRAY_SIZE(expected); i++) {
+		disassemble(expected[i].table, said, sizeof(said));
+		for (size_t t = 0; t < 4; t++)
+			cr_assert(strstr(said, expected[i].has[t]), "%s: no \"%s\" in %s",
+			          expected[i].table, expected[i].has[t], said);
+		cr_assert_not(strstr(said, "rror") || strstr(said, "nvalid"), "%s", said);
+	}
 }
