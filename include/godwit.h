@@ -224,7 +224,8 @@ GW_API int gw_vm_wait(struct gw_vm *vm, int timeout_ms, struct gw_error *err);
 /* The configuration that the machine has now, as JSON. */
 GW_API int gw_vm_query_config(struct gw_vm *vm, char **json, struct gw_error *err);
 
-/* The vCPUs: JSON list of {"cpu-index", "thread-id"}. */
+/* The vCPUs: JSON list of {"cpu-index", "thread-id", "props"}, where props has
+ * "socket-id", "die-id", "core-id", "thread-id", and "node-id" if there are NUMA nodes. */
 GW_API int gw_vm_query_cpus(struct gw_vm *vm, char **json, struct gw_error *err);
 
 /* The PCI functions: JSON in the form of QMP's query-pci. */
