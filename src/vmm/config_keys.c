@@ -172,9 +172,10 @@ const struct config_key config_node_keys[] = {
 	                  NULL,
 	                  "how much of the guest's memory is the node's; a multiple of 2 MiB; the "
 	                  "nodes' together are memory"),
-	NODE_TEXT("host-nodes", CONFIG_OF_HOST, host_nodes, check_list,
-	          "the host's NUMA nodes that this memory is bound to: \"0\", \"0-1\"; those of "
-	          "backing.nodes where it is left out"),
+	NODE_TEXT(
+	        "host-nodes", CONFIG_OF_HOST, host_nodes, check_list,
+	        "the host's NUMA nodes that this memory, and what virtio-mem adds to it, is bound "
+	        "to: \"0\", \"0-1\"; those of backing.nodes where it is left out"),
 	{ NULL, "distances", CONFIG_UINTS, 0, offsetof(struct config_node, distances), 10, 254,
 	  NULL, NULL,
 	  "how far each node's memory is, in the order of the list: 10 for the node itself, more "

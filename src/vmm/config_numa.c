@@ -55,8 +55,6 @@ static void check_sizes(const struct config *config, struct config_faults *fault
 			             (unsigned long long)node->memory, unit == GIB ? "1G" : "2M");
 		if (!node->memory && !node->cpus[0])
 			config_fault(faults, "numa[%u]: has neither cpus nor memory", i);
-		if (!node->memory && node->host_nodes[0])
-			config_fault(faults, "numa[%u].host-nodes: needs memory", i);
 	}
 	if (config->memory && sum != config->memory)
 		config_fault(faults,

@@ -67,8 +67,6 @@ Test(numa, memory_adds_up)
 	        "numa[1].memory: 536870912 is not a multiple of 1G; ");
 	refused("\"numa\":[{\"cpus\":\"0-3\",\"memory\":\"4G\"},{}]",
 	        "numa[1]: has neither cpus nor memory");
-	refused("\"numa\":[{\"memory\":\"4G\"},{\"cpus\":\"0-3\",\"host-nodes\":\"0\"}]",
-	        "numa[1].host-nodes: needs memory");
 }
 
 Test(numa, distances_are_a_matrix)
