@@ -119,6 +119,7 @@ static int arm(struct vfio_pci *d, struct gw_error *err)
 	x->asserted = x->again = false;
 	r = irq_attach_fd(d->device.machine->irqs, gsi_of(d), x->by_hand ? x->line_fd : x->fd,
 	                  x->resample_fd, err);
+	x->attached = !r;
 	return r || !x->by_hand ? r : watch_by_hand(d, err);
 }
 
@@ -132,7 +133,9 @@ static void disarm(struct vfio_pci *d)
 	loop_unwatch(x->watch);
 	loop_unwatch(x->resample_watch);
 	x->watch = x->resample_watch = NULL;
-	irq_detach_fd(irqs, gsi_of(d), x->by_hand ? x->line_fd : x->fd);
+	if (x->attached)
+		irq_detach_fd(irqs, gsi_of(d), x->by_hand ? x->line_fd : x->fd);
+	x->attached = false;
 	io_eventfd_drain(x->fd);
 	io_eventfd_drain(x->line_fd);
 	io_eventfd_drain(x->resample_fd);

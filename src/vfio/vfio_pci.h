@@ -44,6 +44,7 @@ struct vfio_intx {
 	int fd;          /* the device raises it */
 	int resample_fd; /* KVM: the guest has dealt with it */
 	bool on;
+	bool attached; /* KVM listens to it */
 	/* For a device that the kernel cannot unmask by eventfd (intx.c): */
 	bool by_hand;
 	int line_fd; /* we raise it */

@@ -40,6 +40,8 @@ struct arch_device {
 struct arch_platform {
 	struct arch_device serial;
 	uint64_t generation_id; /* in RAM, in a page that the guest leaves alone (vmgenid.h) */
+	/* KVM has one level for a pin, whoever sets it; not one for each that does (irq_pins.h). */
+	bool pins_have_one_level;
 };
 extern const struct arch_platform arch_platform;
 

@@ -5,6 +5,7 @@
 #include "base/io.h"
 #include "base/util.h"
 #include "vmm/arch.h"
+#include "vmm/irq_pins.h"
 #include "vmm/machine.h"
 #include "vmm/outside.h"
 
@@ -22,7 +23,7 @@ struct irqs {
 	bool msi_used[IRQ_MSIS];
 	bool msi_routed[IRQ_MSIS];
 	struct msi_message msi[IRQ_MSIS];
-	unsigned pin_holders[IRQ_LINES]; /* irq_share_line() */
+	struct irq_pins *shared_pins;
 };
 
 static struct kvm_irq_routing_entry msi_entry(const struct irqs *irqs, uint32_t gsi,
@@ -72,7 +73,9 @@ int irqs_create(struct machine *m, struct irqs **out, struct gw_error *err)
 	irqs->with_requester = !m->outside && io_ioctl(m->vm_fd, KVM_CHECK_EXTENSION,
 	                                               (void *)KVM_CAP_MSI_DEVID) > 0;
 	irqs->pin_count = arch_irq_routes(irqs->pins);
-	r = m->outside ? 0 : commit(irqs, err);
+	r = irq_pins_create(m, &irqs->shared_pins, err);
+	if (!r && !m->outside)
+		r = commit(irqs, err);
 	if (r < 0) {
 		irqs_destroy(irqs);
 		return r;
@@ -85,6 +88,7 @@ void irqs_destroy(struct irqs *irqs)
 {
 	if (!irqs)
 		return;
+	irq_pins_destroy(irqs->shared_pins);
 	pthread_mutex_destroy(&irqs->lock);
 	free(irqs);
 }
@@ -103,14 +107,7 @@ int irq_set_line(struct irqs *irqs, uint32_t gsi, int level)
 
 int irq_share_line(struct irqs *irqs, uint32_t gsi, bool high)
 {
-	unsigned *holders = &irqs->pin_holders[gsi];
-	int r = 0;
-
-	pthread_mutex_lock(&irqs->lock);
-	if (high ? (*holders)++ == 0 : --(*holders) == 0)
-		r = irq_set_line(irqs, gsi, high);
-	pthread_mutex_unlock(&irqs->lock);
-	return r;
+	return irq_pins_share(irqs->shared_pins, gsi, high);
 }
 
 int irq_send_msi(struct irqs *irqs, const struct msi_message *msg)
@@ -209,13 +206,17 @@ void irq_free_msi(struct irqs *irqs, uint32_t gsi)
 int irq_attach_fd(struct irqs *irqs, uint32_t gsi, int fd, int resample_fd, struct gw_error *err)
 {
 	struct kvm_irqfd irqfd = { .fd = (uint32_t)fd, .gsi = gsi };
-	int r;
+	int r = is_msi(gsi) ? 0 : irq_pins_add_irqfd(irqs->shared_pins, gsi, err);
 
+	if (r < 0)
+		return r;
 	if (resample_fd >= 0) {
 		irqfd.flags = KVM_IRQFD_FLAG_RESAMPLE;
 		irqfd.resamplefd = (uint32_t)resample_fd;
 	}
 	r = io_ioctl(irqs->machine->vm_fd, KVM_IRQFD, &irqfd);
+	if (r < 0 && !is_msi(gsi))
+		irq_pins_remove_irqfd(irqs->shared_pins, gsi);
 	return r < 0 ? error_set_sys(err, r, "GSI %u: KVM_IRQFD", gsi) : 0;
 }
 
@@ -228,4 +229,6 @@ void irq_detach_fd(struct irqs *irqs, uint32_t gsi, int fd)
 	};
 
 	io_ioctl(irqs->machine->vm_fd, KVM_IRQFD, &irqfd);
+	if (!is_msi(gsi))
+		irq_pins_remove_irqfd(irqs->shared_pins, gsi);
 }

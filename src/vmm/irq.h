@@ -46,8 +46,9 @@ int irq_route_msis(struct irqs *irqs, const uint32_t *gsis, const struct msi_mes
 void irq_free_msi(struct irqs *irqs, uint32_t gsi);
 
 /* A write to `fd` raises `gsi`. With resample_fd >= 0 the pin is level-triggered: KVM lowers
- * it and signals resample_fd when the guest acknowledges. */
+ * it and signals resample_fd when the guest acknowledges; a pin takes no irqfd without. */
 int irq_attach_fd(struct irqs *irqs, uint32_t gsi, int fd, int resample_fd, struct gw_error *err);
+/* Of what irq_attach_fd() has attached. */
 void irq_detach_fd(struct irqs *irqs, uint32_t gsi, int fd);
 
 #endif

@@ -33,6 +33,7 @@ const struct arch_pci_layout arch_pci = {
 const struct arch_platform arch_platform = {
 	.serial = { .base = LAYOUT_SERIAL, .gsi = LAYOUT_SERIAL_GSI },
 	.generation_id = LAYOUT_VMGENID,
+	.pins_have_one_level = true,
 };
 
 static const struct {
