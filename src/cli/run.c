@@ -73,7 +73,7 @@ static int take_option(struct wish *wish, const char *what, int option, const ch
 		wish->paused = true;
 		return CLI_OK;
 	case 'v':
-		wish->level = MIN(wish->level + 1, GW_LOG_DEBUG);
+		wish->level = MIN(wish->level + 1, (unsigned)GW_LOG_DEBUG);
 		return CLI_OK;
 	case 'q':
 		wish->level = MAX((int)wish->level - 1, (int)GW_LOG_ERROR);

@@ -194,7 +194,7 @@ int vfio_dev_read(struct vfio_dev *d, struct gw_error *err)
 	         info.num_regions <= VFIO_PCI_CONFIG_REGION_INDEX)
 		r = error_set(err, -ENOTSUP, "%s: not a PCI device", d->name);
 	d->can_reset = info.flags & VFIO_DEVICE_FLAGS_RESET;
-	d->region_count = MIN(info.num_regions, VFIO_REGIONS);
+	d->region_count = MIN(info.num_regions, (uint32_t)VFIO_REGIONS);
 	for (unsigned i = 0; i < d->region_count && r >= 0; i++)
 		r = read_region(d, i, err);
 	if (r < 0)

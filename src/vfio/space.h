@@ -54,7 +54,7 @@ struct vfio_window_map {
 	struct vfio_window_map *next;
 };
 
-#define VFIO_IOVA_RANGES_MAX 64
+#define VFIO_IOVA_RANGES_MAX 64u
 
 struct vfio_space {
 	const struct vfio_space_ops *ops;

@@ -17,7 +17,7 @@
 #define SERVER_TIMEOUT_MS 10000
 /* Commands that may come while an answer of the client's is waited for on the same socket. */
 #define SERVER_PENDING_MAX 64
-#define SERVER_DMA_MAPS_MAX 4096
+#define SERVER_DMA_MAPS_MAX 4096u
 
 #define SERVER_REGION_V1 VFIO_PCI_NUM_REGIONS
 

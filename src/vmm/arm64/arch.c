@@ -18,7 +18,7 @@
 #include <asm/ptrace.h>
 #include <string.h>
 
-#define IPA_BITS_MIN 40 /* what every guest has (KVM API, 4.2) */
+#define IPA_BITS_MIN 40u /* what every guest has (KVM API, 4.2) */
 
 const struct arch_pci_layout arch_pci = {
 	.ecam = { LAYOUT_ECAM, LAYOUT_ECAM_SIZE },
@@ -90,8 +90,8 @@ int64_t arm64_vm_type(int most, uint64_t ram_size, struct gw_error *err)
 	const unsigned host_bits = most > 0 ? (unsigned)most : IPA_BITS_MIN;
 	struct arch_range ranges[ARCH_RAM_RANGES];
 	const unsigned n = arch_ram_layout(ram_size, ranges);
-	const uint64_t end =
-	        MAX(ranges[n - 1].gpa + ranges[n - 1].size, LAYOUT_MMIO64 + LAYOUT_MMIO64_SIZE);
+	const uint64_t window_end = LAYOUT_MMIO64 + LAYOUT_MMIO64_SIZE;
+	const uint64_t end = MAX(ranges[n - 1].gpa + ranges[n - 1].size, window_end);
 	const unsigned bits = 64 - (unsigned)__builtin_clzll(end - 1);
 
 	if (bits > host_bits)

@@ -333,7 +333,8 @@ static int set_msrs(struct vcpu *v, const void *blob, size_t len, struct gw_erro
 	if (len % sizeof(*all))
 		return error_set(err, -EINVAL, "vcpu%u: MSRs: %zu bytes", v->index, len);
 	while (done < count) {
-		struct msr_batch batch = { .head.nmsrs = (uint32_t)MIN(count - done, MSR_BATCH) };
+		struct msr_batch batch = { .head.nmsrs =
+			                           (uint32_t)MIN(count - done, (size_t)MSR_BATCH) };
 		int r;
 
 		memcpy(batch.entries, &all[done], batch.head.nmsrs * sizeof(all[0]));
