@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# The main job, for real: see docs/demo.md. Ends in a table; its exit status says whether all went
+# The main job, for real: see README.md. Ends in a table; its exit status says whether all went
 # well. With ARCH=arm64 the hosts are of that architecture. With NIC=0000:03:00.0 it runs on this machine's
 # own KVM, IOMMU and NIC instead of the lab.
 set -eu

@@ -18,8 +18,8 @@ debian="debootstrap e2fsprogs"
 clients="socat openssl perl python3"
 # Building for arm64 on another machine; what is built against is unpacked by scripts/sysroot.sh.
 cross="gcc-aarch64-linux-gnu make pkg-config device-tree-compiler"
-# What the library for arm64 takes beside; on another machine scripts/sysroot.sh has it.
-arm64="libfdt-dev zlib1g-dev liblzma-dev libzstd-dev liblz4-dev device-tree-compiler"
+# What building on arm64 takes beside; on another machine scripts/sysroot.sh has it.
+arm64="g++ libfdt-dev zlib1g-dev liblzma-dev libzstd-dev liblz4-dev device-tree-compiler"
 lint="clang clang-format clang-tidy cppcheck"
 model="gcc libc6-dev spin"
 [ "$(uname -m)" != aarch64 ] || build="$build $arm64"
