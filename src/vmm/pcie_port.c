@@ -16,6 +16,13 @@
 #define PORT_DEVICE 0x000c
 #define PORT_CLASS 0x0604
 
+/* Their pins, C and D. What is in a port's slot has the interrupts of the port's pins, mostly that of
+ * A, and B of one slot of ports is A of the next. Linux removes a device on the thread that serves
+ * its port's interrupt; to give up an interrupt of the device it waits for all threads that serve
+ * that one, which must not be the same. */
+#define PIN_FIRST 3
+#define PINS 2
+
 #define EXP_SIZE 0x3c /* of version 2 of the capability */
 #define MSI_SIZE 14   /* one vector, 64-bit address */
 #define LINK_X1 (PCI_EXP_LNKCAP_SLS_2_5GB | 1u << 4)
@@ -398,7 +405,7 @@ static int create_one(struct pci_bus *bus, unsigned i, struct gw_error *err)
 	pci_set(f->config, PCI_REG_VENDOR, 2, PORT_VENDOR);
 	pci_set(f->config, PCI_REG_DEVICE, 2, PORT_DEVICE);
 	pci_set(f->config, PCI_REG_CLASS, 2, PORT_CLASS);
-	f->config[PCI_REG_IRQ_PIN] = (uint8_t)(1 + i % 4);
+	f->config[PCI_REG_IRQ_PIN] = (uint8_t)(PIN_FIRST + i % PINS);
 	pcie_bridge_init(f);
 	add_express(port, i + 1);
 	add_msi(port);

@@ -269,3 +269,22 @@ Test(pcie_port, pins_are_high_while_an_event_waits)
 	end(p);
 	free(c);
 }
+
+Test(pcie_port, no_port_interrupts_by_the_pin_that_devices_behind_ports_have)
+{
+	struct platform *p = platform_new();
+
+	p->m.config.pci.root_ports = PCI_PORTS_MAX;
+	new_bus(p);
+	for (unsigned port = 1; port <= PCI_PORTS_MAX; port++) {
+		const unsigned slot = PCI_PORT_SLOT(port), function = (port - 1) % PCI_FUNCTIONS;
+		const unsigned pin =
+		        (unsigned)bus_read(&p->m.mmio, ecam(0, slot, function, 0x3d), 1);
+
+		cr_assert(pin >= 1 && pin <= 4, "port %u: pin %u", port, pin);
+		for (unsigned other = 1; other <= PCI_PORTS_MAX; other++)
+			cr_assert_neq(pci_intx_gsi(slot, pin), pci_intx_gsi(pci_place(0, other), 1),
+			              "ports %u, %u", port, other);
+	}
+	end(p);
+}
