@@ -4,6 +4,7 @@
 # hosts: 1
 # seconds: 420
 # memory: 3072
+# long-arm64: cortex-a72 1 120
 #
 # Devices that come and go behind root ports, by the guest's own driver for them: virtio devices and the
 # 82574L; a guest that is reset, saved in the middle of an unplug, restored and migrated.

@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # hosts: 1
 # seconds: 300
+# long-arm64: neoverse-n1 1 240
 #
 # A network card and a disk in other processes: traffic with checksums, servers that are killed and
-# come back, plugged in and out at run time, and a guest that moves with both.
+# come back, plugged in and out at run time, also behind a root port, and a guest that moves with
+# both.
 set -eu
 . "$ROOT/tests/lab/vm.sh"
 
@@ -19,7 +21,9 @@ serve net virtio-net --tap tap0 --mac $MAC
 serve blk virtio-blk --disk "$DISK"
 
 device() { echo "{\"id\":\"$1\",\"type\":\"vfio-user-pci\",\"socket\":\"/tmp/$2.sock\",\"timeout\":20000}"; }
+PORTS=2
 vm_config a "$(device net0 net)" "$(device disk0 blk)"
+PORTS=
 vm_start a
 vm_up a
 pass "boots with devices of two other processes"
@@ -107,7 +111,9 @@ pass "another device behind the same socket is not taken for it"
 truncate -s 8M /tmp/hot.img
 for i in 1 2; do
 	serve "hot$i" virtio-blk --disk /tmp/hot.img
-	ctl a device_add driver=vfio-user-pci "id=hot$i" "socket=/tmp/hot$i.sock" >/dev/null
+	port=
+	[ $i = 1 ] || port=port=2
+	ctl a device_add driver=vfio-user-pci "id=hot$i" "socket=/tmp/hot$i.sock" $port >/dev/null
 	_hot() { con a 10 'ls /sys/block' | grep -q vdb; }
 	wait_for 20 _hot || die "a disk that was plugged in is not seen"
 	con a 30 "echo plugged $i | dd of=/dev/vdb oflag=direct conv=sync 2>/dev/null; sync" || die "hot-plugged disk"
@@ -117,7 +123,7 @@ for i in 1 2; do
 	event_came a DEVICE_DELETED
 	unserve "hot$i"
 done
-pass "plugged in and out twice, with data"
+pass "plugged in and out, also behind a root port, with data"
 
 # ---- moved, with the state of both ----
 serve net2 virtio-net --tap tap1 --mac $MAC
