@@ -3,11 +3,12 @@
 # arch: none
 # hosts: 1
 # seconds: 300
-# long-arm64: neoverse-n1 1 300
+# long-arm64: neoverse-n1 1 360
 # qemu: -machine gic-version=2
 #
 # A host whose interrupt controller is a GICv2: its guest has one too, devices interrupt by their
-# pins, which they may share, and it is reset, saved, restored and moved with what it has pending.
+# pins, which they may share, also behind root ports, and it is reset, saved, restored and moved with
+# what it has pending.
 set -eu
 . "$ROOT/tests/lab/vm.sh"
 
@@ -88,3 +89,47 @@ _all_read() { con s 10 '[ "$(wc -l </tmp/read)" = 8 ]'; }
 wait_for 120 _all_read || die "reads hang: $(con s 10 'cat /sys/block/vda/stat; grep virtio /proc/interrupts')"
 con s 30 ttytest talk 1 0.5
 pass "a disk and a passthrough card share a pin"
+vm_quit s
+
+# ---- behind root ports: all devices in their slots share a pin ----
+truncate -s 16M /tmp/own.img /tmp/user.img
+serve user virtio-blk --disk /tmp/user.img
+vm_config d
+vm_start d
+vm_up d
+_has() { con d 20 "test -b /dev/$1"; }
+ctl d device_add id=own type=virtio-blk file=/tmp/own.img port=1 >/dev/null
+wait_for 40 _has vda || die "no disk behind port 1: $(con d 20 'lspci; cat /proc/interrupts')"
+ctl d device_add id=user type=vfio-user-pci socket=/tmp/user.sock port=2 timeout=20000 >/dev/null
+wait_for 40 _has vdb || die "no disk behind port 2: $(con d 20 'lspci; cat /proc/interrupts')"
+con d 10 'cat /proc/interrupts' >/tmp/interrupts
+grep -q 'GIC-0.*pciehp' /tmp/interrupts || die "no pin of the ports: $(cat /tmp/interrupts)"
+grep -q 'GIC-0.* virtio0, virtio1' /tmp/interrupts || die "they do not share: $(cat /tmp/interrupts)"
+pass "disks come behind root ports, one of them of another process"
+
+# Whatever the one acknowledges, what the other has raised stays: after each read of the one the other is
+# written to without a further interrupt of the first.
+con d 60 disktest start /dev/vda 16 8192
+cat >/tmp/probe <<-'END'
+	written() { awk '{ print $5 }' /sys/block/vda/stat; };
+	goes_on() { w=$(written); for i in $(seq 100); do [ $(written) -lt $((w + 3)) ] || return 0; sleep 0.2; done; return 1; };
+	for n in $(seq 30); do
+	dd if=/dev/vdb of=/dev/null bs=4k count=1 iflag=direct 2>/dev/null && goes_on || { echo "after $n"; exit 1; };
+	done
+END
+con d 120 "( $(tr '\n' ' ' </tmp/probe) )" >/tmp/probed ||
+	die "the disk stands still $(cat /tmp/probed): $(con d 20 'cat /proc/interrupts /sys/block/vda/inflight')"
+con d 90 disktest finish >/tmp/disk || die "$(cat /tmp/disk)"
+log "$(con d 10 'grep virtio /proc/interrupts'); $(cat /tmp/disk)"
+pass "devices that share a pin lose no interrupt of each other"
+
+for id in own user; do
+	expect_event d DEVICE_DELETED
+	ctl d device_del id=$id >/dev/null
+	event_came d DEVICE_DELETED
+done
+con d 20 '! ls /sys/block | grep vd' || die "a disk is still there"
+no_complaint d 'I/O error|timed out|nobody cared'
+pass "and go"
+vm_quit d
+unserve user
