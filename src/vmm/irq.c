@@ -110,6 +110,11 @@ int irq_share_line(struct irqs *irqs, uint32_t gsi, bool high)
 	return irq_pins_share(irqs->shared_pins, gsi, high);
 }
 
+void irqs_settle(struct irqs *irqs)
+{
+	irq_pins_settle(irqs->shared_pins);
+}
+
 int irq_send_msi(struct irqs *irqs, const struct msi_message *msg)
 {
 	struct kvm_msi msi = {

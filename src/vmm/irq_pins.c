@@ -164,6 +164,22 @@ void irq_pins_remove_irqfd(struct irq_pins *pins, uint32_t gsi)
 	pthread_mutex_unlock(&pins->change);
 }
 
+void irq_pins_settle(struct irq_pins *pins)
+{
+	const uint32_t first = arch_pci.intx_gsi;
+
+	if (!arch_platform.pins_have_one_level)
+		return;
+	pthread_mutex_lock(&pins->lock);
+	for (uint32_t gsi = first; gsi < first + arch_pci.intx_gsis; gsi++) {
+		struct irq_pin *pin = &pins->pin[gsi];
+
+		if (pin->holders || !pin->irqfds)
+			set_level(pin, pin->holders);
+	}
+	pthread_mutex_unlock(&pins->lock);
+}
+
 int irq_pins_create(struct machine *m, struct irq_pins **out, struct gw_error *err)
 {
 	struct irq_pins *pins = calloc(1, sizeof(*pins));

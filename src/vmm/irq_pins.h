@@ -29,5 +29,9 @@ int irq_pins_share(struct irq_pins *pins, uint32_t gsi, bool high);
 /* An irqfd that resamples is about to come to the pin, or was there and is gone. */
 int irq_pins_add_irqfd(struct irq_pins *pins, uint32_t gsi, struct gw_error *err);
 void irq_pins_remove_irqfd(struct irq_pins *pins, uint32_t gsi);
+/* The pins of PCI are what their devices say, whatever the controller's state that was loaded has:
+ * it may be of the moment at which KVM had lowered one that was to be raised again. Before vCPUs
+ * run. */
+void irq_pins_settle(struct irq_pins *pins);
 
 #endif

@@ -301,8 +301,10 @@ void machine_run(struct machine *m)
 {
 	if (machine_running(m))
 		return;
-	if (!m->outside)
+	if (!m->outside) {
+		irqs_settle(m->irqs);
 		arch_time_continue(m);
+	}
 	m->running = m->started = true;
 	for (struct device *d = m->devices; d; d = d->next)
 		if (d->driver->run)

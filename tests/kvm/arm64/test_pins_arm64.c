@@ -82,3 +82,30 @@ Test(pins_arm64, with_an_irqfd_nobody_takes_it_from_the_other)
 	close(fd);
 	close(resample_fd);
 }
+
+/* A controller's state of the moment between KVM's lowering it and our raising it again. */
+Test(pins_arm64, what_is_held_is_high_before_the_guest_runs)
+{
+	int fd = io_eventfd(), resample_fd = io_eventfd();
+	struct guest *g = made();
+	struct irqs *irqs = g->vm->machine->irqs;
+
+	cr_assert_eq(irq_attach_fd(irqs, GSI, fd, resample_fd, &err), 0, "%s", err.text);
+	cr_assert_eq(irq_share_line(irqs, GSI, true), 0);
+	cr_assert_eq(irq_set_line(irqs, GSI, 0), 0);
+	cr_assert_not(is_high(g));
+	irqs_settle(irqs);
+	cr_assert(is_high(g));
+
+	/* What nobody can have raised is low, what an irqfd may have is KVM's to lower. */
+	cr_assert_eq(irq_share_line(irqs, GSI, false), 0);
+	irqs_settle(irqs);
+	cr_assert(is_high(g));
+	irq_detach_fd(irqs, GSI, fd);
+	cr_assert_eq(irq_set_line(irqs, GSI, 1), 0);
+	irqs_settle(irqs);
+	cr_assert_not(is_high(g));
+	guest_free(g);
+	close(fd);
+	close(resample_fd);
+}
