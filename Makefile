@@ -183,7 +183,7 @@ packages:
 	scripts/packages.sh build
 
 check:
-	tests/check.sh
+	tests/check.sh $(if $(filter command,$(firstword $(origin ARCH))),$(ARCH))
 
 check-long:
 	tests/check-long.sh

@@ -1,8 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
+# usage: tests/check.sh [x86] [arm64]
 #
 # Every test: builds, unit tests (also under ASan and UBSan, and built by clang), tests on the
-# machine's own /dev/kvm where it has one, then the lab, then the same for arm64, emulated. Ends in "N passed, N failed[, N skipped]".
+# machine's own /dev/kvm where it has one, then the lab, then the same for arm64, emulated; or those
+# of one architecture. Ends in "N passed, N failed[, N skipped]".
 # What may be skipped, and why, stands in tests/skips.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -142,59 +144,60 @@ lab() {
 	lab_tell "$1"
 }
 
-say "packages"
-scripts/packages.sh check || { bad packages; echo "$passed passed, $failed failed"; exit 1; }
+# Builds, units, this machine's own /dev/kvm, the lab of x86-64 hosts.
+check_x86() {
+	say "build: gcc"
+	one build make -s -j2 all tests examples
+	say "build: gcc with ASan and UBSan"
+	one build-sanitized make -s -j2 VARIANT=-asan CFLAGS="-O1 -g" \
+		SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" tests
+	say "build: clang"
+	one build-clang make -s -j2 VARIANT=-clang CC=clang "$BUILD/tests/unit-clang"
+	one abi tests/abi/check.sh
+	one cxx "$BUILD/tests/cxx"
+	one install make -s install DESTDIR="$OUT/root" PREFIX=/usr
 
-say "build: gcc"
-one build make -s -j2 all tests examples
-say "build: gcc with ASan and UBSan"
-one build-sanitized make -s -j2 VARIANT=-asan CFLAGS="-O1 -g" \
-	SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" tests
-say "build: clang"
-one build-clang make -s -j2 VARIANT=-clang CC=clang "$BUILD/tests/unit-clang"
-one abi tests/abi/check.sh
-one cxx "$BUILD/tests/cxx"
-one install make -s install DESTDIR="$OUT/root" PREFIX=/usr
+	local script name
+	export GODWIT_GUESTS=$PWD/$BUILD/tests/guests
+	say "unit tests"
+	suite unit "$BUILD/tests/unit" -j2
+	suite unit-sanitized env ASAN_OPTIONS=detect_leaks=0 "$BUILD/tests/unit-asan" -j2
+	suite unit-clang "$BUILD/tests/unit-clang" -j2
 
-export GODWIT_GUESTS=$PWD/$BUILD/tests/guests
-say "unit tests"
-suite unit "$BUILD/tests/unit" -j2
-suite unit-sanitized env ASAN_OPTIONS=detect_leaks=0 "$BUILD/tests/unit-asan" -j2
-suite unit-clang "$BUILD/tests/unit-clang" -j2
+	say "the control socket under clients that were not written here"
+	lines control tests/control/run.sh
 
-say "the control socket under clients that were not written here"
-lines control tests/control/run.sh
+	say "tests on this machine's /dev/kvm"
+	if [ -c /dev/kvm ]; then
+		suite kvm "$BUILD/tests/kvm" -j1
+		one example-embed timeout 300 "$BUILD/examples/embed" "$GODWIT_GUESTS/mixer.elf"
+		one example-own-device timeout 300 "$BUILD/examples/own_device" \
+			"$GODWIT_GUESTS/doorbell.elf"
+		suite kvm-sanitized env ASAN_OPTIONS=detect_leaks=0 "$BUILD/tests/kvm-asan" -j1
+	else
+		skip kvm "this machine has no /dev/kvm; the lab runs the same tests"
+	fi
 
-say "tests on this machine's /dev/kvm"
-if [ -c /dev/kvm ]; then
-	suite kvm "$BUILD/tests/kvm" -j1
-	one example-embed timeout 300 "$BUILD/examples/embed" "$GODWIT_GUESTS/mixer.elf"
-	one example-own-device timeout 300 "$BUILD/examples/own_device" \
-		"$GODWIT_GUESTS/doorbell.elf"
-	suite kvm-sanitized env ASAN_OPTIONS=detect_leaks=0 "$BUILD/tests/kvm-asan" -j1
-else
-	skip kvm "this machine has no /dev/kvm; the lab runs the same tests"
-fi
-
-say "lab"
-if one lab-setup tests/lab/setup.sh && [ "$failed" -eq 0 ] || [ -f "$BUILD/lab/guest.cpio.gz" ]; then
-	one lab-debian tests/lab/debian.sh
-	one lab-kernel tests/lab/kernel.sh
-	one lab-qemu-client-setup tests/lab/qemu-client.sh
-	for script in tests/lab/scenarios/*.sh; do
-		for_arch "$script" x86 || continue
-		name=$(basename "$script" .sh)
-		# A scenario whose program the archive lacks has left word why.
-		if [ -e "$BUILD/lab/$name.why" ]; then
-			skip "lab-$name" "$(cat "$BUILD/lab/$name.why")"
-			continue
-		fi
-		say "lab: $name"
-		lab "lab-$name" "$script"
-	done
-	say "demo"
-	one demo demo/demo.sh
-fi
+	say "lab"
+	if one lab-setup tests/lab/setup.sh && [ "$failed" -eq 0 ] || [ -f "$BUILD/lab/guest.cpio.gz" ]; then
+		one lab-debian tests/lab/debian.sh
+		one lab-kernel tests/lab/kernel.sh
+		one lab-qemu-client-setup tests/lab/qemu-client.sh
+		for script in tests/lab/scenarios/*.sh; do
+			for_arch "$script" x86 || continue
+			name=$(basename "$script" .sh)
+			# A scenario whose program the archive lacks has left word why.
+			if [ -e "$BUILD/lab/$name.why" ]; then
+				skip "lab-$name" "$(cat "$BUILD/lab/$name.why")"
+				continue
+			fi
+			say "lab: $name"
+			lab "lab-$name" "$script"
+		done
+		say "demo"
+		one demo demo/demo.sh
+	fi
+}
 
 # arm64_runs HOSTS: a line "NAME CPU SCRIPT" for each arm64 scenario with so many hosts and each CPU that it names.
 arm64_runs() {
@@ -237,7 +240,18 @@ check_arm64() {
 		LAB_CPU=$cpu lab "$name" "$script" </dev/null
 	done < <(arm64_runs 2)
 }
-ARCH=arm64 BUILD=$BUILD/arm64 check_arm64
+
+say "packages"
+scripts/packages.sh check || { bad packages; echo "$passed passed, $failed failed"; exit 1; }
+
+[ $# -gt 0 ] || set -- x86 arm64
+for arch; do
+	case $arch in
+	x86 | x86_64) check_x86 ;;
+	arm64) ARCH=arm64 BUILD=$BUILD/arm64 check_arm64 ;;
+	*) bad "no such architecture here: $arch" ;;
+	esac
+done
 
 say "done"
 cat "$failures"
