@@ -11,6 +11,7 @@
 #   arch_modules, arch_modules_guest, arch_modules_debian    kernel modules that only it has
 #   arch_machine         QEMU's arguments for a host: CPU, board, IOMMU
 #   arch_cmdline         the host kernel's command line
+#   arch_clock           prints what the host's kernel is told of its clock; arch_clock_program: by which program
 #   arch_iommu_off       what there is added to it where the kernel is to leave the IOMMU alone
 #   arch_root            the root of its programs: this machine's, or an unpacked one
 # shellcheck disable=SC2034,SC2054 # used by who sources this; commas of QEMU, not of lists
@@ -34,14 +35,17 @@ x86)
 	arch_modules="kvm-amd kvm-intel mdev button pvpanic-pci crc32c-intel msr cpuid"
 	arch_modules_guest="button pvpanic-pci"
 	arch_modules_debian="crc32c-intel button"
-	# What QEMU cannot emulate of the model is taken off, so that it does not warn of it. Without a PIT, as
-	# Linux measures the TSC by it: on a busy machine a tenth of what it is may come out, and time then
-	# flies in the host. The HPET is read at one go.
+	# What QEMU cannot emulate of the model is taken off, so that it does not warn of it. Without a PIT, by
+	# which Linux would measure the TSC all the same, for a while.
 	arch_machine=(-M q35,kernel-irqchip=split,pit=off
 		-cpu EPYC-v1,+svm,+npt,-fxsr-opt,-misalignsse,-osvw,-topoext,-nrip-save,-xsavec
 		-device intel-iommu,intremap=on,caching-mode=on)
 	arch_cmdline="console=ttyS0 intel_iommu=on iommu=pt tsc=reliable no_timer_check"
 	arch_iommu_off="intel_iommu=off"
+	# The TSC is this machine's. Measured by the host's kernel, on a busy machine a tenth of what it is may
+	# come out, and time then flies in the host.
+	arch_clock_program=tsc_khz
+	arch_clock() { echo "tsc_early_khz=$("$lab/bin/tsc_khz")"; }
 	;;
 arm64)
 	arch_deb=arm64
@@ -53,6 +57,8 @@ arm64)
 	arch_machine=(-M virt,virtualization=on,gic-version=3,iommu=smmuv3 -cpu "${LAB_CPU:-neoverse-n1}")
 	arch_cmdline="console=ttyAMA0 iommu.passthrough=1"
 	arch_iommu_off="initcall_blacklist=arm_smmu_driver_init"
+	arch_clock_program=''
+	arch_clock() { :; }
 	;;
 *)
 	echo "lab: ARCH is x86 or arm64, not '$ARCH'" >&2

@@ -322,8 +322,10 @@ do_programs() {
 	for p in con nic_state; do
 		$arch_cc -std=gnu11 -O2 -Wall -Wextra -Werror -o "$lab/bin/$p" "$here/$p.c"
 	done
-	# The one that runs on this machine.
-	gcc -std=gnu11 -O2 -Wall -Wextra -Werror -o "$lab/bin/hold" "$here/hold.c"
+	# Those that run on this machine.
+	for p in hold $arch_clock_program; do
+		gcc -std=gnu11 -O2 -Wall -Wextra -Werror -o "$lab/bin/$p" "$here/$p.c"
+	done
 	for p in nettest streamtest disktest vsocktest; do ln -f "$lab/guest/$p" "$lab/bin/$p"; done
 }
 
@@ -333,7 +335,7 @@ step mtty "$lab/pkg/mtty/mtty.ko" "$lab" "$lab/pkg/versions" 3
 step kmod "$lab/pkg/kmod/godwit_e1000e_vfio_pci.ko" "$lab" "$lab/pkg/versions" "$here/kmod/"*
 step modules "$lab/modules/lib/modules/$kver/modules.dep" "$modules" "$lab/pkg/versions" "$lab/stamp/mtty" \
 	"$lab/stamp/kmod" 1
-step programs "$lab/bin/con" "$here/con.c" "$here/hold.c" "$here/nic_state.c" "$here/nic_card.h" "$here/vfio_raw.h" "$here/guest/"*.[ch] \
+step programs "$lab/bin/con" "$here/con.c" "$here/hold.c" "$here/tsc_khz.c" "$here/nic_state.c" "$here/nic_card.h" "$here/vfio_raw.h" "$here/guest/"*.[ch] \
 	"$guest_programs"
 step l1 "$lab/l1.cpio.gz" "$here/l1-init" "$modules_l1" "$lab/stamp/modules" 1
 step guest "$lab/guest.cpio.gz" "$here/guest/init" "$here/guest/console.sh" "$modules_guest" \
