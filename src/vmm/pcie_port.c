@@ -16,10 +16,10 @@
 #define PORT_DEVICE 0x000c
 #define PORT_CLASS 0x0604
 
-/* Their pins, C and D. What is in a port's slot has the interrupts of the port's pins, mostly that of
- * A, and B of one slot of ports is A of the next. Linux removes a device on the thread that serves
- * its port's interrupt; to give up an interrupt of the device it waits for all threads that serve
- * that one, which must not be the same. */
+/* Their pins, C and D. What is in a port's slot has the interrupts of the port's pins, mostly that
+ * of A, and B of one slot of ports is A of the next. Linux removes a device on the thread that
+ * serves its port's interrupt; to give up an interrupt of the device it waits for all threads that
+ * serve that one, which must not be the same. */
 #define PIN_FIRST 3
 #define PINS 2
 
