@@ -3,6 +3,7 @@
 # make            build/godwit, build/libgodwit.a, build/libgodwit.so
 # make examples   build/examples/: programs that embed the library
 # make check      every test; ends in one line "N passed, N failed"
+# make check-fast  build, unit tests, lint's quick parts: while one works
 # make check-long  what takes longer: the same scenarios with more rounds
 # make demo       the whole job on two lab hosts
 # make lint       format, static checks, floors
@@ -32,7 +33,7 @@ AR = $(TRIPLET)-ar
 OBJCOPY = $(TRIPLET)-objcopy
 PKG_CONFIG = PKG_CONFIG_SYSROOT_DIR=$(SYSROOT) \
 	PKG_CONFIG_LIBDIR=$(SYSROOT)/usr/lib/$(TRIPLET)/pkgconfig:$(SYSROOT)/usr/share/pkgconfig pkg-config
-SYSROOT_STAMP = $(BUILD)/sysroot.stamp
+SYSROOT_STAMP = $(SYSROOT)/complete
 endif
 PREFIX ?= /usr/local
 PKGS_arm64 = zlib liblzma libzstd liblz4
@@ -43,6 +44,9 @@ LAZY_PKGS = gnutls libedit
 VARIANT ?=
 SANITIZE ?=
 OBJ = $(BUILD)/obj$(VARIANT)
+GEN = $(BUILD)/gen$(VARIANT)
+# Put before the compiler: "make CCACHE=ccache".
+CCACHE ?=
 
 CFLAGS ?= -O2 -g
 WARN = -Wall -Wextra -Werror -Wmissing-prototypes -Wstrict-prototypes -Wvla -Wpointer-arith
@@ -51,7 +55,7 @@ ifneq ($(findstring clang,$(CC)),)
 WARN += -Wno-gnu-variable-sized-type-not-at-end
 endif
 ALL_CFLAGS = -std=gnu17 $(WARN) $(CFLAGS) $(SANITIZE) -fPIC -fvisibility=hidden -pthread \
-	-D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Iinclude -Isrc -I$(BUILD)/gen \
+	-D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Iinclude -Isrc -I$(GEN) \
 	$(shell $(PKG_CONFIG) --cflags $(PKGS) $(LAZY_PKGS) 2>/dev/null)
 # Debian 12's libfdt has no pkg-config file.
 ARCH_LIBS_arm64 = -lfdt
@@ -75,7 +79,7 @@ obj = $(patsubst %.c,$(OBJ)/%.o,$(1))
 # Tests reach into the library, so they link its objects.
 LIB_OBJ = $(call obj,$(LIB_SRC))
 
-.PHONY: all tests examples configs install clean check check-long demo lint bench fuzz model packages
+.PHONY: all tests examples configs install clean check check-fast check-long demo lint bench fuzz model packages
 .DELETE_ON_ERROR:
 
 all: $(BUILD)/godwit $(BUILD)/libgodwit.a $(BUILD)/libgodwit.so
@@ -93,19 +97,19 @@ $(BUILD)/libgodwit.so: $(LIB_OBJ) src/libgodwit.map
 		-Wl,--version-script=src/libgodwit.map -o $@ $(LIB_OBJ) $(LIBS)
 	ln -sf libgodwit.so $@.0
 
-# What is unpacked once serves every object.
-$(SYSROOT_STAMP): scripts/sysroot.sh tests/lab/apt.sh
+# What is unpacked once serves every object, of every clone.
+$(SYSROOT_STAMP): scripts/sysroot.sh scripts/cache.sh tests/lab/apt.sh
 	scripts/sysroot.sh $(ARCH) $(SYSROOT)
 	touch $@
 
 $(OBJ)/%.o: %.c | $(SYSROOT_STAMP)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(CCACHE) $(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 # ACPI: each ASL source is preprocessed, compiled and made a C array.
-AML_x86 = $(patsubst src/vmm/x86/acpi/%.asl,$(BUILD)/gen/acpi/%.h,$(wildcard src/vmm/x86/acpi/*.asl))
+AML_x86 = $(patsubst src/vmm/x86/acpi/%.asl,$(GEN)/acpi/%.h,$(wildcard src/vmm/x86/acpi/*.asl))
 $(call obj,src/vmm/x86/acpi.c) $(call obj,$(UNIT_SRC)): $(AML_$(ARCH))
-$(BUILD)/gen/acpi/%.h: src/vmm/x86/acpi/%.asl src/vmm/x86/layout.h src/vmm/x86/pm_ports.h
+$(GEN)/acpi/%.h: src/vmm/x86/acpi/%.asl src/vmm/x86/layout.h src/vmm/x86/pm_ports.h
 	@mkdir -p $(@D)
 	$(CC) -E -P -x assembler-with-cpp -DASL -Isrc -o $(@D)/$*.dsl $<
 	cd $(@D) && iasl -va -vs -p $* $*.dsl >$*.log || { cat $*.log; exit 1; }
@@ -188,6 +192,9 @@ ONE_OR_BOTH = $(if $(filter command,$(firstword $(origin ARCH))),ARCH=$(ARCH),en
 check:
 	$(ONE_OR_BOTH) tests/check.sh
 
+check-fast:
+	tests/check.sh --fast
+
 check-long:
 	$(ONE_OR_BOTH) tests/check-long.sh
 
@@ -207,7 +214,7 @@ model:
 	tests/model/model.sh
 
 clean:
-	rm -rf $(BUILD)/obj* $(BUILD)/gen $(BUILD)/tests $(BUILD)/fuzz $(BUILD)/godwit $(BUILD)/libgodwit.*
+	rm -rf $(BUILD)/obj* $(BUILD)/gen* $(BUILD)/tests $(BUILD)/fuzz $(BUILD)/godwit $(BUILD)/libgodwit.*
 
 include tests/lab/lab.mk
 -include $(shell find $(OBJ) -name '*.d' 2>/dev/null)

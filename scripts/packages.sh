@@ -4,7 +4,7 @@
 # Installs, with apt, the Debian packages that a part of the project needs. What is there already
 # costs nothing: then neither the network nor root is used.
 #
-# usage: scripts/packages.sh [build|cross|check|lab|kernel|debian|lint|model|all]...        (default: build)
+# usage: scripts/packages.sh [build|cross|fast|check|lab|kernel|debian|lint|model|all]...        (default: build)
 set -eu
 
 build="gcc libc6-dev make pkg-config libcjson-dev libxxhash-dev liburing-dev libgnutls28-dev libedit-dev acpica-tools libcriterion-dev"
@@ -20,6 +20,8 @@ clients="socat openssl perl python3"
 cross="gcc-aarch64-linux-gnu make pkg-config device-tree-compiler"
 # What building on arm64 takes beside; on another machine scripts/sysroot.sh has it.
 arm64="g++ libfdt-dev zlib1g-dev liblzma-dev libzstd-dev liblz4-dev device-tree-compiler"
+# What "make check-fast" takes beside: compilers' output is kept, format is checked.
+fast="ccache clang-format"
 lint="clang clang-format clang-tidy cppcheck"
 model="gcc libc6-dev spin"
 [ "$(uname -m)" != aarch64 ] || build="$build $arm64"
@@ -39,10 +41,11 @@ for part; do
 	cross) wanted="$wanted $cross" ;;
 	debian) wanted="$wanted $debian" ;;
 	lint) wanted="$wanted $build $lint" ;;
-	check) wanted="$wanted $build $lab $kernel $debian $clients $cross clang g++" ;;
+	check) wanted="$wanted $build $lab $kernel $debian $clients $cross $fast clang libclang-rt-14-dev g++" ;;
+	fast) wanted="$wanted $fast" ;;
 	model) wanted="$wanted $model" ;;
 	all) wanted="$wanted $build $lab $kernel $debian $lint" ;;
-	*) die "unknown part '$part'; the parts are build, cross, check, lab, kernel, debian, lint, model, all" ;;
+	*) die "unknown part '$part'; the parts are build, cross, fast, check, lab, kernel, debian, lint, model, all" ;;
 	esac
 done
 

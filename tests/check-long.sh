@@ -1,12 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# What takes too long for "make check": the scenarios that say in their first lines "# long: ROUNDS
-# SECONDS", with that many rounds of so many seconds at most; then those that say "# long-arm64: CPU
-# ROUNDS SECONDS", on arm64's hosts with that CPU, and the demo there; with ARCH=x86 or ARCH=arm64 one
-# of the two. Ends in "N passed, N failed".
+# What takes too long for "make check", one after the other: the units as gcc builds them with the address
+# sanitizer and as clang does without; the scenarios that say in their first lines "# long: ROUNDS SECONDS", with
+# that many rounds of so many seconds at most; those that say "# long-arm64: CPU ROUNDS SECONDS", on arm64's hosts with
+# that CPU, and the demo there. With ARCH=x86 or ARCH=arm64 one of the two. Ends in what each took, and
+# "N passed, N failed".
 #
-# usage: tests/check-long.sh [ROUNDS [SCENARIO...]]       (SCENARIO may be demo-arm64)
+# usage: tests/check-long.sh [ROUNDS [NAME...]]    NAME: a scenario, unit-gcc-asan, unit-clang or demo-arm64
 set -u
 cd "$(dirname "$0")/.." || exit 1
 BUILD=${BUILD:-build}
@@ -14,75 +15,62 @@ OUT=$PWD/$BUILD/check-long
 rounds=${1:-}
 [ $# -eq 0 ] || shift
 names=("$@")
-passed=0 failed=0
 rm -rf "$OUT"
 mkdir -p "$OUT"
+# shellcheck source=tests/runner/parts.sh
+. tests/runner/parts.sh
 
-# shellcheck source=tests/lab/scenario.sh
-. tests/lab/scenario.sh
-
-# long SCRIPT ROUNDS SECONDS: the scenario with what it asks for, its rounds being its argument.
-long() {
-	local name status=0 n
-	name=$(basename "$1" .sh)
-	echo "== $name: $2 rounds"
-	scenario "$OUT/$name" $(($2 * $3)) "$1" "$2" || status=$?
-	passes "$OUT/$name"
-	n=$(passes "$OUT/$name" | wc -l)
-	passed=$((passed + n))
-	if [ "$status" -ne 0 ] || [ "$n" -eq 0 ]; then
-		failed=$((failed + 1))
-		tail -n 40 "$OUT/$name.log"
-	fi
-}
-
+# wanted NAME: is it, or everything, asked for?
 wanted() { [ ${#names[@]} -eq 0 ] || [[ " ${names[*]} " == *" $1 "* ]]; }
 
-demo() {
-	echo "== demo-$ARCH"
-	if demo/demo.sh >"$OUT/demo.log" 2>&1; then
-		passed=$((passed + 1))
-		echo "PASS demo-$ARCH"
-	else
-		failed=$((failed + 1))
-		tail -n 40 "$OUT/demo.log"
-	fi
+# long ARCH SCRIPT CPU ROUNDS SECONDS: the scenario, its rounds being its argument.
+long() {
+	local name
+	name=$(basename "$2" .sh)
+	wanted "$name" || return 0
+	[ "$1" = x86 ] || name=$name-$1
+	job "$name" "$slots" "$(lab_needs "$1" "$2")" lab on "$1" lab_run "$name" $(($4 * $5)) "$2" "$3" "$4"
+}
+
+# units NAME ARG...: the unit tests, built with these arguments of make.
+units() {
+	local name=$1
+	shift
+	wanted "unit-$name" || return 0
+	job "build-$name" "$slots" - one make -s -j"$slots" VARIANT="-$name" "$@" "$BUILD/tests/unit-$name"
+	job "unit-$name" "$slots" "build-$name" suite "${asan[@]}" "$BUILD/tests/unit-$name" -j"$slots"
 }
 
 long_x86() {
 	local script default seconds
-	{ make -s -j2 all && tests/lab/setup.sh && tests/lab/debian.sh && tests/lab/kernel.sh; } || exit 1
+	prepare_x86
+	job build "$slots" - one make -s -j"$slots" all tests examples
+	units gcc-asan PLAIN=1 CFLAGS="-O1 -g" SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined"
+	units clang CC=clang
 	for script in tests/lab/scenarios/*.sh; do
-		wanted "$(basename "$script" .sh)" || continue
 		read -r default seconds <<<"$(header "$script" long "")"
-		[ -z "${default:-}" ] || long "$script" "${rounds:-$default}" "$seconds"
+		[ -z "${default:-}" ] || long x86 "$script" "" "${rounds:-$default}" "$seconds"
 	done
 }
 
-# The same on arm64's hosts.
 long_arm64() {
 	local script cpu default seconds
-	mkdir -p "$OUT"
-	{ make -s -j2 ARCH="$ARCH" BUILD="$BUILD" all tests examples && tests/lab/setup.sh; } || exit 1
+	prepare_arm64
 	for script in tests/lab/scenarios/*.sh; do
-		wanted "$(basename "$script" .sh)" || continue
 		read -r cpu default seconds <<<"$(header "$script" long-arm64 "")"
-		[ -z "${cpu:-}" ] || LAB_CPU=$cpu long "$script" "${rounds:-$default}" "$seconds"
+		[ -z "${cpu:-}" ] || long arm64 "$script" "$cpu" "${rounds:-$default}" "$seconds"
 	done
-	! wanted demo-arm64 || demo
+	! wanted demo-arm64 || job demo-arm64 "$slots" build-arm64,lab-setup-arm64 one on arm64 demo/demo.sh
 }
 
-case ${ARCH:-} in
+verdicts_begin
+scripts/packages.sh check || { bad packages; verdicts_end; exit 1; }
+case ${ARCH:-both} in
 x86) long_x86 ;;
-arm64) OUT=$OUT/arm64 BUILD=$BUILD/arm64 long_arm64 ;;
-"")
-	ARCH=x86 long_x86
-	ARCH=arm64 OUT=$OUT/arm64 BUILD=$BUILD/arm64 long_arm64
-	;;
-*)
-	echo "ARCH=$ARCH: there are x86 and arm64"
-	failed=1
-	;;
+arm64) long_arm64 ;;
+both) long_x86 && long_arm64 ;;
+*) bad "ARCH=$ARCH: there are x86 and arm64" ;;
 esac
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+jobs_run "$slots"
+jobs_times
+verdicts_end

@@ -3,7 +3,7 @@
 #
 # The control socket under clients that were not written here: ganeti's QMP client, go-qemu's (with
 # types made from QEMU's schema), socat. A VM that waits for a migration serves them, so no
-# /dev/kvm is needed. Packages are downloaded with apt and unpacked below build/, not installed.
+# /dev/kvm is needed. Packages are downloaded with apt and unpacked into the cache, not installed.
 #
 # usage: tests/control/run.sh [ganeti|goqemu|socat|prompt|systemd|tls]...
 # Prints "PASS name", "FAIL name" or "SKIP name: why" for each.
@@ -12,6 +12,8 @@ cd "$(dirname "$0")/../.." || exit 1
 BUILD=${BUILD:-build}
 godwit=$PWD/$BUILD/godwit
 work=$PWD/$BUILD/control
+# shellcheck source=scripts/cache.sh
+. scripts/cache.sh
 failed=0 server=
 mkdir -p "$work"
 
@@ -47,21 +49,20 @@ finish() {
 }
 trap finish EXIT
 
-# unpack DIR PACKAGE...: downloaded once.
+# unpack NAME PACKAGE...: downloaded once, into the cache; $cache_path is the folder, if that was possible.
 unpack() {
-	local dir=$work/$1 package
-	shift
-	[ "$(cat "$dir/done" 2>/dev/null)" = "$*" ] && return
-	rm -rf "$dir"
-	mkdir -p "$dir/debs" || return
-	for package; do
-		(cd "$dir/debs" && timeout 300 apt-get -qq download "$package") >>"$work/apt.log" 2>&1 || return
-	done
-	for package in "$dir"/debs/*.deb; do
-		dpkg-deb -x "$package" "$dir" || return
-	done
-	rm -rf "$dir/debs"
-	echo "$*" >"$dir/done"
+	local key
+	key=$(cache_key "$@" "$(. /etc/os-release && echo "${VERSION_CODENAME:-}")")
+	(set -e; cache_get "control-$1" "$key" download "${@:2}") >>"$work/apt.log" 2>&1
+	cache_path "control-$1" "$key"
+}
+
+download() {
+	local packages=("${@:1:$#-1}") to=${*: -1} package
+	mkdir "$to/debs"
+	for package in "${packages[@]}"; do (cd "$to/debs" && timeout 300 apt-get -qq download "$package"); done
+	for package in "$to"/debs/*.deb; do dpkg-deb -x "$package" "$to"; done
+	rm -rf "$to/debs"
 }
 
 # from NAME COMMAND...: each "ok THING" that it says is a pass, and it has to say some.
@@ -83,23 +84,24 @@ test_ganeti() {
 	[ -x $python ] || { say "SKIP ganeti: no $python" && return; }
 	unpack ganeti ganeti-3.0 python3-bitarray python3-simplejson python3-pyparsing \
 		python3-openssl python3-cryptography python3-cffi-backend python3-pycurl \
-		python3-psutil python3-pyinotify python3-paramiko ||
+		python3-psutil python3-pyinotify python3-paramiko
+	[ -d "$cache_path" ] ||
 		{ say "SKIP ganeti: its packages cannot be downloaded (see $BUILD/control/apt.log)" && return; }
 	serve || { say "FAIL ganeti: no server" && return; }
 	from ganeti env PYTHONDONTWRITEBYTECODE=1 \
-		PYTHONPATH="$work/ganeti/usr/share/ganeti/3.0:$work/ganeti/usr/lib/python3/dist-packages" \
+		PYTHONPATH="$cache_path/usr/share/ganeti/3.0:$cache_path/usr/lib/python3/dist-packages" \
 		$python tests/control/drive_ganeti.py "$work/sock"
 	finish
 }
 
 test_goqemu() {
-	local root=$work/goqemu
 	unpack goqemu golang-1.19-go golang-1.19-src golang-golang-x-sys-dev \
-		golang-github-digitalocean-go-libvirt-dev golang-github-digitalocean-go-qemu-dev ||
+		golang-github-digitalocean-go-libvirt-dev golang-github-digitalocean-go-qemu-dev
+	[ -d "$cache_path" ] ||
 		{ say "SKIP goqemu: its packages cannot be downloaded (see $BUILD/control/apt.log)" && return; }
-	check "goqemu: build" env GOROOT="$root/usr/lib/go-1.19" GO111MODULE=off \
-		GOPATH="$root/usr/share/gocode" GOCACHE="$work/cache" GOFLAGS= GOTOOLCHAIN=local timeout 300 \
-		"$root/usr/lib/go-1.19/bin/go" build -o "$work/drive_goqemu" tests/control/drive_goqemu.go
+	check "goqemu: build" env GOROOT="$cache_path/usr/lib/go-1.19" GO111MODULE=off \
+		GOPATH="$cache_path/usr/share/gocode" GOCACHE="$GODWIT_CACHE/go" GOFLAGS= GOTOOLCHAIN=local timeout 300 \
+		"$cache_path/usr/lib/go-1.19/bin/go" build -o "$work/drive_goqemu" tests/control/drive_goqemu.go
 	serve || { say "FAIL goqemu: no server" && return; }
 	from goqemu "$work/drive_goqemu" "$work/sock"
 	check "goqemu: the program has ended" wait "$server"

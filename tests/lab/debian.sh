@@ -1,23 +1,25 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Makes build/lab/debian.img, an ext4 file system that holds a small Debian system of this machine's
-# release: systemd, a login on the serial console (root, password "lab"), the network by
+# Makes an ext4 file system in the cache, to which build/lab/debian.img leads: a small Debian system of this machine's
+# release with systemd, a login on the serial console (root, password "lab"), the network by
 # systemd-networkd, and programs that load it. By debootstrap, from the archive that the machine's
 # own apt sources name. It has no kernel: it is started with the lab's, and debian.cpio.gz.
-# Runs again only when its input has changed.
+# Made again only when its input has changed.
 #
 # usage: tests/lab/debian.sh
 set -eu -o pipefail
 
 here=$(cd "$(dirname "$0")" && pwd -P)
 root=$(cd "$here/../.." && pwd -P)
+# shellcheck source=scripts/cache.sh
+. "$root/scripts/cache.sh"
 lab=${LAB:-$root/${BUILD:-build}/lab}
 case $lab in /*) ;; *) lab=$PWD/$lab ;; esac
 
 packages="systemd-sysv udev dbus iproute2 iputils-ping fio iperf3 stress-ng"
 size=600M
-programs="worker nettest streamtest disktest"
+programs=(worker nettest streamtest disktest)
 # Units that have no work here, or that would load the guest at times of their own.
 masked="apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer
 	e2scrub_reap.service fstrim.timer getty@tty1.service systemd-networkd-wait-online.service
@@ -58,8 +60,8 @@ bootstrap() {
 	from=$(mirror "$release")
 	[ -n "$from" ] || die "apt has no source for '$release'"
 	proxy
-	mkdir -p "$lab/debs"
-	debootstrap --variant=minbase --cache-dir="$lab/debs" --include="${packages// /,}" \
+	mkdir -p "$GODWIT_CACHE/debs"
+	debootstrap --variant=minbase --cache-dir="$GODWIT_CACHE/debs" --include="${packages// /,}" \
 		"$release" "$tree" "$from" >"$lab/debian.log" 2>&1 || {
 		tail -n 20 "$lab/debian.log" >&2
 		die "debootstrap failed: see $lab/debian.log"
@@ -92,7 +94,7 @@ configure() {
 	[ "$(tty)" != /dev/ttyS0 ] || . /usr/local/lib/lab-console
 	END
 	cp "$here/guest/console.sh" "$tree/usr/local/lib/lab-console"
-	for u in $programs; do cp "$lab/guest/$u" "$tree/usr/local/bin/"; done
+	for u in "${programs[@]}"; do cp "$lab/guest/$u" "$tree/usr/local/bin/"; done
 	for u in $masked; do ln -sf /dev/null "$tree/etc/systemd/system/$u"; done
 	chroot "$tree" systemctl -q enable systemd-networkd.service
 	chroot "$tree" chpasswd <<<root:lab
@@ -107,27 +109,20 @@ slim() {
 }
 
 make_image() {
-	tree=$lab/debian.tree
-	rm -rf "$tree"
+	[ "$(id -u)" = 0 ] || die "debootstrap needs root"
+	tree=$1/tree
 	say "debootstrap"
 	bootstrap
 	configure
 	slim
-	rm -f "$lab/debian.img.new"
-	mkfs.ext4 -q -F -L lab-debian -E root_owner=0:0 -d "$tree" "$lab/debian.img.new" "$size" >"$lab/debian.log"
-	e2fsck -f -n "$lab/debian.img.new" >"$lab/debian.fsck" 2>&1 || die "see $lab/debian.fsck"
+	mkfs.ext4 -q -F -L lab-debian -E root_owner=0:0 -d "$tree" "$1/debian.img" "$size" >"$lab/debian.log"
+	e2fsck -f -n "$1/debian.img" >"$lab/debian.fsck" 2>&1 || die "see $lab/debian.fsck"
 	say "$(du -sm "$tree" | cut -f1) MiB of files"
 	rm -rf "$tree"
-	mv "$lab/debian.img.new" "$lab/debian.img"
 }
 
 BUILD=${BUILD:-build} LAB=$lab "$here/setup.sh"
 "$root/scripts/packages.sh" debian
-exec 9>"$lab/.lock.debian"
-flock -n 9 || { say "another one is being made: waiting for it" && flock 9; }
-now=$({ cat "$0" "$here/guest/console.sh"; for p in $programs; do cat "$lab/guest/$p"; done; } | cksum)
-if [ -f "$lab/debian.img" ] && [ "$(cat "$lab/stamp/debian" 2>/dev/null)" = "$now" ]; then exit 0; fi
-[ "$(id -u)" = 0 ] || die "debootstrap needs root"
-rm -f "$lab/stamp/debian"
-make_image
-echo "$now" >"$lab/stamp/debian"
+key=$(cache_key "$here/debian.sh" "$here/guest/console.sh" "${programs[@]/#/$lab/guest/}")
+cache_get lab-debian "$key" make_image
+ln -sf "$cache_path/debian.img" "$lab/debian.img"

@@ -10,9 +10,10 @@ set -eu -o pipefail
 
 here=$(cd "$(dirname "$0")" && pwd -P)
 root=$(cd "$here/../.." && pwd -P)
+# shellcheck source=scripts/cache.sh
+. "$root/scripts/cache.sh"
 lab=${LAB:-$root/${BUILD:-build}/lab}
 case $lab in /*) ;; *) lab=$PWD/$lab ;; esac
-out=$lab/qemu-client
 
 none() {
 	echo "$*" >"$lab/qemu-client.why"
@@ -20,30 +21,31 @@ none() {
 	exit 0
 }
 
-mkdir -p "$lab"
-exec 9>"$lab/.lock.qemu-client"
-flock 9
-if [ "$(cat "$out/stamp" 2>/dev/null)" = "$(cksum <"$0")" ]; then exit 0; fi
-rm -rf "$out" "$lab/qemu-client.why"
-
-apt_dir=$lab/apt-qemu-client
-apt_release=trixie
-# shellcheck source=tests/lab/apt.sh
-. "$here/apt.sh"
-apt_setup || none "the package lists of $apt_release cannot be read"
-version=$(apt_candidate qemu-system-x86) || none "$apt_release has no qemu-system-x86"
-apt_unpack_all "$out" qemu-system-x86 || none "qemu-system-x86 $version cannot be fetched"
-# What a system needs beside it is not needed here.
-rm -rf "${out:?}/etc" "${out:?}/var" "${out:?}/usr/share/doc" "${out:?}/usr/share/locale"
-
-cat >"$out/qemu" <<'END'
+fetch() {
+	local to=$1 version
+	apt_dir=$to.apt apt_arch=
+	apt_release=trixie
+	# shellcheck source=tests/lab/apt.sh
+	. "$here/apt.sh"
+	apt_setup || none "the package lists of $apt_release cannot be read"
+	version=$(apt_candidate qemu-system-x86) || none "$apt_release has no qemu-system-x86"
+	apt_unpack_all "$to" qemu-system-x86 || none "qemu-system-x86 $version cannot be fetched"
+	rm -rf "$apt_dir"
+	unset APT_CONFIG
+	# What a system needs beside it is not needed here.
+	rm -rf "${to:?}/etc" "${to:?}/var" "${to:?}/usr/share/doc" "${to:?}/usr/share/locale"
+	cat >"$to/qemu" <<'END'
 #!/bin/sh
 here=$(cd "$(dirname "$0")" && pwd -P)
 exec "$here/usr/lib64/ld-linux-x86-64.so.2" --library-path "$here/usr/lib/x86_64-linux-gnu" \
 	"$here/usr/bin/qemu-system-x86_64" -L "$here/usr/share/qemu" -L "$here/usr/share/seabios" "$@"
 END
-chmod +x "$out/qemu"
-unset APT_CONFIG
-"$out/qemu" -device help | grep -q '"vfio-user-pci"' || none "QEMU $version has no vfio-user-pci"
-cksum <"$0" >"$out/stamp"
-echo "lab-qemu-client: QEMU $version"
+	chmod +x "$to/qemu"
+	"$to/qemu" -device help | grep -q '"vfio-user-pci"' || none "QEMU $version has no vfio-user-pci"
+	echo "lab-qemu-client: QEMU $version"
+}
+
+mkdir -p "$lab"
+rm -f "$lab/qemu-client.why"
+cache_get qemu-client "$(cache_key "$here/qemu-client.sh" "$here/apt.sh")" fetch
+cache_link "$lab/qemu-client"

@@ -3,7 +3,7 @@
 # arch: arm64
 # hosts: 1
 # seconds: 300
-# cpus: neoverse-n1 cortex-a72
+# long-arm64: cortex-a72 1 60
 #
 # A guest's life on arm64: two vCPUs, stop and cont, reset and power from both sides, and the 82574L by
 # VFIO with its messages through the ITS. Run on a core with VHE and on one without.

@@ -3,7 +3,7 @@
 # arch: arm64
 # hosts: 2
 # seconds: 240
-# cpus: neoverse-n1 cortex-a72
+# long-arm64: cortex-a72 1 60
 #
 # A guest with an mtty card, writing memory all the while, moves live from host to host and back.
 set -eu

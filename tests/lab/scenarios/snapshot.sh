@@ -3,7 +3,7 @@
 # arch: x86 arm64
 # hosts: 1
 # seconds: 300
-# cpus: neoverse-n1 cortex-a72
+# long-arm64: cortex-a72 1 60
 #
 # Save and restore of a guest with an mtty card, and what goes wrong with it.
 set -eu
