@@ -20,7 +20,7 @@ fi
 echo "demo: packages, build"
 scripts/packages.sh build
 make -s -j2 ARCH="$ARCH" BUILD="$BUILD" all
-echo "demo: lab (kernel, QEMU and guest image from Debian's packages; cached in $BUILD/lab)"
+echo "demo: lab (kernel, QEMU and guest image from Debian's packages; cached for all clones)"
 tests/lab/setup.sh
 rm -rf "$OUT"
 mkdir -p "$OUT"
