@@ -69,6 +69,8 @@ KVM_SRC = $(wildcard tests/kvm/*.c tests/kvm/$(ARCH)/*.c)
 ifneq ($(ARCH),$(MACHINE))
 KVM_SRC += tests/emulated/plain.c
 endif
+UNIT_SRC += tests/guard.c
+KVM_SRC += tests/guard.c
 GUESTS_x86 = $(patsubst %,$(BUILD)/tests/guests/%.elf,mixer dirtier fault doorbell first)
 GUESTS_arm64 = $(patsubst %,$(BUILD)/tests/guests/%.image,mixer dirtier fault doorbell odd)
 obj = $(patsubst %.c,$(OBJ)/%.o,$(1))
@@ -134,6 +136,7 @@ LAB_TESTS = $(BUILD)/tests/iommufd_bits$(VARIANT)
 TESTS_x86 = $(LAB_TESTS)
 TESTS_arm64 = $(BUILD)/tests/check_dtb$(VARIANT)
 tests: $(BUILD)/tests/unit$(VARIANT) $(BUILD)/tests/kvm$(VARIANT) $(GUESTS_$(ARCH)) $(TESTS_$(ARCH))
+$(OBJ)/tests/%.o: ALL_CFLAGS += -Itests
 $(OBJ)/tests/kvm/%.o: ALL_CFLAGS += -Itests/kvm -Itests/kvm/$(ARCH)
 $(OBJ)/tests/unit/%.o: ALL_CFLAGS += -Itests/unit -Itests/unit/$(ARCH)
 $(BUILD)/tests/unit$(VARIANT): $(call obj,$(UNIT_SRC)) $(LIB_OBJ)
