@@ -109,7 +109,7 @@ bool vfu_lie(struct vfu_server *s, struct vfu_reply *r, enum vfu_lie what)
 	case LIE_SILENCE:
 		return true;
 	case LIE_LATE:
-		usleep((unsigned)patience_ms() * 1000 / 60);
+		usleep((unsigned)patience_ms() / 60 * 1000);
 		break;
 	case LIE_FIRST_BYTES:
 		r->payload[0] ^= 0x80;
