@@ -67,7 +67,7 @@ CLI_SRC = $(wildcard src/cli/*.c)
 # Criterion's sandbox cannot start a process under an emulator of user programs, and does not get on with
 # ThreadSanitizer: PLAIN=1 links what stands in for it.
 PLAIN ?= $(if $(filter $(ARCH),$(MACHINE)),,1)
-RUNNER_SRC = $(if $(filter 1,$(PLAIN)),tests/runner/plain.c)
+RUNNER_SRC = tests/runner/$(if $(filter 1,$(PLAIN)),plain,guard).c
 UNIT_SRC = $(wildcard tests/unit/*.c tests/unit/$(ARCH)/*.c) $(RUNNER_SRC)
 KVM_SRC = $(wildcard tests/kvm/*.c tests/kvm/$(ARCH)/*.c) $(RUNNER_SRC)
 GUESTS_x86 = $(patsubst %,$(BUILD)/tests/guests/%.elf,mixer dirtier fault doorbell first)
@@ -135,6 +135,7 @@ LAB_TESTS = $(BUILD)/tests/iommufd_bits$(VARIANT)
 TESTS_x86 = $(LAB_TESTS)
 TESTS_arm64 = $(BUILD)/tests/check_dtb$(VARIANT)
 tests: $(BUILD)/tests/unit$(VARIANT) $(BUILD)/tests/kvm$(VARIANT) $(GUESTS_$(ARCH)) $(TESTS_$(ARCH))
+$(OBJ)/tests/%.o: ALL_CFLAGS += -Itests
 $(OBJ)/tests/kvm/%.o: ALL_CFLAGS += -Itests/kvm -Itests/kvm/$(ARCH)
 $(OBJ)/tests/unit/%.o: ALL_CFLAGS += -Itests/unit -Itests/unit/$(ARCH)
 $(BUILD)/tests/unit$(VARIANT): $(call obj,$(UNIT_SRC)) $(LIB_OBJ)

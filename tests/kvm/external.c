@@ -56,22 +56,14 @@ void turn(struct guest *a, struct guest *b)
 
 void turn_until_output(struct guest *g, const char *text)
 {
-	const int64_t end = now_ms() + LIMIT_MS;
-
-	while (!strstr(guest_output(g), text)) {
-		turn(g, NULL);
-		cr_assert(now_ms() < end, "no \"%s\" but \"%s\"", text, guest_output(g));
-	}
+	wait_turning(strstr(guest_output(g), text), turn(g, NULL), "no \"%s\" but \"%s\"", text,
+	             guest_output(g));
 }
 
 void turn_until_state(struct guest *g, struct guest *other, enum gw_state state)
 {
-	const int64_t end = now_ms() + LIMIT_MS;
-
-	while (gw_vm_state(g->vm) != state) {
-		turn(g, other);
-		cr_assert(now_ms() < end, "state %s", gw_state_name(gw_vm_state(g->vm)));
-	}
+	wait_turning(gw_vm_state(g->vm) == state, turn(g, other), "state %s",
+	             gw_state_name(gw_vm_state(g->vm)));
 }
 
 bool seen(struct guest *g, const char *event)
@@ -86,10 +78,5 @@ bool seen(struct guest *g, const char *event)
 
 void turn_until_event(struct guest *g, const char *event)
 {
-	const int64_t end = now_ms() + LIMIT_MS;
-
-	while (!seen(g, event)) {
-		turn(g, NULL);
-		cr_assert(now_ms() < end, "no event %s", event);
-	}
+	wait_turning(seen(g, event), turn(g, NULL), "no event %s", event);
 }

@@ -8,8 +8,6 @@
 
 #include "harness.h"
 
-#define LIMIT_MS 60000 /* of whatever is waited for */
-
 /* An empty VM; one with this guest, which does not run yet. */
 struct guest *external(void);
 struct guest *external_boot(const char *name, unsigned memory_mib);
@@ -17,7 +15,7 @@ void run(struct guest *g);
 
 /* One round for up to two VMs: waits on their descriptors alone. */
 void turn(struct guest *a, struct guest *b);
-/* Rounds until something is so, a minute at most. */
+/* Rounds until something is so. */
 void turn_until_output(struct guest *g, const char *text);
 void turn_until_state(struct guest *g, struct guest *other, enum gw_state state);
 void turn_until_event(struct guest *g, const char *event);

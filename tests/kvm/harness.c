@@ -14,8 +14,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LIMIT_MS 60000
-
 static void pause_us(unsigned us)
 {
 	struct timespec ts = { us / 1000000, (long)(us % 1000000) * 1000 };
@@ -125,34 +123,30 @@ const char *guest_output(struct guest *g)
 
 void guest_await(struct guest *g, const char *text)
 {
-	int64_t end = now_ms() + LIMIT_MS;
+	wait_turning(strstr(guest_output(g), text), pause_us(1000),
+	             "the guest has not printed \"%s\" but \"%s\"", text, guest_output(g));
+}
 
-	while (!strstr(guest_output(g), text)) {
-		cr_assert(now_ms() < end, "the guest has not printed \"%s\" but \"%s\"", text,
-		          guest_output(g));
-		pause_us(1000);
-	}
+static bool has_event(struct guest *g, const char *name)
+{
+	bool has;
+
+	pthread_mutex_lock(&g->lock);
+	has = strstr(g->events, name);
+	pthread_mutex_unlock(&g->lock);
+	return has;
 }
 
 void guest_await_event(struct guest *g, const char *name)
 {
-	int64_t end = now_ms() + LIMIT_MS;
-	bool seen = false;
-
-	while (!seen) {
-		pthread_mutex_lock(&g->lock);
-		seen = strstr(g->events, name);
-		pthread_mutex_unlock(&g->lock);
-		cr_assert(seen || now_ms() < end, "no event %s but %s", name, g->events);
-		pause_us(1000);
-	}
+	wait_turning(has_event(g, name), pause_us(1000), "no event %s but %s", name, g->events);
 }
 
 void guest_await_end(struct guest *g)
 {
 	struct gw_error err_;
 
-	cr_assert(gw_vm_wait(g->vm, 2 * LIMIT_MS, &err_) == 0, "%s; output \"%s\"", err_.text,
+	cr_assert(gw_vm_wait(g->vm, patience_ms(), &err_) == 0, "%s; output \"%s\"", err_.text,
 	          guest_output(g));
 	cr_assert_eq(gw_vm_state(g->vm), GW_STATE_SHUTDOWN, "state %s",
 	             gw_state_name(gw_vm_state(g->vm)));
@@ -168,6 +162,22 @@ bool guest_migration_is(struct guest *g, const char *status)
 	yes = strstr(json, want);
 	gw_free(json);
 	return yes;
+}
+
+static bool has_migrated(struct guest *g, char *text, size_t size)
+{
+	char *json;
+
+	cr_assert(gw_vm_query_migrate(g->vm, &json, NULL) == 0);
+	snprintf(text, size, "%s", json);
+	gw_free(json);
+	return strstr(text, "\"status\":\"completed\"") || strstr(text, "\"status\":\"failed\"") ||
+	       strstr(text, "\"status\":\"cancelled\"");
+}
+
+void guest_await_migrated(struct guest *g, char *text, size_t size)
+{
+	wait_turning(has_migrated(g, text, size), pause_us(1000), "no end: %s", text);
 }
 
 void guest_fill(struct guest *g)

@@ -7,6 +7,7 @@
 #define KVM_HARNESS_H
 
 #include "godwit.h"
+#include "patience.h"
 #include "vm.h"
 
 #include <criterion/criterion.h>
@@ -34,14 +35,16 @@ void guest_free(struct guest *g);
 
 /* What it has printed so far; valid until the next call. */
 const char *guest_output(struct guest *g);
-/* Waits until `text` has been printed, a minute at most. */
+/* Waits until `text` has been printed. */
 void guest_await(struct guest *g, const char *text);
-/* Waits for an event, a minute at most. */
+/* Waits for an event. */
 void guest_await_event(struct guest *g, const char *name);
-/* Waits until it has powered off, two minutes at most. */
+/* Waits until it has powered off. */
 void guest_await_end(struct guest *g);
 /* Its migration has this status: "active". */
 bool guest_migration_is(struct guest *g, const char *status);
+/* Waits until its migration has ended; what query-migrate then says. */
+void guest_await_migrated(struct guest *g, char *text, size_t size);
 /* Fills the 64 MiB from 32 MiB into RAM on with what is not zero, before it is moved: what is to
  * happen in the middle of a migration that is slow enough has its time, even where the guest has
  * written nothing yet. */

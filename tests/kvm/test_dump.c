@@ -9,8 +9,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-TestSuite(dump, .timeout = 120);
-
 /* A core file's headers describe exactly what follows, and its memory is the guest's. */
 Test(dump, memory_is_a_core_file)
 {

@@ -11,12 +11,10 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-
-/* What hangs is a deadlock: nothing here takes that long. */
-TestSuite(embed, .timeout = 120);
 
 /* ---- the loop ------------------------------------------------------------------------------ */
 
@@ -86,11 +84,10 @@ Test(embed, nothing_is_done_behind_the_loops_back)
 
 	run(g);
 	/* The guest has asked for a reset: the descriptor says so, and no more than that. */
-	while (!strstr(guest_output(g), "S\n"))
-		turn(g, NULL);
+	turn_until_output(g, "S\n");
 	usleep(50000);
 	g->events[0] = 0;
-	cr_assert_eq(poll(&p, 1, LIMIT_MS), 1);
+	cr_assert_eq(poll(&p, 1, patience_ms()), 1);
 	usleep(50000);
 	cr_assert(!seen(g, "RESET"));
 	turn_until_event(g, "RESET");
@@ -138,7 +135,7 @@ Test(embed, freed_with_work_left)
 		run(g);
 		if (i & 1)
 			turn_until_output(g, "S\n");
-		poll(&p, 1, LIMIT_MS);
+		poll(&p, 1, patience_ms());
 		if (i & 2)
 			gw_vm_quit(g->vm);
 		guest_free(g);
@@ -151,12 +148,10 @@ Test(embed, a_guest_that_was_stopped_has_its_output_in_the_log)
 	struct guest *g = external_boot("dirtier", 128);
 	const volatile uint64_t *counter =
 	        memory_hva(g->vm->machine->memory, GUEST_RAM + 0x1ff0000, 8);
-	const int64_t end = now_ms() + LIMIT_MS;
 	struct gw_error err_;
 
 	run(g);
-	while (!*counter)
-		cr_assert(now_ms() < end, "it does not run");
+	wait_turning(*counter, sched_yield(), "it does not run");
 	cr_assert_eq(gw_vm_stop(g->vm, &err_), 0, "%s", err_.text);
 	cr_assert_str_eq(guest_output(g), "S\n");
 	guest_free(g);
@@ -207,20 +202,13 @@ Test(embed, moved_between_two_vms_of_one_loop)
 Test(embed, a_guest_that_resets_ends_its_migration)
 {
 	struct guest *g = external_boot("fault", 128), *h = external();
-	const int64_t end = now_ms() + LIMIT_MS;
 
 	guest_fill(g);
 	set_params(g, 300, 1 << 20);
 	begin_migration(g, h);
 	run(g);
-	while (!seen(g, "RESET")) {
-		turn(g, h);
-		cr_assert(now_ms() < end);
-	}
-	while (!guest_migration_is(g, "failed")) {
-		turn(g, h);
-		cr_assert(now_ms() < end);
-	}
+	wait_turning(seen(g, "RESET"), turn(g, h), "no reset");
+	wait_turning(guest_migration_is(g, "failed"), turn(g, h), "it goes on");
 	guest_free(h);
 	guest_free(g);
 }
@@ -228,17 +216,13 @@ Test(embed, a_guest_that_resets_ends_its_migration)
 Test(embed, freed_while_it_migrates)
 {
 	struct guest *g = external_boot("dirtier", 128), *h = external();
-	const int64_t end = now_ms() + LIMIT_MS;
 
 	guest_fill(g);
 	set_params(g, 1, 20 << 20);
 	run(g);
 	turn_until_output(g, "S\n");
 	begin_migration(g, h);
-	while (!guest_migration_is(g, "active")) {
-		turn(g, h);
-		cr_assert(now_ms() < end);
-	}
+	wait_turning(guest_migration_is(g, "active"), turn(g, h), "it does not begin");
 	guest_free(g);
 	for (int i = 0; i < 5; i++)
 		turn(h, NULL);
@@ -261,14 +245,11 @@ Test(embed, one_is_destroyed_while_another_migrates)
 	guest_await(from, "S\n");
 	guest_await(other, "S\n");
 	begin_migration(from, to);
-	while (!guest_migration_is(from, "active"))
-		usleep(1000);
+	wait_until(guest_migration_is(from, "active"));
 	guest_free(other);
 	cr_assert(guest_migration_is(from, "active"));
 	set_params(from, 2000, UINT64_MAX);
-	for (int i = 0; i < LIMIT_MS && !guest_migration_is(from, "completed"); i++)
-		usleep(1000);
-	cr_assert(guest_migration_is(from, "completed"));
+	wait_until(guest_migration_is(from, "completed"));
 	guest_free(from);
 	cr_assert_eq(gw_vm_state(to->vm), GW_STATE_RUNNING);
 	guest_free(to);
@@ -285,8 +266,7 @@ Test(embed, another_runs_on_while_a_migrating_one_is_destroyed)
 	run(other);
 	guest_await(from, "S\n");
 	begin_migration(from, to);
-	while (!guest_migration_is(from, "active"))
-		usleep(1000);
+	wait_until(guest_migration_is(from, "active"));
 	guest_free(from);
 	guest_free(to);
 	guest_await_end(other);

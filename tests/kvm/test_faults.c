@@ -19,8 +19,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-TestSuite(faults, .timeout = 300);
-
 enum harm { HARM_FLIP, HARM_FLIP_HEADER, HARM_CUT };
 
 struct middle {
@@ -123,35 +121,12 @@ static bool runs(struct guest *g)
 	return gw_vm_state(g->vm) == GW_STATE_RUNNING;
 }
 
-/* Waits for the end of a side's migration; what query-migrate then says. */
-static void await_ended(struct guest *g, char *text, size_t size)
-{
-	static const char *const ends[] = { "completed", "failed", "cancelled" };
-
-	for (int i = 0; i < 60000; i++) {
-		char *json = NULL;
-
-		cr_assert(gw_vm_query_migrate(g->vm, &json, NULL) == 0);
-		snprintf(text, size, "%s", json);
-		gw_free(json);
-		for (size_t n = 0; n < ARRAY_SIZE(ends); n++) {
-			char want[48];
-
-			snprintf(want, sizeof(want), "\"status\":\"%s\"", ends[n]);
-			if (strstr(text, want))
-				return;
-		}
-		usleep(1000);
-	}
-	cr_assert_fail("no end: %s", text);
-}
-
 /* The source and an empty destination, which listens. */
 static void pair(struct guest **a, struct guest **b, char *uri, size_t size)
 {
 	struct gw_migrate_params params = { .downtime_limit_ms = 2000,
-		                            .network_timeout_ms = 30000,
-		                            .switchover_timeout_ms = 30000 };
+		                            .network_timeout_ms = (uint64_t)patience_ms(),
+		                            .switchover_timeout_ms = (uint64_t)patience_ms() };
 	struct gw_map map[] = { { "serial.log", NULL } };
 	struct gw_error err;
 	char log[128];
@@ -180,8 +155,8 @@ static void harm_one(uint16_t type, enum harm harm)
 	start_middle(&m, a->dir);
 	snprintf(uri, sizeof(uri), "unix:%s", m.front);
 	cr_assert(gw_vm_migrate(a->vm, uri, &err) == 0, "%s", err.text);
-	await_ended(a, said_a, sizeof(said_a));
-	await_ended(b, said_b, sizeof(said_b));
+	guest_await_migrated(a, said_a, sizeof(said_a));
+	guest_await_migrated(b, said_b, sizeof(said_b));
 	end_middle(&m);
 	cr_assert(m.done, "%s: no such frame went by", name);
 	cr_assert(strstr(said_a, "failed"), "%s: %s", name, said_a);
@@ -234,6 +209,15 @@ Test(faults, the_connection_cut_at_each_kind_of_frame)
 		harm_one(kinds[i], HARM_CUT);
 }
 
+static void migration_says(struct guest *g, char *text, size_t size)
+{
+	char *json = NULL;
+
+	cr_assert(gw_vm_query_migrate(g->vm, &json, NULL) == 0);
+	snprintf(text, size, "%s", json);
+	gw_free(json);
+}
+
 /* Cancelled as soon as a status is seen; the switchover may win, but then it is complete. */
 static void cancel_at(const char *status)
 {
@@ -244,15 +228,10 @@ static void cancel_at(const char *status)
 	snprintf(want, sizeof(want), "\"status\":\"%s\"", status);
 	pair(&a, &b, uri, sizeof(uri));
 	cr_assert(gw_vm_migrate(a->vm, uri, &err) == 0, "%s", err.text);
-	while (!strstr(said, want) && !strstr(said, "completed")) {
-		char *json = NULL;
-
-		cr_assert(gw_vm_query_migrate(a->vm, &json, NULL) == 0);
-		snprintf(said, sizeof(said), "%s", json);
-		gw_free(json);
-	}
+	wait_turning(strstr(said, want) || strstr(said, "completed"),
+	             migration_says(a, said, sizeof(said)), "never %s: %s", status, said);
 	cr_assert(gw_vm_migrate_cancel(a->vm, &err) == 0);
-	await_ended(a, said, sizeof(said));
+	guest_await_migrated(a, said, sizeof(said));
 	if (strstr(said, "cancelled")) {
 		cr_assert(runs(a) && !runs(b));
 		/* And again, to the end. */
@@ -261,7 +240,7 @@ static void cancel_at(const char *status)
 		snprintf(uri, sizeof(uri), "unix:%s/back", b->dir);
 		cr_assert(gw_vm_incoming(b->vm, uri, NULL, 0, &err) == 0, "%s", err.text);
 		cr_assert(gw_vm_migrate(a->vm, uri, &err) == 0, "%s", err.text);
-		await_ended(a, said, sizeof(said));
+		guest_await_migrated(a, said, sizeof(said));
 	}
 	cr_assert(strstr(said, "completed"), "%s", said);
 	cr_assert(!runs(a) && runs(b));

@@ -10,8 +10,6 @@
 #include <string.h>
 #include <unistd.h>
 
-TestSuite(live, .timeout = 300);
-
 #define BASE (GUEST_RAM + 0x2000000)
 #define PAGES 16384
 #define COUNTER (GUEST_RAM + 0x1ff0000)
@@ -41,40 +39,20 @@ static uint64_t check_memory(struct guest *g)
 	return generation;
 }
 
-static void await_status(struct guest *g, const char *status)
-{
-	char want[64];
-
-	snprintf(want, sizeof(want), "\"status\":\"%s\"", status);
-	for (int i = 0; i < 60000; i++) {
-		char *json = NULL;
-		bool seen;
-
-		cr_assert(gw_vm_query_migrate(g->vm, &json, NULL) == 0);
-		seen = strstr(json, want);
-		if (!seen && strstr(json, "\"status\":\"failed\""))
-			cr_assert_fail("%s", json);
-		gw_free(json);
-		if (seen)
-			return;
-		usleep(1000);
-	}
-	cr_assert_fail("migration never got to %s", status);
-}
-
 static struct guest *migrate(struct guest *from, int round)
 {
 	struct guest *to = guest_new();
 	struct gw_map map[] = { { "serial.log", NULL } };
 	struct gw_error err_;
-	char uri[128], log[128];
+	char uri[128], log[128], said[2048];
 
 	snprintf(uri, sizeof(uri), "unix:%s/mig%d", to->dir, round);
 	snprintf(log, sizeof(log), "%s/out", to->dir);
 	map[0].value = log;
 	cr_assert(gw_vm_incoming(to->vm, uri, map, 1, &err_) == 0, "%s", err_.text);
 	cr_assert(gw_vm_migrate(from->vm, uri, &err_) == 0, "%s", err_.text);
-	await_status(from, "completed");
+	guest_await_migrated(from, said, sizeof(said));
+	cr_assert(strstr(said, "completed"), "%s", said);
 	cr_assert_eq(gw_vm_state(from->vm), GW_STATE_POSTMIGRATE);
 	cr_assert_eq(gw_vm_cont(from->vm, false, &err_), -EPERM, "two guests at once");
 	return to;

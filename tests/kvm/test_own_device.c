@@ -13,8 +13,6 @@
 #include <string.h>
 #include <unistd.h>
 
-TestSuite(own_device, .timeout = 300);
-
 /* Far more than the guest gets to while it is saved and moved. */
 #define LIMIT 30000
 #define RAM_END (64ull << 20)
@@ -338,8 +336,8 @@ static void run_rings(struct guest *g, struct book *book, uint64_t rings)
 	const uint64_t end = book->last->count + rings;
 
 	cr_assert_eq(gw_vm_cont(g->vm, false, NULL), 0);
-	while (__atomic_load_n(&book->last->count, __ATOMIC_RELAXED) < end)
-		usleep(100);
+	wait_turning(__atomic_load_n(&book->last->count, __ATOMIC_RELAXED) >= end, usleep(100),
+	             "nobody rings");
 	cr_assert_eq(gw_vm_stop(g->vm, NULL), 0, "it ended early: %s", guest_output(g));
 }
 
@@ -383,26 +381,6 @@ Test(own_device, an_interrupt_raised_while_the_guest_stands_comes_along)
 	guest_free(h);
 }
 
-static void await_status(struct guest *g, const char *status)
-{
-	char want[64];
-
-	snprintf(want, sizeof(want), "\"status\":\"%s\"", status);
-	for (int i = 0; i < 30000; i++, usleep(1000)) {
-		char *json = NULL;
-		bool seen;
-
-		cr_assert(gw_vm_query_migrate(g->vm, &json, NULL) == 0);
-		seen = strstr(json, want);
-		if (!seen && strstr(json, "\"status\":\"failed\""))
-			cr_assert_fail("%s", json);
-		gw_free(json);
-		if (seen)
-			return;
-	}
-	cr_assert_fail("migration never got to %s", status);
-}
-
 static void begin_migration(struct guest *from, struct guest *to)
 {
 	struct gw_map map = { "serial.log", NULL };
@@ -420,6 +398,7 @@ Test(own_device, moved_while_in_use)
 {
 	struct book books[5] = { 0 };
 	struct guest *g = boot(&books[0], LIMIT);
+	char said[2048];
 
 	cr_assert(gw_vm_cont(g->vm, false, NULL) == 0);
 	guest_await(g, "S\n");
@@ -428,7 +407,8 @@ Test(own_device, moved_while_in_use)
 
 		usleep(5000);
 		begin_migration(g, h);
-		await_status(g, "completed");
+		guest_await_migrated(g, said, sizeof(said));
+		cr_assert(strstr(said, "completed"), "%s", said);
 		cr_assert_eq(books[i].loaded, 1);
 		guest_free(g);
 		g = h;
@@ -441,20 +421,15 @@ Test(own_device, a_refused_state_leaves_the_guest_where_it_is)
 {
 	struct book here = { 0 }, there = { .fail_load = -EBADMSG };
 	struct guest *g = boot(&here, LIMIT), *h = empty(&there);
-	char *json = NULL;
+	char said[2048];
 
 	cr_assert(gw_vm_cont(g->vm, false, NULL) == 0);
 	guest_await(g, "S\n");
 	begin_migration(g, h);
 	guest_await_event(g, "STOP RESUME");
-	for (int i = 0; i < 10000 && gw_vm_state(g->vm) != GW_STATE_RUNNING; i++)
-		usleep(1000);
-	for (int i = 0; i < 10000 && !(json && strstr(json, "failed")); i++, usleep(1000)) {
-		gw_free(json);
-		cr_assert(gw_vm_query_migrate(g->vm, &json, NULL) == 0);
-	}
-	cr_assert(strstr(json, "b0") && strstr(json, "does not look right"), "%s", json);
-	gw_free(json);
+	wait_until(gw_vm_state(g->vm) == GW_STATE_RUNNING);
+	guest_await_migrated(g, said, sizeof(said));
+	cr_assert(strstr(said, "b0") && strstr(said, "does not look right"), "%s", said);
 	expect_end(g, LIMIT);
 	cr_assert_eq(there.destroyed, there.created);
 	guest_free(g);

@@ -12,8 +12,6 @@
 #include <stdio.h>
 #include <string.h>
 
-TestSuite(platform, .timeout = 120);
-
 static struct gw_error err;
 
 static struct guest *made(unsigned cpus, const char *more)

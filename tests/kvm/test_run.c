@@ -8,8 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-TestSuite(run, .timeout = 300);
-
 /* The mixer's answer, run without a pause. */
 static void reference(char out[64])
 {
@@ -61,9 +59,7 @@ Test(run, no_wakeup_is_lost)
 	usleep(20000);
 	cr_assert_eq(*counter, before, "it runs although it was stopped");
 	gw_vm_cont(g->vm, false, NULL);
-	for (int i = 0; i < 60000 && *counter == before; i++)
-		usleep(1000);
-	cr_assert_neq(*counter, before, "it does not run although it was told to");
+	wait_turning(*counter != before, usleep(1000), "it does not run although it was told to");
 	guest_free(g);
 }
 

@@ -13,8 +13,6 @@
 #include <stdio.h>
 #include <string.h>
 
-TestSuite(save, .timeout = 300);
-
 Test(save, every_register_and_page)
 {
 	unsigned seed = 11;

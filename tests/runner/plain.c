@@ -3,7 +3,7 @@
  * Criterion's tests without Criterion's sandbox, which cannot start a process
  * under an emulator of user programs: a fork for each test. Linked before the
  * library, whose calls of the same names it stands in for; failed assertions
- * are worded by the library.
+ * are worded by the library. A test that hangs is ended as everywhere (patience.h).
  *
  *   --filter PATTERN   of "suite/test", as Criterion has it, less its extensions
  *   --except FILE      all but the tests that are named in it
@@ -22,8 +22,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "patience.h"
+
 #define SKIPPED 77
-#define SECONDS 120 /* for a test that does not say how long it may take */
 #define MAX_JOBS 16
 
 /* Test() and TestSuite() put pointers into these sections; the linker knows where they are. */
@@ -90,13 +91,9 @@ static const struct criterion_test_extra_data *suite_of(const struct criterion_t
 
 static void run(const struct criterion_test *test)
 {
-	double limit = test->data->timeout;
-
 	current = test;
 	current_suite = suite_of(test);
-	if (!(limit > 0) && current_suite)
-		limit = current_suite->timeout;
-	alarm(limit > 0 ? (unsigned)limit : SECONDS);
+	alarm(patience_test_s());
 	test->test();
 	exit(failed);
 }

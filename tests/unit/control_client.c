@@ -86,7 +86,7 @@ const char *hear(int fd, char *line, size_t size)
 	while (len + 1 < size) {
 		struct pollfd pfd = { .fd = fd, .events = POLLIN };
 
-		cr_assert_eq(poll(&pfd, 1, PATIENCE_MS), 1, "nothing comes");
+		cr_assert_eq(poll(&pfd, 1, patience_ms()), 1, "nothing comes");
 		if (recv(fd, line + len, 1, 0) <= 0)
 			break;
 		if (line[len] == '\n')

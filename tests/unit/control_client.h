@@ -4,8 +4,7 @@
 #define TESTS_CONTROL_CLIENT_H
 
 #include "godwit.h"
-
-#define PATIENCE_MS 10000
+#include "patience.h"
 
 struct control_server {
 	char dir[32];

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fake_vm.h"
+#include "patience.h"
 
 #include "base/error.h"
 #include "base/util.h"
@@ -686,8 +687,8 @@ struct fake_vm *fake_vm_new(struct tally *tally, bool destination, bool runs)
 		.event = host_event,
 	};
 	const struct gw_migrate_params params = {
-		.switchover_timeout_ms = 30000,
-		.network_timeout_ms = 30000,
+		.switchover_timeout_ms = (uint64_t)patience_ms(),
+		.network_timeout_ms = (uint64_t)patience_ms(),
 	};
 
 	vm->tally = tally;

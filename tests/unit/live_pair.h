@@ -5,6 +5,7 @@
 
 #include "fake_vm.h"
 #include "fake_wire.h"
+#include "patience.h"
 
 struct pair {
 	struct tally *tally;

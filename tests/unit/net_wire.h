@@ -97,7 +97,7 @@ static inline struct vused next_used(struct wire *w, unsigned queue)
 {
 	struct waiting x = { .w = w, .queue = queue };
 
-	cr_assert(vmachine_wait(w->vm, has_used, &x, 20000), "queue %u has nothing", queue);
+	cr_assert(vmachine_wait(w->vm, has_used, &x, patience_ms()), "queue %u has nothing", queue);
 	return x.used;
 }
 
@@ -114,7 +114,7 @@ static inline ssize_t next_frame(struct wire *w, uint8_t *to, size_t room)
 	ssize_t len = -1;
 
 	x->w = w;
-	if (vmachine_wait(w->vm, has_frame, x, 20000)) {
+	if (vmachine_wait(w->vm, has_frame, x, patience_ms())) {
 		len = x->len;
 		memcpy(to, x->frame, MIN((size_t)len, room));
 	}

@@ -4,6 +4,8 @@
 #ifndef UNIT_PLATFORM_H
 #define UNIT_PLATFORM_H
 
+#include "patience.h"
+
 #include <criterion/criterion.h>
 
 #include "base/error.h"

@@ -5,8 +5,6 @@
 
 #include <linux/pci_regs.h>
 
-#define WAIT_MS 20000
-
 struct sclient *sclient_new(const char *device, enum gw_server_migration migration,
                             enum gw_server_v1_data v1_data)
 {
@@ -68,7 +66,8 @@ void sclient_send(struct sclient *c, unsigned command, uint32_t flags, const voi
 	};
 	const struct iovec part = { (void *)(uintptr_t)payload, len };
 
-	cr_assert_eq(wire_send(c->socket, &header, &part, len ? 1 : 0, fds, fd_count, WAIT_MS), 0);
+	cr_assert_eq(
+	        wire_send(c->socket, &header, &part, len ? 1 : 0, fds, fd_count, patience_ms()), 0);
 }
 
 int sclient_take(struct sclient *c)
@@ -77,8 +76,8 @@ int sclient_take(struct sclient *c)
 	int r;
 
 	wire_close_fds(&c->reply);
-	cr_assert_eq(poll(&pfd, 1, WAIT_MS), 1, "the server says nothing");
-	r = wire_receive(c->socket, &c->reply, WAIT_MS);
+	cr_assert_eq(poll(&pfd, 1, patience_ms()), 1, "the server says nothing");
+	r = wire_receive(c->socket, &c->reply, patience_ms());
 	if (r < 0)
 		return -EPIPE;
 	if (c->reply.header.flags & WIRE_ERROR)
@@ -239,7 +238,12 @@ uint32_t sclient_get_state(struct sclient *c)
 
 int sclient_pull(struct sclient *c, struct bytes *out, uint32_t step)
 {
-	for (;;) {
+	return sclient_pull_past(c, out, step, SIZE_MAX);
+}
+
+int sclient_pull_past(struct sclient *c, struct bytes *out, uint32_t step, size_t enough)
+{
+	while (out->len <= enough) {
 		const struct wire_mig_data ask = { step + 8, step };
 		uint32_t head[2];
 		int r = sclient_call(c, WIRE_MIG_DATA_READ, &ask, sizeof(ask), NULL, 0);
@@ -251,8 +255,9 @@ int sclient_pull(struct sclient *c, struct bytes *out, uint32_t step)
 		cr_assert_eq(head[1], c->reply.len - 8);
 		bytes_put(out, c->reply.payload + 8, head[1]);
 		if (head[1] < step)
-			return 0;
+			break;
 	}
+	return 0;
 }
 
 int sclient_push(struct sclient *c, const void *data, size_t len, uint32_t step)

@@ -8,6 +8,8 @@
 
 #include <criterion/criterion.h>
 
+#include "patience.h"
+
 #include "base/io.h"
 #include "base/util.h"
 #include "vfio/uapi.h"
@@ -69,6 +71,9 @@ uint32_t sclient_get_state(struct sclient *c);
 /* All of a saving session's data, to where there are no more. */
 struct bytes;
 int sclient_pull(struct sclient *c, struct bytes *out, uint32_t step);
+/* Of a device that changes meanwhile, faster perhaps than that is read: until `out` has more than
+ * `enough`, at the latest. */
+int sclient_pull_past(struct sclient *c, struct bytes *out, uint32_t step, size_t enough);
 int sclient_push(struct sclient *c, const void *data, size_t len, uint32_t step);
 
 /* A reset as the protocol has it, or a function-level one as a guest asks for it (Advanced

@@ -203,7 +203,7 @@ Test(control, whoever_closes_after_a_request_has_it_carried_out)
 	say(fd,
 	    "{\"execute\":\"qmp_capabilities\"}{\"execute\":\"query-pci\"}{\"execute\":\"quit\"}");
 	close(fd);
-	cr_assert_eq(gw_vm_wait(server.vm, PATIENCE_MS, &err), 0, "%s", err.text);
+	cr_assert_eq(gw_vm_wait(server.vm, patience_ms(), &err), 0, "%s", err.text);
 }
 
 Test(control, the_reply_to_quit_is_sent_before_the_end)
@@ -213,7 +213,7 @@ Test(control, the_reply_to_quit_is_sent_before_the_end)
 	int fd = dial_and_negotiate();
 
 	say(fd, "{\"execute\":\"quit\",\"id\":\"q\"}");
-	cr_assert_eq(gw_vm_wait(server.vm, PATIENCE_MS, &err), 0);
+	cr_assert_eq(gw_vm_wait(server.vm, patience_ms(), &err), 0);
 	gw_control_free(server.control);
 	server.control = NULL;
 	hear(fd, line, sizeof(line));
@@ -288,7 +288,7 @@ Test(control, no_events_before_the_negotiation_is_over)
 	lone_start(&lone);
 	client_event(lone.client, event_line);
 	say(lone.ours, "{\"execute\":\"qmp_capabilities\"}");
-	loop_once(lone.host.loop, PATIENCE_MS);
+	loop_once(lone.host.loop, patience_ms());
 	client_event(lone.client, event_line);
 	expect_part(lone.ours, "QMP");
 	expect_line(lone.ours, "{\"return\":{}}");
@@ -303,7 +303,7 @@ Test(control, a_client_that_takes_no_events_is_dropped)
 
 	lone_start(&lone);
 	say(lone.ours, "{\"execute\":\"qmp_capabilities\"}");
-	loop_once(lone.host.loop, PATIENCE_MS);
+	loop_once(lone.host.loop, patience_ms());
 	while (!lone.gone && sent < 16 * CLIENT_OUT_MAX) {
 		client_event(lone.client, event_line);
 		sent += sizeof(event_line) - 1;
@@ -323,7 +323,7 @@ Test(control, a_client_that_takes_no_replies_is_not_read_from)
 
 	lone_start(&lone);
 	say(lone.ours, "{\"execute\":\"qmp_capabilities\"}");
-	loop_once(lone.host.loop, PATIENCE_MS);
+	loop_once(lone.host.loop, patience_ms());
 	while (send(lone.ours, request, sizeof(request) - 1, MSG_DONTWAIT) ==
 	               (ssize_t)sizeof(request) - 1 &&
 	       asked < 100000) {
@@ -339,7 +339,7 @@ Test(control, a_client_that_takes_no_replies_is_not_read_from)
 		struct pollfd pfd = { .fd = lone.ours, .events = POLLIN };
 
 		while (!lone.gone && !poll(&pfd, 1, 0))
-			loop_once(lone.host.loop, PATIENCE_MS);
+			loop_once(lone.host.loop, patience_ms());
 		cr_assert(strstr(hear(lone.ours, line, sizeof(line)), "{\"return\":["),
 		          "reply %zu of %zu: %.80s", answered, asked, line);
 		answered++;

@@ -282,7 +282,7 @@ static void wait_tls(struct tls_session *session, int fd)
 {
 	struct pollfd pfd = { .fd = fd, .events = tls_wants_write(session) ? POLLOUT : POLLIN };
 
-	cr_assert_eq(poll(&pfd, 1, PATIENCE_MS), 1, "nothing comes");
+	cr_assert_eq(poll(&pfd, 1, patience_ms()), 1, "nothing comes");
 }
 
 /* The line that the server greets with, or "" if it does not. `why`: what it says instead. */

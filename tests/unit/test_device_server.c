@@ -85,10 +85,10 @@ static size_t ask(struct gw_device_server *server, int socket, unsigned command,
 	struct pollfd pfd = { .fd = socket, .events = POLLIN };
 	struct gw_error err;
 
-	cr_assert_eq(wire_send(socket, &header, &part, 1, NULL, 0, 1000), 0);
-	for (int i = 0; i < 100 && poll(&pfd, 1, 0) == 0; i++)
-		*dispatched = gw_device_server_dispatch(server, 100, &err);
-	if (wire_receive(socket, &reply, 1000) < 0)
+	cr_assert_eq(wire_send(socket, &header, &part, 1, NULL, 0, patience_ms()), 0);
+	wait_turning(poll(&pfd, 1, 0) == 1,
+	             *dispatched = gw_device_server_dispatch(server, 100, &err), "no reply");
+	if (wire_receive(socket, &reply, patience_ms()) < 0)
 		return 0;
 	wire_close_fds(&reply);
 	return reply.header.flags & WIRE_ERROR ? 0 : reply.len;
@@ -137,7 +137,7 @@ Test(device_server, the_path_goes_with_it)
 	strcpy(path, c->path);
 	sclient_version(c, false);
 	cr_assert_eq(sclient_call(c, WIRE_DEVICE_RESET, NULL, 0, NULL, 0), -EPIPE);
-	cr_assert_eq(gw_device_server_wait(c->server, 5000, &err), -ESHUTDOWN);
+	cr_assert_eq(gw_device_server_wait(c->server, patience_ms(), &err), -ESHUTDOWN);
 	cr_assert_eq(access(path, F_OK), 0);
 	sclient_free(c);
 	cr_assert_lt(access(path, F_OK), 0);

@@ -117,7 +117,7 @@ Test(dump, a_reader_gets_every_byte)
 	vmachine_free(vm);
 }
 
-Test(dump, a_reader_that_does_not_read_is_given_up, .timeout = 40)
+Test(dump, a_reader_that_does_not_read_is_given_up)
 {
 	struct vmachine *vm = marked();
 	struct gw_error err = { 0 };

@@ -11,8 +11,6 @@
 #include <string.h>
 #include <unistd.h>
 
-TestSuite(embed, .timeout = 60);
-
 static struct gw_vm *new_vm(bool external)
 {
 	const struct gw_options options = { .size = sizeof(options), .external_loop = external };

@@ -9,7 +9,7 @@ static bool first_has_ended(void *opaque)
 /* The second stage begins where the first one's end is noticed: it has all of its time still. */
 static void await_second_stage(struct dog *w)
 {
-	cr_assert(vmachine_wait(w->vm, first_has_ended, w, LONG));
+	cr_assert(vmachine_wait(w->vm, first_has_ended, w, patience_ms()));
 	cr_assert_eq(w->vm->event_count, 0);
 }
 
@@ -26,7 +26,7 @@ Test(i6300esb, two_stages_then_the_action)
 	await_second_stage(&w);
 	cr_assert_geq(now_ms() - before, 95, "1 kHz");
 	cr_assert_eq(in(&w, RELOAD, 2), 0);
-	cr_assert(vmachine_wait(w.vm, has_event, w.vm, LONG));
+	cr_assert(vmachine_wait(w.vm, has_event, w.vm, patience_ms()));
 	cr_assert_geq(now_ms() - before, 485, "1 kHz");
 	cr_assert_str_eq(vmachine_event(w.vm, "WATCHDOG"), "{\"action\":\"reset\"}");
 	cr_assert_eq(w.vm->resets, 1);
@@ -99,7 +99,7 @@ Test(i6300esb, writes_need_unlocking)
 		out(&w, RELOAD, 2, 0x86);
 		out(&w, RELOAD, 2, 0x100);
 	}
-	cr_assert(vmachine_wait(w.vm, has_event, w.vm, LONG));
+	cr_assert(vmachine_wait(w.vm, has_event, w.vm, patience_ms()));
 	cr_assert_eq(w.vm->poweroffs, 1);
 	cr_assert_str_eq(vmachine_event(w.vm, "WATCHDOG"), "{\"action\":\"poweroff\"}");
 	vmachine_free(w.vm);
@@ -113,7 +113,7 @@ Test(i6300esb, locked_it_cannot_be_stopped)
 	start(&w, 30, 30, 1);
 	config(&w, 0x68, 1, 0);
 	cr_assert_eq(pci_config_read(&w.d->function, 0x68, 1), 3);
-	cr_assert(vmachine_wait(w.vm, has_event, w.vm, LONG));
+	cr_assert(vmachine_wait(w.vm, has_event, w.vm, patience_ms()));
 	cr_assert_eq(w.vm->pauses, 1);
 	vmachine_free(w.vm);
 }
@@ -132,7 +132,7 @@ Test(i6300esb, the_fast_clock_and_no_output)
 	out(&w, TIMER1, 4, 200000);
 	before = now_ms();
 	config(&w, 0x68, 1, 2);
-	cr_assert(vmachine_wait(w.vm, has_event, w.vm, LONG));
+	cr_assert(vmachine_wait(w.vm, has_event, w.vm, patience_ms()));
 	cr_assert_geq(now_ms() - before, 190);
 	cr_assert_eq(w.vm->resets, 1);
 	config(&w, 0x60, 2, 3 | 0x20);
@@ -140,7 +140,7 @@ Test(i6300esb, the_fast_clock_and_no_output)
 	out(&w, TIMER1, 4, 5);
 	unlock(&w);
 	out(&w, RELOAD, 2, 0x300);
-	cr_assert(vmachine_wait(w.vm, first_has_ended, &w, LONG));
+	cr_assert(vmachine_wait(w.vm, first_has_ended, &w, patience_ms()));
 	turn(&w, 60);
 	out(&w, INTERRUPT, 4, 1);
 	cr_assert_eq(in(&w, INTERRUPT, 4), 0);
@@ -172,7 +172,7 @@ Test(i6300esb, it_stands_still_with_the_guest_and_moves)
 	cr_assert_eq(in(&b, INTERRUPT, 4), 1);
 	before = now_ms();
 	vmachine_run(b.vm);
-	cr_assert(vmachine_wait(b.vm, has_event, b.vm, LONG));
+	cr_assert(vmachine_wait(b.vm, has_event, b.vm, patience_ms()));
 	cr_assert_geq(now_ms() - before, left / 1000 - 1, "what was left goes on");
 	/* Faulty states: preload, stage, remaining time. */
 	static const struct {

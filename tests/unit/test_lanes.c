@@ -11,8 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 
-TestSuite(lanes, .timeout = 30);
-
 #define DEVICES 4
 #define RECORD (256 * KIB)
 /* A record, and something for what belongs to it. */

@@ -11,8 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 
-TestSuite(live_devices, .timeout = 60);
-
 static void start(struct pair *x)
 {
 	struct gw_error err;
@@ -33,20 +31,22 @@ static void end(struct pair *x)
 	pair_check(x);
 }
 
+static uint64_t passes(struct pair *x)
+{
+	uint64_t n;
+
+	pthread_mutex_lock(&x->src->mig->lock);
+	n = x->src->mig->stats.rounds;
+	pthread_mutex_unlock(&x->src->mig->lock);
+	return n;
+}
+
 /* So many passes more. */
 static void await_passes(struct pair *x, unsigned more)
 {
-	uint64_t until, now;
+	const uint64_t until = passes(x) + more;
 
-	pthread_mutex_lock(&x->src->mig->lock);
-	until = x->src->mig->stats.rounds + more;
-	pthread_mutex_unlock(&x->src->mig->lock);
-	do {
-		usleep(1000);
-		pthread_mutex_lock(&x->src->mig->lock);
-		now = x->src->mig->stats.rounds;
-		pthread_mutex_unlock(&x->src->mig->lock);
-	} while (now < until);
+	wait_until(passes(x) >= until);
 }
 
 /* ---- initial data -------------------------------------------------------------------------- */
@@ -130,8 +130,7 @@ Test(live_devices, waiting_for_it_can_be_given_up)
 	start(&x);
 	await_passes(&x, 10);
 	migration_set_params(x.src->mig, &params, NULL);
-	while (!x.wire.passed[TO_DESTINATION][FRAME_END])
-		usleep(1000);
+	wait_until(x.wire.passed[TO_DESTINATION][FRAME_END]);
 	hold_load(&x, false);
 	end(&x);
 	cr_assert(x.dst->runs, "%s / %s", x.src_error, x.dst_error);
@@ -162,13 +161,14 @@ Test(live_devices, failure_behind_the_reader_is_told_at_once)
 
 Test(live_devices, slow_building_is_waited_for)
 {
-	const struct gw_migrate_params params = { .network_timeout_ms = 2000,
-		                                  .switchover_timeout_ms = 30000 };
+	const unsigned patience = (unsigned)patience_ms();
+	const struct gw_migrate_params params = { .network_timeout_ms = patience / 30,
+		                                  .switchover_timeout_ms = patience };
 	struct pair x;
 
 	pair_init(&x, true);
 	migration_set_params(x.src->mig, &params, NULL);
-	x.dst->build_ms = 5000;
+	x.dst->build_ms = patience / 12;
 	pair_run(&x);
 	pair_check(&x);
 	cr_assert(x.dst->runs, "%s / %s", x.src_error, x.dst_error);
@@ -185,8 +185,7 @@ Test(live_devices, building_forever_ends_by_cancel)
 	x.wire.direction = TO_SOURCE;
 	x.wire.type = FRAME_ACCEPTED;
 	start(&x);
-	while (!x.wire.done)
-		usleep(1000);
+	wait_until(x.wire.done);
 	usleep(100000);
 	cr_assert_str_eq(x.src->trace, "");
 	migration_cancel(x.src->mig, NULL);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <criterion/criterion.h>
 
+#include "patience.h"
+
 #include "base/error.h"
 #include "base/io.h"
 #include "base/loop.h"
@@ -64,14 +66,14 @@ Test(loop, a_handler_is_called_when_there_is_something)
 	loop_once(loop, 0);
 	cr_assert_eq(p.calls, 0);
 	io_eventfd_signal(p.fd);
-	loop_once(loop, 1000);
+	loop_once(loop, patience_ms());
 	cr_assert_eq(p.calls, 1);
 	loop_watch_events(p.watch, 0);
 	io_eventfd_signal(p.fd);
 	loop_once(loop, 0);
 	cr_assert_eq(p.calls, 1);
 	loop_watch_events(p.watch, EPOLLIN);
-	loop_once(loop, 1000);
+	loop_once(loop, patience_ms());
 	cr_assert_eq(p.calls, 2);
 	probe_end(&p);
 	loop_destroy(loop);
@@ -85,7 +87,7 @@ Test(loop, a_watch_may_remove_itself)
 	probe_start(&p, loop);
 	p.removes = &p;
 	io_eventfd_signal(p.fd);
-	loop_once(loop, 1000);
+	loop_once(loop, patience_ms());
 	io_eventfd_signal(p.fd);
 	loop_once(loop, 0);
 	cr_assert_eq(p.calls, 1);
@@ -105,7 +107,7 @@ Test(loop, a_watch_removed_by_another_s_handler_is_not_called_any_more)
 	b.removes = &a;
 	io_eventfd_signal(a.fd);
 	io_eventfd_signal(b.fd);
-	loop_once(loop, 1000);
+	loop_once(loop, patience_ms());
 	loop_once(loop, 0);
 	cr_assert_eq(a.calls + b.calls, 1);
 	probe_end(&a);
@@ -136,9 +138,9 @@ Test(loop, a_post_that_posts_waits_for_the_next_round)
 	struct again a = { .loop = make_loop() };
 
 	loop_post(a.loop, post_again, &a);
-	loop_once(a.loop, 1000);
+	loop_once(a.loop, patience_ms());
 	cr_assert_eq(a.calls, 1);
-	loop_once(a.loop, 1000);
+	loop_once(a.loop, patience_ms());
 	cr_assert_eq(a.calls, 2);
 	loop_destroy(a.loop); /* with a call still posted */
 }
@@ -162,8 +164,7 @@ static void *post_many(void *opaque)
 
 static bool reaches(const int *count, int wanted)
 {
-	for (int i = 0; i < 5000 && __atomic_load_n(count, __ATOMIC_SEQ_CST) < wanted; i++)
-		usleep(1000);
+	wait_until(__atomic_load_n(count, __ATOMIC_SEQ_CST) >= wanted);
 	return __atomic_load_n(count, __ATOMIC_SEQ_CST) == wanted;
 }
 
@@ -252,8 +253,7 @@ Test(loop, timers_fire_once_in_the_order_of_their_times)
 	loop_timer_set(probes[1].timer, 20);
 	loop_timer_set(probes[2].timer, 10);
 	loop_timer_set(probes[2].timer, -1);
-	while (order.count < 2 && now_ms() < start + 5000)
-		loop_once(loop, 1000);
+	wait_turning(order.count >= 2, loop_once(loop, 1000), "%d fired", order.count);
 	cr_assert_geq(now_ms(), start + 40);
 	loop_once(loop, 0);
 	cr_assert_eq(order.count, 2);
@@ -283,7 +283,7 @@ Test(loop, its_descriptor_tells_of_work)
 
 	cr_assert_eq(poll(&pfd, 1, 0), 0);
 	loop_post(loop, count_call, &count);
-	cr_assert_eq(poll(&pfd, 1, 1000), 1);
+	cr_assert_eq(poll(&pfd, 1, patience_ms()), 1);
 	loop_once(loop, 0);
 	cr_assert_eq(count, 1);
 	cr_assert_eq(poll(&pfd, 1, 0), 0);

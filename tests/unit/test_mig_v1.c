@@ -121,7 +121,7 @@ static void one_failure(unsigned from, unsigned to, int code, enum v1_where wher
 	v1_free(d);
 }
 
-Test(mig_v1, each_arc_with_each_failure_F1_F4_F6, .timeout = 60)
+Test(mig_v1, each_arc_with_each_failure_F1_F4_F6)
 {
 	static const int codes[] = { EIO, EINVAL, ENOMEM, EFAULT, ENOTCONN };
 

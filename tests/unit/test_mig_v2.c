@@ -131,7 +131,7 @@ static void one_failure(uint64_t flags, enum mig_state from, enum mig_state to, 
 }
 
 /* Each kind of device, each way, each errno, each hop after which a failure may leave it. */
-Test(mig_v2, each_way_with_each_failure_F1_F4_F6, .timeout = 60)
+Test(mig_v2, each_way_with_each_failure_F1_F4_F6)
 {
 	static const int errnos[] = { EIO,       EINVAL, ENOMEM, EPERM,
 		                      ETIMEDOUT, ENODEV, EMFILE, ENOTCONN };

@@ -14,8 +14,6 @@
 #include <stdio.h>
 #include <string.h>
 
-TestSuite(parallel, .timeout = 30);
-
 #define DEVICES 4
 #define CHUNK (256 * KIB)
 #define CHUNKS 64 /* 16 MiB a device */

@@ -243,10 +243,10 @@ Test(server, vectors_go_to_their_eventfds)
 	sclient_set(c, 0, 0x34, 4, 2);
 	cr_assert_not(sclient_signalled(fds[2], 0));
 	cr_assert_eq(sclient_irqs(c, VFIO_PCI_MSIX_IRQ_INDEX, TRIGGER, 1, 3, fds + 1, 3), 0);
-	cr_assert(sclient_signalled(fds[2], 2000));
+	cr_assert(sclient_signalled(fds[2], patience_ms()));
 	for (unsigned i = 0; i < 4; i++) {
 		sclient_set(c, 0, 0x34, 4, i);
-		cr_assert(sclient_signalled(fds[i], 2000));
+		cr_assert(sclient_signalled(fds[i], patience_ms()));
 	}
 	/* By the client itself, all but one. */
 	{
@@ -259,7 +259,7 @@ Test(server, vectors_go_to_their_eventfds)
 		      { 1, 0, 1, 1 } };
 
 		cr_assert_eq(sclient_call(c, WIRE_DEVICE_SET_IRQS, &m, sizeof(m), NULL, 0), 0);
-		cr_assert(sclient_signalled(fds[0], 2000));
+		cr_assert(sclient_signalled(fds[0], patience_ms()));
 		cr_assert_not(sclient_signalled(fds[1], 0));
 		cr_assert(sclient_signalled(fds[2], 0) && sclient_signalled(fds[3], 0));
 		cr_assert_eq(sclient_call(c, WIRE_DEVICE_SET_IRQS, &m, sizeof(m) - 1, NULL, 0),
@@ -271,7 +271,7 @@ Test(server, vectors_go_to_their_eventfds)
 	cr_assert_eq(sclient_irqs(c, VFIO_PCI_MSIX_IRQ_INDEX, TRIGGER, 3, 1, NULL, 0), 0);
 	sclient_set(c, 0, 0x34, 4, 3);
 	sclient_set(c, 0, 0x34, 4, 1);
-	cr_assert(sclient_signalled(fds[1], 2000));
+	cr_assert(sclient_signalled(fds[1], patience_ms()));
 	cr_assert_not(sclient_signalled(fds[3], 0));
 	cr_assert_eq(sclient_irqs(c, VFIO_PCI_MSIX_IRQ_INDEX,
 	                          VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, 0, 0, NULL,
@@ -294,17 +294,17 @@ Test(server, the_pin_masks_itself)
 	sclient_version(c, false);
 	cr_assert_eq(sclient_irqs(c, 0, TRIGGER, 0, 1, &fd, 1), 0);
 	sclient_set(c, 0, 0x34, 4, 0);
-	cr_assert(sclient_signalled(fd, 2000));
+	cr_assert(sclient_signalled(fd, patience_ms()));
 	sclient_set(c, 0, 0x34, 4, 0);
 	cr_assert_not(sclient_signalled(fd, 0), "masked since it was signalled");
 	/* Still high when it is unmasked: again. */
 	cr_assert_eq(sclient_irqs(c, 0, none | VFIO_IRQ_SET_ACTION_UNMASK, 0, 1, NULL, 0), 0);
-	cr_assert(sclient_signalled(fd, 2000));
+	cr_assert(sclient_signalled(fd, patience_ms()));
 	cr_assert_eq(sclient_irqs(c, 0, VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_UNMASK, 0,
 	                          1, &unmask, 1),
 	             0);
 	io_eventfd_signal(unmask);
-	cr_assert(sclient_signalled(fd, 2000));
+	cr_assert(sclient_signalled(fd, patience_ms()));
 	/* Low again: nothing. */
 	cr_assert_eq(sclient_get(c, 0, 0x38, 4), 1);
 	io_eventfd_signal(unmask);
@@ -421,7 +421,7 @@ Test(server, the_msix_table_is_the_clients_business)
 	sclient_set(c, 2, 12, 4, 1);
 	sclient_set(c, CONFIG, cap + 2, 2, 0);
 	sclient_set(c, 0, 0x34, 4, 0);
-	cr_assert(sclient_signalled(fd, 2000));
+	cr_assert(sclient_signalled(fd, patience_ms()));
 	close(fd);
 	sclient_free(c);
 }

@@ -133,7 +133,7 @@ static void answer(int socket, unsigned command, const char *text, uint32_t flag
 	struct iovec parts[2] = { { &access, sizeof(access) },
 		                  { (void *)(uintptr_t)text, strlen(text) } };
 
-	cr_assert_eq(wire_receive(socket, &m, 5000), 0);
+	cr_assert_eq(wire_receive(socket, &m, patience_ms()), 0);
 	cr_assert_eq(m.header.command, command);
 	memcpy(&access, room, sizeof(access));
 	cr_assert_eq(access.address, 0x5000);
@@ -145,7 +145,7 @@ static void answer(int socket, unsigned command, const char *text, uint32_t flag
 	                       flags & WIRE_ERROR         ? 0
 	                       : command == WIRE_DMA_READ ? 2
 	                                                  : 1,
-	                       NULL, 0, 5000),
+	                       NULL, 0, patience_ms()),
 	             0);
 }
 
@@ -325,8 +325,7 @@ static pid_t run_program(struct sclient *c)
 		      "64K", "-q", NULL);
 		_exit(127);
 	}
-	for (int i = 0; i < 10000 && access(c->path, F_OK) < 0; i++)
-		usleep(1000);
+	wait_until(access(c->path, F_OK) == 0);
 	return pid;
 }
 

@@ -118,7 +118,7 @@ static void expect_done(struct disk *d)
 {
 	const uint16_t *used = (uint16_t *)(void *)(d->ram + USED);
 
-	cr_assert(sclient_signalled(d->irq, 10000), "no interrupt");
+	cr_assert(sclient_signalled(d->irq, patience_ms()), "no interrupt");
 	d->used++;
 	cr_assert_eq(__atomic_load_n(&used[1], __ATOMIC_ACQUIRE), d->used);
 	cr_assert_eq(d->ram[STATUS], 0);
@@ -211,9 +211,7 @@ Test(server_virtio, a_buffer_that_is_not_mapped_breaks_the_device)
 	add_request(&d, 0, 0);
 	memcpy(d.ram + DESC + 16, &nowhere, sizeof(nowhere));
 	kick(&d);
-	for (int i = 0; i < 1000 && !(sclient_get(d.c, 0, COMMON + 0x14, 1) & 64); i++)
-		usleep(1000);
-	cr_assert(sclient_get(d.c, 0, COMMON + 0x14, 1) & 64);
+	wait_until(sclient_get(d.c, 0, COMMON + 0x14, 1) & 64);
 	memset(d.ram + DESC, 0, HEAD - DESC);
 	start_driver(&d);
 	do_request(&d, 1, 1, 'r');

@@ -21,8 +21,6 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-TestSuite(snapshot, .timeout = 60);
-
 static const char *const files[] = { "manifest.json", "state", "memory", "memory.sums" };
 
 struct place {

@@ -13,8 +13,6 @@
 #include <stdio.h>
 #include <string.h>
 
-TestSuite(stream, .timeout = 30);
-
 struct tape {
 	struct output output;
 	struct input input;

@@ -8,8 +8,6 @@
 #include <string.h>
 #include <sys/socket.h>
 
-TestSuite(transport, .timeout = 30);
-
 static void *dribble(void *fd)
 {
 	while (send(*(const int *)fd, "x", 1, MSG_NOSIGNAL) == 1)

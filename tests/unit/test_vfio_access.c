@@ -512,8 +512,7 @@ static void signalled(unsigned index, const char *event)
 	fake_plug(f);
 	cr_assert_eq(last_call(f)->index, index);
 	io_eventfd_signal(f->fd_of[index]);
-	for (int i = 0; i < 20 && !f->given_back; i++)
-		loop_once(f->p->m.loop, 100);
+	wait_turning(f->given_back, loop_once(f->p->m.loop, 100), "nothing is noticed");
 	cr_assert_eq(f->given_back, 1);
 	cr_assert(f->d->device.wanted_back);
 	cr_assert_eq(f->events, 1);

@@ -207,7 +207,7 @@ static bool fail_at_source(uint64_t kind, unsigned request, int code, unsigned h
 	return failed;
 }
 
-Test(vfio_moving, the_second_of_four_fails_at_each_arc_F1_F2_F3_F6, .timeout = 120)
+Test(vfio_moving, the_second_of_four_fails_at_each_arc_F1_F2_F3_F6)
 {
 	static const int codes[] = { EIO, EINVAL, ENOMEM };
 	static const unsigned hops[] = { 0, 1, V2_FAIL_ERROR };
@@ -244,7 +244,7 @@ static bool fail_at_destination(const struct state_world *from, uint64_t kind, u
 	return failed;
 }
 
-Test(vfio_moving, the_second_of_four_fails_where_it_arrives_F3_D5, .timeout = 120)
+Test(vfio_moving, the_second_of_four_fails_where_it_arrives_F3_D5)
 {
 	static const unsigned hops[] = { 0, V2_FAIL_ERROR };
 

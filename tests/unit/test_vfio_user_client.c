@@ -10,7 +10,7 @@ Test(vfio_user, registers_and_memory)
 	struct world w;
 
 	begin(&w);
-	cr_assert(add(&w, 10000), "%s", w.vm->error);
+	cr_assert(add(&w), "%s", w.vm->error);
 	cr_assert_eq(pci_get(w.pci->function.config, 0, 4), 0x56781234);
 	cr_assert_eq(w.pci->msix_layout.vectors, 4);
 	cr_assert_eq(w.s.seen[WIRE_DEVICE_RESET], 1, "it begins as after a reset");
@@ -38,7 +38,7 @@ Test(vfio_user, its_memory_is_not_shown_to_other_devices)
 	struct world w;
 
 	begin(&w);
-	cr_assert(add(&w, 10000), "%s", w.vm->error);
+	cr_assert(add(&w), "%s", w.vm->error);
 	cr_assert_eq(
 	        vfio_space_map_device(w.pci->space, 0xc0000000, 4096, w.pci->windows[0].hva, &err),
 	        -EOPNOTSUPP);
@@ -52,7 +52,7 @@ Test(vfio_user, what_is_not_sealed_is_trapped)
 
 	begin(&w);
 	w.s.plain_file = true;
-	cr_assert(add(&w, 10000), "%s", w.vm->error);
+	cr_assert(add(&w), "%s", w.vm->error);
 	cr_assert_eq(w.pci->window_count, 0);
 	end(&w);
 }
@@ -67,7 +67,7 @@ Test(vfio_user, a_server_without_twin_socket_descriptors_or_words)
 		begin(&w);
 		w.s.caps = caps[i];
 		w.s.minor = 0;
-		cr_assert(add(&w, 10000), "%s", w.vm->error);
+		cr_assert(add(&w), "%s", w.vm->error);
 		bar_write(&w, 8, 4, 5);
 		cr_assert_eq(bar_read(&w, 8, 4), 5);
 		cr_assert_eq(w.s.maps[0].by_fd, i == 0);
@@ -84,7 +84,7 @@ Test(vfio_user, interrupts_in_runs)
 
 	begin(&w);
 	w.s.caps = "{\"capabilities\":{\"max_msg_fds\":2}}";
-	cr_assert(add(&w, 10000), "%s", w.vm->error);
+	cr_assert(add(&w), "%s", w.vm->error);
 	for (unsigned i = 0; i < 4; i++)
 		fds[i] = io_eventfd();
 	all = fds[1];
@@ -123,12 +123,11 @@ Test(vfio_user, writes_are_put_together_for_a_slow_server)
 	pthread_t thread;
 
 	begin(&w);
-	cr_assert(add(&w, 10000), "%s", w.vm->error);
+	cr_assert(add(&w), "%s", w.vm->error);
 	w.s.on = WIRE_REGION_READ;
 	w.s.lie = LIE_LATE;
 	cr_assert_eq(pthread_create(&thread, NULL, read_once, &w), 0);
-	while (!__atomic_load_n(&w.s.seen[WIRE_REGION_READ], __ATOMIC_ACQUIRE) || w.s.lie)
-		usleep(1000);
+	wait_until(__atomic_load_n(&w.s.seen[WIRE_REGION_READ], __ATOMIC_ACQUIRE) && !w.s.lie);
 	for (uint32_t i = 0; i < 3000; i++)
 		cr_assert_eq(vfio_region_write(&w.pci->dev, 0, i % 1024 * 4, &i, 4), 0);
 	pthread_join(thread, NULL);
@@ -159,7 +158,7 @@ Test(vfio_user, several_threads_at_once)
 	pthread_t threads[4];
 
 	begin(&w);
-	cr_assert(add(&w, 10000), "%s", w.vm->error);
+	cr_assert(add(&w), "%s", w.vm->error);
 	for (uint64_t i = 0; i < 512; i++)
 		memcpy(w.s.bar0 + i * 8, &(uint64_t){ i * 8 + 1 }, 8);
 	for (unsigned i = 0; i < 4; i++)
@@ -179,7 +178,7 @@ Test(vfio_user, dma_by_message_goes_where_memory_is)
 	uint8_t buf[8192], back[8192];
 
 	begin(&w);
-	cr_assert(add(&w, 10000), "%s", w.vm->error);
+	cr_assert(add(&w), "%s", w.vm->error);
 	vmachine_track(w.vm);
 	memset(buf, 0xa5, sizeof(buf));
 	cr_assert_eq(vfu_server_dma(&w.s, true, 0x10800, buf, sizeof(buf)), 0);
@@ -223,11 +222,11 @@ Test(vfio_user, malformed_dma_breaks_the_device)
 			                       { data, bad[i].data } };
 
 		begin(&w);
-		cr_assert(add(&w, 10000), "%s", w.vm->error);
+		cr_assert(add(&w), "%s", w.vm->error);
 		cr_assert_eq(wire_send(bad[i].on_main ? w.s.socket : w.s.twin, &h, parts,
-		                       bad[i].header_only ? 0 : 2, NULL, 0, 1000),
+		                       bad[i].header_only ? 0 : 2, NULL, 0, patience_ms()),
 		             0);
-		cr_assert(vmachine_wait(w.vm, is_broken, &w, 20000), "%zu", i);
+		cr_assert(vmachine_wait(w.vm, is_broken, &w, patience_ms()), "%zu", i);
 		cr_assert(strstr(vmachine_event(w.vm, "DEVICE_BROKEN"), bad[i].why), "%zu: %s", i,
 		          vmachine_event(w.vm, "DEVICE_BROKEN"));
 		end(&w);
@@ -244,13 +243,13 @@ Test(vfio_user, dma_of_any_size_that_is_asked_for)
 	struct wire_message m = { .payload = malloc(WIRE_MESSAGE_MAX) };
 
 	begin(&w);
-	cr_assert(add(&w, 10000), "%s", w.vm->error);
-	cr_assert_eq(wire_send(w.s.twin, &h, &part, 1, NULL, 0, 1000), 0);
-	cr_assert_eq(wire_receive(w.s.twin, &m, 1000), 0);
+	cr_assert(add(&w), "%s", w.vm->error);
+	cr_assert_eq(wire_send(w.s.twin, &h, &part, 1, NULL, 0, patience_ms()), 0);
+	cr_assert_eq(wire_receive(w.s.twin, &m, patience_ms()), 0);
 	cr_assert_eq(m.header.error, EINVAL);
 	a.count = WIRE_MAX_DATA;
-	cr_assert_eq(wire_send(w.s.twin, &h, &part, 1, NULL, 0, 1000), 0);
-	cr_assert_eq(wire_receive(w.s.twin, &m, 1000), 0);
+	cr_assert_eq(wire_send(w.s.twin, &h, &part, 1, NULL, 0, patience_ms()), 0);
+	cr_assert_eq(wire_receive(w.s.twin, &m, patience_ms()), 0);
 	cr_assert_eq(m.len, sizeof(a) + WIRE_MAX_DATA);
 	cr_assert_not(vmachine_event(w.vm, "DEVICE_BROKEN"));
 	free(m.payload);
@@ -269,7 +268,7 @@ Test(vfio_user, ram_that_a_file_stands_in_for)
 	begin(&w);
 	cr_assert_eq(ftruncate(fd, MIB), 0);
 	cr_assert_eq(memory_map_file(w.vm->m->memory, MIB, MIB, fd, 0, &err), 0);
-	cr_assert_null(add(&w, 10000));
+	cr_assert_null(add(&w));
 	cr_assert(strstr(w.vm->error, "backing.shared"), "%s", w.vm->error);
 	close(fd);
 	end(&w);
@@ -289,7 +288,7 @@ Test(vfio_user, states_and_their_data)
 	begin(&w);
 	memcpy(w.s.data, "the state of the device", 23);
 	w.s.data_len = 23;
-	cr_assert(add(&w, 10000), "%s", w.vm->error);
+	cr_assert(add(&w), "%s", w.vm->error);
 	m = w.pci->state;
 	cr_assert_eq(m->features, VFIO_STATE_PRE_COPY);
 	cr_assert_eq(vfio_state_step(m, VFIO_BEGIN_PRE_COPY, &err), 0, "%s", err.text);
@@ -319,7 +318,7 @@ Test(vfio_user, the_log_of_a_part_of_a_mapping)
 	uint64_t bits[32] = { 0 };
 
 	begin(&w);
-	cr_assert(add(&w, 10000), "%s", w.vm->error);
+	cr_assert(add(&w), "%s", w.vm->error);
 	w.s.dirty = 0x500000;
 	cr_assert_eq(vfu_space_report(w.pci->backend ? ((struct vfu_device *)w.pci->backend)->space
 	                                             : NULL,
@@ -354,16 +353,16 @@ Test(vfio_user, a_server_that_comes_back)
 	uint32_t value = 0;
 
 	begin(&w);
-	cr_assert(add(&w, 10000), "%s", w.vm->error);
+	cr_assert(add(&w), "%s", w.vm->error);
 	memset(w.s.seen, 0, sizeof(w.s.seen));
 	vfu_server_stop(&w.s);
-	cr_assert(vmachine_wait(w.vm, is_broken, &w, 20000));
+	cr_assert(vmachine_wait(w.vm, is_broken, &w, patience_ms()));
 	cr_assert(strstr(vmachine_event(w.vm, "DEVICE_BROKEN"), "\"device\":\"vfio-user-pci0\""));
 	cr_assert_eq(bar_read(&w, 0x10, 4), 0xffffffff);
 	bar_write(&w, 0x10, 4, 1);
 	cr_assert(strstr(w.pci->participant.ops->blocker(&w.pci->participant), "server is gone"));
 	restart(&w);
-	cr_assert(vmachine_wait(w.vm, is_repaired, &w, 20000));
+	cr_assert(vmachine_wait(w.vm, is_repaired, &w, patience_ms()));
 	cr_assert_not(w.pci->concealed);
 	cr_assert_eq(w.s.seen[WIRE_DEVICE_RESET], 1);
 	cr_assert_eq(w.s.map_count, 1);
@@ -382,23 +381,23 @@ Test(vfio_user, another_device_is_not_taken_for_the_one_that_was)
 
 	for (unsigned i = 0; i < 2; i++) {
 		begin(&w);
-		cr_assert(add(&w, 10000), "%s", w.vm->error);
+		cr_assert(add(&w), "%s", w.vm->error);
 		vfu_server_stop(&w.s);
-		cr_assert(vmachine_wait(w.vm, is_broken, &w, 20000));
+		cr_assert(vmachine_wait(w.vm, is_broken, &w, patience_ms()));
 		if (i)
 			w.s.bar0_size = 8192;
 		else
 			w.s.config[2] ^= 1;
 		w.before = w.s.seen[WIRE_VERSION];
 		restart(&w);
-		cr_assert(vmachine_wait(w.vm, was_tried, &w, 20000));
+		cr_assert(vmachine_wait(w.vm, was_tried, &w, patience_ms()));
 		cr_assert_not(vmachine_wait(w.vm, is_repaired, &w, 200));
 		cr_assert_eq(bar_read(&w, 0, 4), 0xffffffff);
 		vfu_server_stop(&w.s);
 		w.s.bar0_size = 0;
 		w.s.config[2] = 0x78;
 		restart(&w);
-		cr_assert(vmachine_wait(w.vm, is_repaired, &w, 20000));
+		cr_assert(vmachine_wait(w.vm, is_repaired, &w, patience_ms()));
 		cr_assert_eq(bar_read(&w, 0, 4), 0);
 		end(&w);
 	}
@@ -411,12 +410,12 @@ Test(vfio_user, unplugged_while_nobody_answers)
 	pthread_t thread;
 
 	begin(&w);
-	cr_assert(add(&w, 10000), "%s", w.vm->error);
+	cr_assert(add(&w), "%s", w.vm->error);
 	vfu_server_stop(&w.s);
-	cr_assert(vmachine_wait(w.vm, is_broken, &w, 20000));
+	cr_assert(vmachine_wait(w.vm, is_broken, &w, patience_ms()));
 	end(&w);
 	begin(&w);
-	cr_assert(add(&w, 10000), "%s", w.vm->error);
+	cr_assert(add(&w), "%s", w.vm->error);
 	hurry(&w);
 	w.s.on = WIRE_REGION_READ;
 	w.s.lie = LIE_SILENCE;

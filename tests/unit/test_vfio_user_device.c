@@ -56,7 +56,7 @@ Test(vfio_user, what_query_devices_says)
 
 	cr_assert_eq(vfio_pci_driver.describe, vfio_user_pci_driver.describe);
 	begin(&w);
-	cr_assert(add(&w, 10000), "%s", w.vm->error);
+	cr_assert(add(&w), "%s", w.vm->error);
 	cr_assert(vfio_user_pci_driver.describe(w.device, info));
 	cr_assert_str_eq(field(info, "server")->valuestring, "descriptor \"server\"");
 	cr_assert(cJSON_IsTrue(field(info, "connected")));
@@ -75,7 +75,7 @@ Test(vfio_user, what_query_devices_says)
 	cJSON_Delete(info);
 	info = cJSON_CreateObject();
 	vfu_server_stop(&w.s);
-	cr_assert(vmachine_wait(w.vm, is_broken, &w, 20000));
+	cr_assert(vmachine_wait(w.vm, is_broken, &w, patience_ms()));
 	cr_assert(vfio_user_pci_driver.describe(w.device, info));
 	cr_assert(cJSON_IsFalse(field(info, "connected")));
 	cJSON_Delete(info);
@@ -112,7 +112,7 @@ Test(vfio_user, its_rom_is_read_once_when_the_guest_looks)
 	unsigned before;
 
 	begin_with_rom(&w);
-	cr_assert(add(&w, 10000), "%s", w.vm->error);
+	cr_assert(add(&w), "%s", w.vm->error);
 	cr_assert_eq(w.pci->function.bars[PCI_ROM].size, 8192);
 	before = w.s.seen[WIRE_REGION_READ];
 	cr_assert_eq(rom_at(&w, 0), 0x6261aa55);
@@ -121,7 +121,7 @@ Test(vfio_user, its_rom_is_read_once_when_the_guest_looks)
 	end(&w);
 	begin_with_rom(&w);
 	strcpy(w.options.common.rom, "none");
-	cr_assert(add(&w, 10000), "%s", w.vm->error);
+	cr_assert(add(&w), "%s", w.vm->error);
 	cr_assert_eq(w.pci->function.bars[PCI_ROM].size, 0);
 	end(&w);
 }
@@ -132,13 +132,13 @@ Test(vfio_user, its_rom_while_its_server_is_gone)
 	struct world w;
 
 	begin_with_rom(&w);
-	cr_assert(add(&w, 10000), "%s", w.vm->error);
+	cr_assert(add(&w), "%s", w.vm->error);
 	vfu_server_stop(&w.s);
 	cr_assert_eq(rom_at(&w, 0), 0xffffffff, "nobody has noticed yet");
-	cr_assert(vmachine_wait(w.vm, is_broken, &w, 20000));
+	cr_assert(vmachine_wait(w.vm, is_broken, &w, patience_ms()));
 	cr_assert_eq(rom_at(&w, 0), 0xffffffff);
 	restart(&w);
-	cr_assert(vmachine_wait(w.vm, is_repaired, &w, 20000));
+	cr_assert(vmachine_wait(w.vm, is_repaired, &w, patience_ms()));
 	cr_assert_eq(rom_at(&w, 0), 0x6261aa55);
 	end(&w);
 }
@@ -172,10 +172,10 @@ Test(vfio_user, its_server_wants_it_back)
 	begin(&w);
 	w.s.notifies = 1;
 	w.options.common.request_timeout = 7;
-	cr_assert(add(&w, 10000), "%s", w.vm->error);
+	cr_assert(add(&w), "%s", w.vm->error);
 	cr_assert_geq(w.s.request_fd, 0);
 	io_eventfd_signal(w.s.request_fd);
-	cr_assert(vmachine_wait(w.vm, is_requested, &w, 20000));
+	cr_assert(vmachine_wait(w.vm, is_requested, &w, patience_ms()));
 	cr_assert(strstr(vmachine_event(w.vm, "VFIO_DEVICE_REQUEST"), "\"timeout\":7000"), "%s",
 	          vmachine_event(w.vm, "VFIO_DEVICE_REQUEST"));
 	cr_assert(w.device->wanted_back);
@@ -194,15 +194,15 @@ Test(vfio_user, a_server_that_came_back_finds_it_in_error)
 
 	begin(&w);
 	w.s.notifies = 1;
-	cr_assert(add(&w, 10000), "%s", w.vm->error);
+	cr_assert(add(&w), "%s", w.vm->error);
 	vfu_server_stop(&w.s);
-	cr_assert(vmachine_wait(w.vm, is_broken, &w, 20000));
+	cr_assert(vmachine_wait(w.vm, is_broken, &w, patience_ms()));
 	restart(&w);
-	cr_assert(vmachine_wait(w.vm, is_repaired, &w, 20000));
+	cr_assert(vmachine_wait(w.vm, is_repaired, &w, patience_ms()));
 	cr_assert_geq(w.s.request_fd, 0);
 	cr_assert_geq(w.s.error_fd, 0);
 	io_eventfd_signal(w.s.error_fd);
-	cr_assert(vmachine_wait(w.vm, is_in_error, &w, 20000));
+	cr_assert(vmachine_wait(w.vm, is_in_error, &w, patience_ms()));
 	end(&w);
 }
 
@@ -230,27 +230,25 @@ Test(vfio_user, memory_that_changes_while_its_server_is_set_up)
 	const struct vfio_mapping more = { .iova = GIB, .size = MIB, .fd = fd };
 
 	begin(&w);
-	cr_assert(add(&w, 10000), "%s", w.vm->error);
+	cr_assert(add(&w), "%s", w.vm->error);
 	space = w.pci->space;
 	for (unsigned goes = 0; goes < 2; goes++) {
 		vfu_server_stop(&w.s);
-		cr_assert(vmachine_wait(w.vm, is_broken, &w, 20000));
+		cr_assert(vmachine_wait(w.vm, is_broken, &w, patience_ms()));
 		w.vm->event_count = 0;
 		restart(&w);
-		for (unsigned i = 0; i < 10000 && !is_ready(&w); i++)
-			usleep(1000);
-		cr_assert(is_ready(&w));
+		wait_until(is_ready(&w));
 		if (goes)
 			space->ops->unmap(space, GIB, MIB);
 		else
 			cr_assert_eq(space->ops->map(space, &more, &err), 0, "%s", err.text);
 		/* This server goes, with what it was told; the next one is right. */
-		cr_assert(vmachine_wait(w.vm, is_broken, &w, 20000));
+		cr_assert(vmachine_wait(w.vm, is_broken, &w, patience_ms()));
 		cr_assert(strstr(vmachine_event(w.vm, "DEVICE_BROKEN"), "memory has changed"), "%s",
 		          vmachine_event(w.vm, "DEVICE_BROKEN"));
 		vfu_server_stop(&w.s);
 		restart(&w);
-		cr_assert(vmachine_wait(w.vm, is_repaired, &w, 20000));
+		cr_assert(vmachine_wait(w.vm, is_repaired, &w, patience_ms()));
 		cr_assert_eq(w.s.map_count, goes ? 1 : 2);
 		w.vm->event_count = 0;
 	}
@@ -265,22 +263,21 @@ Test(vfio_user, unplugged_while_it_is_set_up)
 	int64_t begun;
 
 	begin(&w);
-	cr_assert(add(&w, 600000), "%s", w.vm->error);
+	w.options.timeout = 10 * (uint32_t)patience_ms();
+	cr_assert(add(&w), "%s", w.vm->error);
 	vfu_server_stop(&w.s);
-	cr_assert(vmachine_wait(w.vm, is_broken, &w, 20000));
+	cr_assert(vmachine_wait(w.vm, is_broken, &w, patience_ms()));
 	w.s.on = WIRE_DMA_MAP;
 	w.s.lie = LIE_SILENCE;
 	w.s.seen[WIRE_DMA_MAP] = 0;
 	restart(&w);
-	for (unsigned i = 0;
-	     i < 20000 && !__atomic_load_n(&w.s.seen[WIRE_DMA_MAP], __ATOMIC_ACQUIRE); i++)
-		usleep(1000);
+	wait_until(__atomic_load_n(&w.s.seen[WIRE_DMA_MAP], __ATOMIC_ACQUIRE));
 	cr_assert_eq(w.s.seen[WIRE_DMA_MAP], 1);
 	begun = now_ms();
 	/* The guest moves another device's BAR. */
 	w.pci->space->ops->unmap(w.pci->space, GIB, MIB);
 	end(&w);
-	cr_assert_lt(now_ms() - begun, 10000);
+	cr_assert_lt(now_ms() - begun, patience_ms());
 }
 
 static int64_t set_up_by(struct world *w)
@@ -295,16 +292,15 @@ Test(vfio_user, setting_it_up_has_an_end)
 	int64_t begun;
 
 	begin(&w);
-	cr_assert(add(&w, 60000), "%s", w.vm->error);
+	cr_assert(add(&w), "%s", w.vm->error);
 	cr_assert_eq(set_up_by(&w), 0, "it is set up");
 	vfu_server_stop(&w.s);
-	cr_assert(vmachine_wait(w.vm, is_broken, &w, 20000));
+	cr_assert(vmachine_wait(w.vm, is_broken, &w, patience_ms()));
 	begun = now_ms();
 	restart(&w);
-	for (unsigned i = 0; i < 10000 && !is_ready(&w); i++)
-		usleep(1000);
-	cr_assert_geq(set_up_by(&w), begun + 12 * 60000);
-	cr_assert(vmachine_wait(w.vm, is_repaired, &w, 20000));
+	wait_until(is_ready(&w));
+	cr_assert_geq(set_up_by(&w), begun + 12 * patience_ms());
+	cr_assert(vmachine_wait(w.vm, is_repaired, &w, patience_ms()));
 	cr_assert_eq(set_up_by(&w), 0, "again");
 	w.vm->event_count = 0;
 	begun = now_ms();
@@ -313,7 +309,7 @@ Test(vfio_user, setting_it_up_has_an_end)
 	w.s.lie = LIE_SILENCE;
 	cr_assert_eq(bar_read(&w, 0, 4), 0xffffffff);
 	cr_assert_geq(now_ms() - begun, 300);
-	cr_assert(vmachine_wait(w.vm, is_broken, &w, 20000));
+	cr_assert(vmachine_wait(w.vm, is_broken, &w, patience_ms()));
 	cr_assert(strstr(vmachine_event(w.vm, "DEVICE_BROKEN"), "setting it up takes too long"),
 	          "%s", vmachine_event(w.vm, "DEVICE_BROKEN"));
 	end(&w);
@@ -326,13 +322,13 @@ Test(vfio_user, a_server_that_never_stays)
 	struct world w;
 
 	begin(&w);
-	cr_assert(add(&w, 10000), "%s", w.vm->error);
+	cr_assert(add(&w), "%s", w.vm->error);
 	for (unsigned i = 0; i < 4; i++) {
 		vfu_server_stop(&w.s);
-		cr_assert(vmachine_wait(w.vm, is_broken, &w, 20000));
+		cr_assert(vmachine_wait(w.vm, is_broken, &w, patience_ms()));
 		w.vm->event_count = 0;
 		restart(&w);
-		cr_assert(vmachine_wait(w.vm, is_repaired, &w, 20000));
+		cr_assert(vmachine_wait(w.vm, is_repaired, &w, patience_ms()));
 		w.vm->event_count = 0;
 	}
 	cr_assert_geq(now_ms() - begun, 100 + 200 + 400 + 800);
@@ -347,7 +343,7 @@ Test(vfio_user, no_server_is_told_of_memory_any_more)
 	struct world w;
 
 	begin(&w);
-	cr_assert(add(&w, 10000), "%s", w.vm->error);
+	cr_assert(add(&w), "%s", w.vm->error);
 	d = w.pci->backend;
 	vfu_space_set(d->space, NULL);
 	cr_assert_eq(vfu_space_tell_again(d->space, &err), -ENOTCONN);

@@ -43,7 +43,7 @@ static void serve(struct served *s, const char *name, const char *more,
 		.migration = migration,
 		.v1_data = data,
 	};
-	struct vfio_user_options o = { .timeout = 20000 };
+	struct vfio_user_options o = { .timeout = (uint32_t)patience_ms() };
 	struct gw_error err = { 0 };
 	char json[256];
 

@@ -2,6 +2,8 @@
 /* vfio-user: messages over a socket, and what two sides say of themselves. */
 #include "vfio/user/wire.h"
 
+#include "patience.h"
+
 #include "base/util.h"
 
 #include <criterion/criterion.h>
@@ -47,8 +49,8 @@ Test(vfio_user_wire, a_message_with_parts_and_descriptors)
 
 	for (unsigned i = 0; i < WIRE_MAX_FDS; i++)
 		fds[i] = eventfd(i + 1, EFD_CLOEXEC);
-	cr_assert_eq(wire_send(e.a, &h, parts, 2, fds, WIRE_MAX_FDS, 1000), 0);
-	cr_assert_eq(wire_receive(e.b, &e.in, 1000), 0);
+	cr_assert_eq(wire_send(e.a, &h, parts, 2, fds, WIRE_MAX_FDS, patience_ms()), 0);
+	cr_assert_eq(wire_receive(e.b, &e.in, patience_ms()), 0);
 	cr_assert_eq(e.in.header.id, 7);
 	cr_assert_eq(e.in.header.size, 16 + sizeof(access) + 4);
 	cr_assert_eq(e.in.len, sizeof(access) + 4);
@@ -105,7 +107,7 @@ Test(vfio_user_wire, sizes_that_no_message_has)
 		struct wire_header h = { .size = sizes[i] };
 
 		cr_assert_eq(write(e.a, &h, sizeof(h)), (ssize_t)sizeof(h));
-		cr_assert_eq(wire_receive(e.b, &e.in, 1000), -EPROTO, "%u", sizes[i]);
+		cr_assert_eq(wire_receive(e.b, &e.in, patience_ms()), -EPROTO, "%u", sizes[i]);
 		done(&e);
 	}
 }
@@ -151,7 +153,7 @@ Test(vfio_user_wire, too_many_descriptors)
 	next = dup(e.a);
 	close(next);
 	cr_assert_eq(sendmsg(e.a, &msg, 0), (ssize_t)sizeof(h));
-	cr_assert_eq(wire_receive(e.b, &e.in, 1000), -EPROTO);
+	cr_assert_eq(wire_receive(e.b, &e.in, patience_ms()), -EPROTO);
 	after = dup(e.a);
 	cr_assert_eq(after, next, "a descriptor was left open");
 	close(after);
@@ -173,7 +175,7 @@ Test(vfio_user_wire, who_does_not_wait_sends_all_or_nothing)
 	cr_assert_gt(sent, 1);
 	cr_assert_eq(wire_send(e.a, &h, &part, 1, NULL, 0, 20), -ETIMEDOUT);
 	for (; got < sent; got++)
-		cr_assert_eq(wire_receive(e.b, &e.in, 1000), 0);
+		cr_assert_eq(wire_receive(e.b, &e.in, patience_ms()), 0);
 	cr_assert_eq(recv(e.b, data, 1, MSG_DONTWAIT), -1, "nothing but whole messages");
 	close(e.b);
 	e.b = -1;

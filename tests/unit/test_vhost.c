@@ -229,7 +229,7 @@ Test(vhost, the_kernels_interrupts_reach_the_guest)
 	cr_assert_eq(vhost_start(s.vh, &s.err), 0, "%s", s.err.text);
 	vdriver_isr(&s.w.d);
 	io_eventfd_signal(kernel.call[1]);
-	cr_assert(vmachine_wait(s.w.vm, interrupted, &s.w.d, 20000));
+	cr_assert(vmachine_wait(s.w.vm, interrupted, &s.w.d, patience_ms()));
 	/* One that nobody has looked at when it stops. */
 	loop_stop_thread(s.w.d.v->queues[0].worker->loop);
 	io_eventfd_signal(kernel.call[0]);
@@ -251,7 +251,7 @@ Test(vhost, the_kernels_complaint_breaks_the_device)
 	setup(&s);
 	cr_assert_eq(vhost_start(s.vh, &s.err), 0, "%s", s.err.text);
 	io_eventfd_signal(kernel.error);
-	cr_assert(vmachine_wait(s.w.vm, needs_reset, &s.w.d, 20000));
+	cr_assert(vmachine_wait(s.w.vm, needs_reset, &s.w.d, patience_ms()));
 	vhost_stop(s.vh);
 	teardown(&s);
 }

@@ -42,7 +42,7 @@ static void await(struct vdriver *d, unsigned queue)
 {
 	struct wait w = { .d = d, .queue = queue };
 
-	cr_assert(vmachine_wait(d->vm, was_used, &w, 5000));
+	cr_assert(vmachine_wait(d->vm, was_used, &w, patience_ms()));
 	cr_assert_eq(w.used.len, 0);
 }
 
@@ -240,7 +240,7 @@ static void send_stats(struct vdriver *d, uint64_t free_memory)
 
 	vdriver_add_out(d, STATS, entries, sizeof(entries));
 	vdriver_kick(d, STATS);
-	cr_assert(vmachine_wait(d->vm, has_stats, d, 5000));
+	cr_assert(vmachine_wait(d->vm, has_stats, d, patience_ms()));
 }
 
 static bool is_at(void *opaque)
@@ -271,7 +271,7 @@ Test(virtio_balloon, statistics)
 	cr_assert(is_at(&w), "which asking for them does");
 	send_stats(&d, 22222);
 	cr_assert_eq(command(&d, "set-polling-interval", "{\"interval\":1}", &text, &err), 0);
-	cr_assert(vmachine_wait(d.vm, is_at, &w, 20000), "by itself after a second");
+	cr_assert(vmachine_wait(d.vm, is_at, &w, patience_ms()), "by itself after a second");
 	send_stats(&d, 33333);
 	command(&d, "stats", "{}", &text, &err);
 	cr_assert(strstr(text, "33333"), "%s", text);

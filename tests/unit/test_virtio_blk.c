@@ -87,7 +87,7 @@ static struct vused wait_used(struct rig *g)
 {
 	struct vused used;
 
-	cr_assert(vmachine_wait(g->d.vm, one_is_used, g, 5000), "no answer");
+	cr_assert(vmachine_wait(g->d.vm, one_is_used, g, patience_ms()), "no answer");
 	cr_assert(vdriver_used(&g->d, 0, &used));
 	return used;
 }
@@ -261,7 +261,7 @@ Test(virtio_blk, a_request_costs_the_host_no_memory_of_its_length)
 	vdriver_add(&g.d, 0, bufs, PIECES + 2);
 	vdriver_kick(&g.d, 0);
 	/* 240 MiB, which an emulated CPU copies in its own time. */
-	cr_assert(vmachine_wait(g.d.vm, one_is_used, &g, 60000), "no answer");
+	cr_assert(vmachine_wait(g.d.vm, one_is_used, &g, patience_ms()), "no answer");
 	cr_assert_eq(wait_used(&g).len, PIECES * PIECE + 1);
 	cr_assert_eq(*(uint8_t *)vmachine_at(g.d.vm, bufs[PIECES + 1].gpa), OK);
 	cr_assert_lt(peak() - before, 64, "%ld MiB, before %ld", peak(), before);
@@ -429,7 +429,7 @@ Test(virtio_blk, a_driver_that_lies_breaks_the_device_until_it_resets_it)
 		bufs[1].gpa += at;
 		vdriver_add(&g.d, 0, bufs, 2);
 		vdriver_kick(&g.d, 0);
-		cr_assert(vmachine_wait(g.d.vm, is_broken, &g, 5000), "row %u", i);
+		cr_assert(vmachine_wait(g.d.vm, is_broken, &g, patience_ms()), "row %u", i);
 		vdriver_begin(&fresh, g.d.vm, &g.d.v->device, OWN);
 		g.d = fresh;
 		cr_assert_eq(request(&g, IN, 0, data, 512), OK);

@@ -115,11 +115,7 @@ Test(virtio_mem, short_requests)
 	                             { vmachine_alloc(d.vm, 24, 8), 9, true } },
 	            2);
 	vdriver_kick(&d, 0);
-	for (int i = 0; i < 200 && !(vdriver_status(&d) & 64); i++) {
-		usleep(5000);
-		vmachine_turn(d.vm);
-	}
-	cr_assert(vdriver_status(&d) & 64, "it needs a reset");
+	wait_turning(vdriver_status(&d) & 64, loop_once(d.vm->m->loop, 5), "it needs a reset");
 	cr_assert_eq(plugged(&d), BLOCK);
 	vmachine_free(d.vm);
 }

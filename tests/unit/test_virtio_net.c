@@ -119,17 +119,14 @@ Test(virtio_net, who_takes_over_announces_the_address)
 	struct net_options o = plain;
 	uint8_t frame[HDR + 100];
 	struct wire w;
-	ssize_t n = -1;
+	ssize_t n;
 
 	o.standby = true;
 	wire_begin(&w, &o, ~0ull);
 	machine_lock(w.vm->m);
 	virtio_net_driver.take_over(&w.d.v->device);
 	machine_unlock(w.vm->m);
-	for (unsigned i = 0; i < 5000 && n < 0; i++) {
-		n = recv(w.peer, frame, sizeof(frame), 0);
-		usleep(1000);
-	}
+	wait_until((n = recv(w.peer, frame, sizeof(frame), MSG_DONTWAIT)) >= 0);
 	cr_assert_eq(n, HDR + 60);
 	cr_assert_eq(frame[HDR + 12], 0x80);
 	cr_assert_eq(frame[HDR + 13], 0x35);
@@ -308,7 +305,7 @@ Test(virtio_net, buffers_too_small_for_a_header_break_the_device)
 	wire_begin(&w, &plain, 0);
 	vdriver_add_in(&w.d, 0, HDR - 1);
 	vdriver_kick(&w.d, 0);
-	cr_assert(vmachine_wait(w.vm, broken, &w.d, 20000));
+	cr_assert(vmachine_wait(w.vm, broken, &w.d, patience_ms()));
 	peer_send(&w, 60);
 	vdriver_begin(&w.d, w.vm, &w.d.v->device, 0);
 	vdriver_add_in(&w.d, 0, 1526);
@@ -471,6 +468,6 @@ Test(virtio_net, a_frame_without_a_header_breaks_the_device)
 	wire_begin(&w, &plain, 0);
 	vdriver_add_out(&w.d, 1, "0123456789a", HDR - 1);
 	vdriver_kick(&w.d, 1);
-	cr_assert(vmachine_wait(w.vm, broken, &w.d, 20000));
+	cr_assert(vmachine_wait(w.vm, broken, &w.d, patience_ms()));
 	wire_end(&w);
 }

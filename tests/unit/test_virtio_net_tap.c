@@ -79,7 +79,7 @@ static uint64_t receive_ours(struct wire *w, const uint64_t *at)
 	for (;;) {
 		const char *got;
 
-		cr_assert(vmachine_wait(w->vm, has_used, &x, 2000));
+		cr_assert(vmachine_wait(w->vm, has_used, &x, patience_ms()));
 		got = vmachine_at(w->vm, at[x.used.id]);
 		cr_assert_eq(((const struct net_header *)got)->num_buffers, 1);
 		if (x.used.len == HDR + 100 && !memcmp(got + HDR, frame + HDR, 100))

@@ -105,7 +105,7 @@ Test(virtio_rng, a_large_buffer_is_filled_in_part)
 		vdriver_add_in(&d, 0, 256 * KIB);
 	vdriver_kick(&d, 0);
 	for (unsigned i = 0; i < 12; i++) {
-		cr_assert(vmachine_wait(d.vm, has_next, &next, 20000), "buffer %u", i);
+		cr_assert(vmachine_wait(d.vm, has_next, &next, patience_ms()), "buffer %u", i);
 		cr_assert_eq(next.used.len, 64 * KIB);
 	}
 	vmachine_free(d.vm);
@@ -118,9 +118,12 @@ static bool has_second(void *opaque)
 	return vdriver_used(opaque, 0, &used);
 }
 
+#define PERIOD (uint32_t)(patience_ms() / 60)
+
 Test(virtio_rng, the_rate_is_limited)
 {
-	const struct options o = { .max_bytes = 100, .period = 400 };
+	/* Long enough that none begins while the first is looked at. */
+	const struct options o = { .max_bytes = 100, .period = PERIOD };
 	struct vdriver d;
 	struct vused used;
 	int64_t before;
@@ -136,14 +139,14 @@ Test(virtio_rng, the_rate_is_limited)
 	cr_assert(vdriver_used(&d, 0, &used));
 	cr_assert_eq(used.len, 36, "what is left of the period");
 	cr_assert(!vdriver_used(&d, 0, &used));
-	cr_assert(vmachine_wait(d.vm, has_second, &d, 2000));
-	cr_assert_geq(now_ms() - before, 350);
+	cr_assert(vmachine_wait(d.vm, has_second, &d, patience_ms()));
+	cr_assert_geq(now_ms() - before, PERIOD - 50);
 	vmachine_free(d.vm);
 }
 
 Test(virtio_rng, a_paused_guest_gets_nothing)
 {
-	const struct options o = { .max_bytes = 64, .period = 200 };
+	const struct options o = { .max_bytes = 64, .period = PERIOD };
 	struct vdriver d;
 	struct vused used;
 
@@ -153,11 +156,11 @@ Test(virtio_rng, a_paused_guest_gets_nothing)
 	vdriver_kick(&d, 0);
 	cr_assert(vdriver_used(&d, 0, &used));
 	vmachine_pause(d.vm);
-	usleep(300000);
+	usleep(PERIOD * 1500);
 	vmachine_turn(d.vm);
 	cr_assert(!vdriver_used(&d, 0, &used));
 	vmachine_run(d.vm);
-	cr_assert(vmachine_wait(d.vm, has_second, &d, 20000), "it goes on");
+	cr_assert(vmachine_wait(d.vm, has_second, &d, patience_ms()), "it goes on");
 	vmachine_free(d.vm);
 }
 
@@ -189,7 +192,7 @@ Test(virtio_rng, from_a_file)
 	vdriver_kick(&d, 0);
 	cr_assert(!vdriver_used(&d, 0, &used), "it has nothing yet");
 	cr_assert_eq(write(fd, "entropy!", 8), 8);
-	cr_assert(vmachine_wait(vm, has_second, &d, 2000));
+	cr_assert(vmachine_wait(vm, has_second, &d, patience_ms()));
 	cr_assert_eq(memcmp(vmachine_at(vm, at), "entropy!", 8), 0);
 	cr_assert_eq(zeros(vmachine_at(vm, at + 8), 56), 56, "and no more than was there");
 	close(fd);

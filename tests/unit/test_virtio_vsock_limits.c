@@ -271,7 +271,7 @@ Test(virtio_vsock, moves_without_its_connections)
 	                          kept, &err),
 	             0, "%s", err.text);
 	vmachine_run(there);
-	cr_assert(vmachine_wait(there, has_event, &told, LONG));
+	cr_assert(vmachine_wait(there, has_event, &told, patience_ms()));
 	cr_assert_eq(told.used.len, 4);
 	cr_assert_eq(*(uint32_t *)vmachine_at(there, event), 0, "transport reset");
 	cr_assert_eq(vdriver_config(&b, 0, 4), 43, "the new host's address");

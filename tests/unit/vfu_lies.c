@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "patience.h"
 #include "vfu_lies.h"
 
 #include "base/util.h"
@@ -28,7 +29,7 @@ void vfu_send_reply(struct vfu_server *s, const struct vfu_reply *r)
 {
 	const struct iovec part = { (void *)(uintptr_t)r->payload, r->len };
 
-	wire_send(s->socket, &r->head, &part, 1, r->fds, r->fd_count, 2000);
+	wire_send(s->socket, &r->head, &part, 1, r->fds, r->fd_count, patience_ms());
 }
 
 static void send_raw(struct vfu_server *s, const struct vfu_reply *r, uint32_t size, size_t len)
@@ -108,7 +109,7 @@ bool vfu_lie(struct vfu_server *s, struct vfu_reply *r, enum vfu_lie what)
 	case LIE_SILENCE:
 		return true;
 	case LIE_LATE:
-		usleep(400000);
+		usleep((unsigned)patience_ms() / 60 * 1000);
 		break;
 	case LIE_FIRST_BYTES:
 		r->payload[0] ^= 0x80;

@@ -361,7 +361,7 @@ static void *server_main(void *opaque)
 	struct wire_message m = { .payload = malloc(WIRE_MESSAGE_MAX) };
 	bool more = true;
 
-	while (more && wire_receive(s->socket, &m, 2000) == 0) {
+	while (more && wire_receive(s->socket, &m, patience_ms()) == 0) {
 		more = serve(s, &m);
 		wire_close_fds(&m);
 	}
@@ -453,8 +453,8 @@ int vfu_server_dma(struct vfu_server *s, bool write, uint64_t address, void *buf
 	struct wire_message m = { .payload = malloc(WIRE_MESSAGE_MAX) };
 	int r;
 
-	cr_assert_eq(wire_send(s->twin, &h, parts, 2, NULL, 0, 2000), 0);
-	r = wire_receive(s->twin, &m, 2000);
+	cr_assert_eq(wire_send(s->twin, &h, parts, 2, NULL, 0, patience_ms()), 0);
+	r = wire_receive(s->twin, &m, patience_ms());
 	if (!r) {
 		cr_assert_eq(m.header.id, 0x4321);
 		cr_assert_eq(m.header.command, h.command);

@@ -8,6 +8,7 @@
 #ifndef UNIT_VFU_SERVER_H
 #define UNIT_VFU_SERVER_H
 
+#include "patience.h"
 #include "vfio/user/wire.h"
 
 #include <pthread.h>

@@ -25,10 +25,11 @@ struct world {
 };
 
 /* The device, or NULL with the reason in vm->error. */
-static inline struct vfio_pci *add(struct world *w, uint32_t timeout)
+static inline struct vfio_pci *add(struct world *w)
 {
 	strcpy(w->options.fd, "server");
-	w->options.timeout = timeout;
+	if (!w->options.timeout)
+		w->options.timeout = (uint32_t)patience_ms();
 	vfu_server_start(&w->s);
 	w->vm->fd = w->s.client;
 	w->device = vmachine_add(w->vm, &vfio_user_pci_driver, &w->options, sizeof(w->options));

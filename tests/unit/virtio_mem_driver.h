@@ -69,7 +69,7 @@ static inline unsigned ask_raw(struct vdriver *d, const void *request, uint32_t 
 	memset(vmachine_at(d->vm, in), 0xff, 16);
 	vdriver_add(d, 0, (struct vbuf[]){ { out, len, false }, { in, 10, true } }, 2);
 	vdriver_kick(d, 0);
-	cr_assert(vmachine_wait(d->vm, was_used, &w, 5000));
+	cr_assert(vmachine_wait(d->vm, was_used, &w, patience_ms()));
 	cr_assert_eq(w.used.len, 10);
 	memcpy(answer, vmachine_at(d->vm, in), sizeof(answer));
 	*state = answer[4];

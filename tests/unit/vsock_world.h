@@ -16,8 +16,7 @@
 #define CID 42
 #define HDR sizeof(struct vsock_header)
 #define BUFFER 4096u
-#define LONG 20000 /* ms: for what has to come; a host with much to do may be late with it */
-#define QUIET 300  /* ms in which what must not come would */
+#define QUIET 300 /* ms in which what must not come would */
 
 /* A guest with `d`, and a directory for sockets. */
 struct world {
@@ -118,7 +117,7 @@ static inline struct vsock_header guest_receive(struct world *w, void *data)
 	struct vsock_header h;
 	const char *at;
 
-	cr_assert(vmachine_wait(w->vm, has_packet, &a, LONG), "no packet");
+	cr_assert(vmachine_wait(w->vm, has_packet, &a, patience_ms()), "no packet");
 	at = vmachine_at(w->vm, w->rx[a.used.id]);
 	memcpy(&h, at, HDR);
 	cr_assert_eq(a.used.len, HDR + h.len);
@@ -164,14 +163,14 @@ static inline void await_conns(struct world *w, unsigned want)
 {
 	struct count c = { w, &vsock_of(w->d.v)->conn_count, want };
 
-	cr_assert(vmachine_wait(w->vm, has_count, &c, LONG));
+	cr_assert(vmachine_wait(w->vm, has_count, &c, patience_ms()));
 }
 
 static inline void await_dropped(struct world *w, unsigned want)
 {
 	struct count c = { w, &vsock_of(w->d.v)->dropped, want };
 
-	cr_assert(vmachine_wait(w->vm, has_count, &c, LONG));
+	cr_assert(vmachine_wait(w->vm, has_count, &c, patience_ms()));
 }
 
 static inline bool has_taken_packet(void *opaque)
@@ -186,7 +185,7 @@ static inline bool has_taken_packet(void *opaque)
 static inline void taken(struct world *w, unsigned count)
 {
 	for (unsigned i = 0; i < count; i++)
-		cr_assert(vmachine_wait(w->vm, has_taken_packet, w, LONG), "packet %u", i);
+		cr_assert(vmachine_wait(w->vm, has_taken_packet, w, patience_ms()), "packet %u", i);
 }
 
 /* ---- the host ----------------------------------------------------------------------- */
@@ -234,7 +233,7 @@ static inline ssize_t host_read(struct world *w, int fd, char text[256])
 {
 	struct reading r = { .fd = fd };
 
-	cr_assert(vmachine_wait(w->vm, has_text, &r, LONG), "nothing to read");
+	cr_assert(vmachine_wait(w->vm, has_text, &r, patience_ms()), "nothing to read");
 	memcpy(text, r.text, sizeof(r.text));
 	return r.len;
 }

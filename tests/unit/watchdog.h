@@ -11,8 +11,6 @@
 
 enum { TIMER1 = 0, TIMER2 = 4, INTERRUPT = 8, RELOAD = 12 };
 
-#define LONG 20000 /* ms: for what has to come; a host with much to do may be late with it */
-
 struct dog {
 	struct vmachine *vm;
 	struct pci_device *d;

@@ -10,8 +10,6 @@
 
 #include <unistd.h>
 
-TestSuite(pins_arm64, .timeout = 60);
-
 #define GSI LAYOUT_INTX_GSI
 
 static struct gw_error err;

@@ -11,8 +11,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define LIMIT_MS 30000
-
 static void on_event(void *opaque, const struct gw_event *event)
 {
 	struct side *s = opaque;
@@ -30,12 +28,14 @@ static void on_event(void *opaque, const struct gw_event *event)
 
 struct side *side_new(struct guest *g)
 {
+	const struct gw_migrate_params params = { .unplug_timeout_ms = (uint64_t)patience_ms() };
 	struct side *s = calloc(1, sizeof(*s));
 	int fds[2];
 
 	s->g = g;
 	pthread_mutex_init(&s->lock, NULL);
 	cr_assert_eq(gw_vm_listen(g->vm, on_event, s, NULL), 0);
+	cr_assert_eq(gw_vm_set_migrate_params(g->vm, &params, NULL), 0);
 	cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, fds), 0);
 	cr_assert_eq(gw_vm_give_fd(g->vm, "nic", fds[0], NULL), 0);
 	close(fds[0]);
@@ -63,12 +63,7 @@ bool pair_traced(struct side *s, const char *text)
 
 void pair_await(struct side *s, const char *text)
 {
-	const int64_t end = now_ms() + LIMIT_MS;
-
-	while (!pair_traced(s, text)) {
-		cr_assert(now_ms() < end, "no \"%s\" but \"%s\"", text, s->trace);
-		usleep(1000);
-	}
+	wait_turning(pair_traced(s, text), usleep(1000), "no \"%s\" but \"%s\"", text, s->trace);
 }
 
 /* In this order, whatever is between them. */
@@ -155,13 +150,10 @@ uint32_t pair_read_pm(struct side *s, unsigned offset)
 /* Waits until the guest is asked for a slot; that bit. */
 uint32_t pair_await_asked(struct side *s)
 {
-	const int64_t end = now_ms() + LIMIT_MS;
 	uint32_t bits;
 
-	while (!(bits = pair_read_pm(s, PM_PCI_DOWN))) {
-		cr_assert(now_ms() < end, "the guest was not asked");
-		usleep(1000);
-	}
+	wait_turning((bits = pair_read_pm(s, PM_PCI_DOWN)), usleep(1000),
+	             "the guest was not asked");
 	return bits;
 }
 

@@ -8,8 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-TestSuite(boot, .timeout = 60);
-
 /* What is said of this image. */
 static void refused(const void *image, size_t size, const char *says)
 {

@@ -9,8 +9,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-TestSuite(devices, .timeout = 120);
-
 static void add(struct guest *g, const char *json)
 {
 	struct gw_error err;
@@ -86,7 +84,8 @@ static struct guest *leave_with_limit(struct guest *g, bool force)
 	guest_fill(g);
 	cr_assert_eq(gw_vm_set_migrate_params(g->vm, &params, &err), 0, "%s", err.text);
 	cr_assert_eq(gw_vm_incoming(to->vm, uri, map, 1, &err), 0, "%s", err.text);
-	cr_assert_eq(gw_vm_device_unplug(g->vm, "rng0", 500, force, &err), 0, "%s", err.text);
+	cr_assert_eq(gw_vm_device_unplug(g->vm, "rng0", (unsigned)patience_ms() / 30, force, &err),
+	             0, "%s", err.text);
 	cr_assert_eq(gw_vm_migrate(g->vm, uri, &err), 0, "%s", err.text);
 	return to;
 }

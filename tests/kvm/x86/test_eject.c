@@ -4,8 +4,6 @@
 
 #include "vmm/pci.h"
 
-TestSuite(embed_x86, .timeout = 120);
-
 static uint64_t quiet_read(void *device, unsigned bar, uint64_t offset, unsigned size)
 {
 	(void)device;

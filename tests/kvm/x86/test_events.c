@@ -10,8 +10,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-TestSuite(events, .timeout = 60);
-
 static int vcpu_fd(struct guest *g)
 {
 	return g->vm->machine->vcpus[0]->fd;

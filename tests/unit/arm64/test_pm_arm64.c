@@ -14,7 +14,6 @@
 #define BOTH 0x408
 #define ENABLE 0x410
 #define CLEAR 0x41c
-#define LIMIT_MS 20000
 
 struct rig {
 	struct loop *loop;
@@ -104,7 +103,7 @@ Test(pm_arm64, the_key_goes_down_and_up)
 	cr_assert_eq(get(g, DATA), BIT);
 	set(g, CLEAR, BIT);
 	cr_assert(!g->high);
-	cr_assert(await_key_up(g, LIMIT_MS));
+	cr_assert(await_key_up(g, patience_ms()));
 	cr_assert(g->high, "that is an edge too");
 	set(g, CLEAR, BIT);
 	press(g);
@@ -120,7 +119,7 @@ Test(pm_arm64, it_stays_down_while_the_guest_stands_still)
 	press(g);
 	cr_assert(!await_key_up(g, 1000));
 	machine_run(g->m);
-	cr_assert(await_key_up(g, LIMIT_MS));
+	cr_assert(await_key_up(g, patience_ms()));
 	rig_free(g);
 }
 
@@ -154,7 +153,7 @@ Test(pm_arm64, moves_while_the_key_is_down)
 	cr_assert(to->high);
 	cr_assert_eq(get(to, ENABLE), BIT);
 	set(to, CLEAR, BIT);
-	cr_assert(await_key_up(to, LIMIT_MS), "it is let go where the guest is");
+	cr_assert(await_key_up(to, patience_ms()), "it is let go where the guest is");
 	cr_assert(to->high);
 	rig_free(from);
 	rig_free(to);

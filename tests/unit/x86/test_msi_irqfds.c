@@ -87,12 +87,12 @@ Test(msi_irqfds, an_eventfd_reaches_the_local_apic)
 	cr_assert_eq(f.device.fds[1], msi_irqfds_fd(f.q, 1));
 	cr_assert_eq(platform_requested(f.p, 0x51, 0), 0);
 	io_eventfd_signal(f.device.fds[1]);
-	cr_assert_eq(platform_requested(f.p, 0x51, 1000), 1);
+	cr_assert_eq(platform_requested(f.p, 0x51, patience_ms()), 1);
 	/* The guest moves the vector. */
 	msix_table_write(f.x, 24, 4, 0x62);
 	cr_assert_eq(f.device.calls, 1, "no business of the device");
 	io_eventfd_signal(f.device.fds[1]);
-	cr_assert_eq(platform_requested(f.p, 0x62, 1000), 1);
+	cr_assert_eq(platform_requested(f.p, 0x62, patience_ms()), 1);
 	enable(&f, false);
 	cr_assert_eq(f.device.calls, 2);
 	cr_assert_eq(f.device.count, 0);
@@ -118,7 +118,7 @@ Test(msi_irqfds, masked_interrupts_are_kept)
 	cr_assert_eq(platform_requested(f.p, 0x71, 50), 0);
 	cr_assert_eq(msix_pba_read(f.x, 0, 8), 1);
 	set_mask(&f, 0, false);
-	cr_assert_eq(platform_requested(f.p, 0x71, 1000), 1);
+	cr_assert_eq(platform_requested(f.p, 0x71, patience_ms()), 1);
 	cr_assert_eq(msix_pba_read(f.x, 0, 8), 0);
 	/* One signal, one interrupt: nothing is left of it for the next time. */
 	platform_forget(f.p);
@@ -144,12 +144,12 @@ Test(msi_irqfds, loaded_vectors_start_together)
 	cr_assert_eq(msix_load(f.x, state, sizeof(state), &err), 0);
 	enable(&f, true);
 	cr_assert_eq(f.device.calls, 1, "one call for all");
-	cr_assert_eq(platform_requested(f.p, 0x82, 1000), 1);
+	cr_assert_eq(platform_requested(f.p, 0x82, patience_ms()), 1);
 	cr_assert_eq(platform_requested(f.p, 0x81, 0), 0);
 	for (unsigned i = 0; i < VECTORS; i++)
 		io_eventfd_signal(f.device.fds[i]);
 	for (unsigned i = 0; i < VECTORS; i++)
-		cr_assert_eq(platform_requested(f.p, 0x80 + i, 1000), 1);
+		cr_assert_eq(platform_requested(f.p, 0x80 + i, patience_ms()), 1);
 	end(&f);
 }
 
