@@ -44,7 +44,7 @@ if slots_are_hot; then
 fi
 con vm 10 worker reset
 lab_await back-listening 60
-ctl vm migrate-set-parameters max-bandwidth=20000000 >/dev/null
+ctl vm migrate-set-parameters max-bandwidth=20000000 avail-switchover-bandwidth=1 >/dev/null
 ctl vm migrate "uri=tcp:$OTHER_MGMT_ADDR:4445" >/dev/null
 half_way() {
 	ctl vm query-migrate >/tmp/progress

@@ -10,6 +10,7 @@
 #   arch_qemu, arch_qemu_packages
 #   arch_modules, arch_modules_guest, arch_modules_debian    kernel modules that only it has
 #   arch_machine         QEMU's arguments for a host: CPU, board, IOMMU
+#   arch_norm_KERNEL     seconds until a host with that kernel is up, on a quiet machine
 #   arch_cmdline         the host kernel's command line
 #   arch_clock           prints what the host's kernel is told of its clock; arch_clock_program: by which program
 #   arch_iommu_off       what there is added to it where the kernel is to leave the IOMMU alone
@@ -42,6 +43,7 @@ x86)
 		-device intel-iommu,intremap=on,caching-mode=on)
 	arch_cmdline="console=ttyS0 intel_iommu=on iommu=pt tsc=reliable no_timer_check"
 	arch_iommu_off="intel_iommu=off"
+	arch_norm_debian=4 arch_norm_iommufd=4
 	# The TSC is this machine's. Measured by the host's kernel, on a busy machine a tenth of what it is may
 	# come out, and time then flies in the host.
 	arch_clock_program=tsc_khz
@@ -57,6 +59,7 @@ arm64)
 	arch_machine=(-M virt,virtualization=on,gic-version=3,iommu=smmuv3 -cpu "${LAB_CPU:-neoverse-n1}")
 	arch_cmdline="console=ttyAMA0 iommu.passthrough=1"
 	arch_iommu_off="initcall_blacklist=arm_smmu_driver_init"
+	arch_norm_debian=8
 	arch_clock_program=''
 	arch_clock() { :; }
 	;;

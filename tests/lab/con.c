@@ -9,7 +9,8 @@
  *   con SOCKET LOG TIMEOUT -l LINE      types LINE, as at a login, and waits for nothing
  *
  * SOCKET is a UNIX stream socket that leads to the console, LOG the file that all of the guest's
- * output is appended to. TIMEOUT is in seconds. con's own failures (time over, console closed,
+ * output is appended to. TIMEOUT is in seconds, multiplied by LAB_PATIENCE where that is in the
+ * environment (tests/lab/l1.sh). con's own failures (time over, console closed,
  * kernel panic) give exit status 125. The guest's side of the protocol is tests/lab/guest/init.
  */
 #include <errno.h>
@@ -265,6 +266,7 @@ static int type(const char *sock, const char *words)
 int main(int argc, char **argv)
 {
 	char cmd[LINE_MAX_LEN + 2] = "";
+	const char *patience = getenv("LAB_PATIENCE");
 	size_t n = 0;
 	int first;
 
@@ -274,7 +276,7 @@ int main(int argc, char **argv)
 		                "TIMEOUT -w TEXT|-l LINE\n");
 		return FAILED;
 	}
-	deadline = now() + atof(argv[3]);
+	deadline = now() + atof(argv[3]) * (patience ? atof(patience) : 1);
 	if (!strcmp(argv[4], "-w"))
 		return wait_text(argv[2], argv[5]);
 	if (!strcmp(argv[4], "-l"))

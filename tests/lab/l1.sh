@@ -11,6 +11,7 @@ for w in $(cat /proc/cmdline); do
 	case $w in
 	lab.host=*) LAB_HOST=${w#*=} ;;
 	lab.modules=*) LAB_MODULES=${w#*=} ;;
+	lab.norm=*) norm=${w#*=} ;;
 	esac
 done
 export LAB_MODULES
@@ -19,6 +20,8 @@ export LAB_HOST LAB_OUT
 # $LAB is build/lab, and godwit is in build.
 export PATH="${LAB%/lab}:$LAB/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$LAB/applets"
 export HOME=/root TERM="${TERM:-vt100}"
+# Until it is known; the runner ends a start that hangs.
+LAB_PATIENCE=30
 . "$ROOT/tests/lab/lib.sh"
 
 off() {
@@ -59,7 +62,12 @@ MTTY=$(make_mtty) || fail "cannot make an mtty"
 export MTTY
 
 cd "$ROOT" || fail "no $ROOT"
-echo "lab: host $LAB_HOST up after $(cut -d' ' -f1 /proc/uptime) s"
+# What time limits are multiplied by: three times what this start took, as a multiple of what it takes on
+# a quiet machine. It may get three times as busy later. With more than 30 a hang would last for hours.
+LAB_PATIENCE=$(awk -v norm="$norm" '{ p = 3 * $1 / norm; p = int(p) + (p > int(p)); print (p < 3 ? 3 : p > 30 ? 30 : p) }' /proc/uptime)
+export LAB_PATIENCE GODWIT_PATIENCE="$LAB_PATIENCE"
+echo "$LAB_PATIENCE" >"$LAB_OUT/patience"
+echo "lab: host $LAB_HOST up after $(cut -d' ' -f1 /proc/uptime) s, patience $LAB_PATIENCE"
 echo up >"$LAB_OUT/up"
 
 if [ -e "$LAB_OUT/interactive" ]; then

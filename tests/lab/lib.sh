@@ -10,12 +10,14 @@
 #   LAB_OUT              this host's output folder on the machine; LAB_RUN is the run's, above it
 #   NIC                  the 82574L's address, bound to vfio-pci
 #   MTTY                 sysfs folder of an mtty mediated device
+#   LAB_PATIENCE         what time limits are multiplied by here: 3 on a quiet machine, more on a busy one
 #   MGMT_ADDR, OTHER_MGMT_ADDR   management network: this host's address, the other's
 #   PEER_ADDR, OTHER_PEER_ADDR   the same on the segment that the passthrough NICs are on
 #
 #   log TEXT...                  a line with host and time since L1's start
 #   die TEXT...                  says so and ends the script with status 1
-#   wait_for SECONDS COMMAND...  until COMMAND succeeds; fails when the time is over
+#   patience N                   prints N, a time limit on a quiet machine, times LAB_PATIENCE
+#   wait_for SECONDS COMMAND...  until COMMAND succeeds; fails when that time, times LAB_PATIENCE, is over
 #   load MODULE...               loads modules
 #   bind_vfio ADDRESS [DRIVER]   gives a PCI device to vfio-pci, or to a variant of it
 #   bind_movable ADDRESS         gives an 82574L to the driver by which its state moves
@@ -26,8 +28,8 @@
 #   gone PID                     has the process ended? (also when nobody has waited for it yet)
 #   monitor COMMAND...           asks the monitor of this host's QEMU, prints its answer; no quotes
 #   lab_mark NAME [TEXT]         tells the other host that NAME is reached
-#   lab_await NAME [SECONDS]     waits for it (60 s), prints its text; fails at once when the
-#                                other host has ended without it
+#   lab_await NAME [SECONDS]     waits for it (60 s, times the larger LAB_PATIENCE of the two), prints its
+#                                text; fails at once when the other host has ended without it
 #   lab_die [HOST]               HOST (this one) loses its power, at once
 
 log() {
@@ -41,8 +43,10 @@ die() {
 	exit 1
 }
 
+patience() { echo $(($1 * ${LAB_PATIENCE:-1})); }
+
 wait_for() {
-	_end=$(($(_now) + $1))
+	_end=$(($(_now) + $(patience "$1")))
 	shift
 	until "$@"; do
 		[ "$(_now)" -lt "$_end" ] || return 1
@@ -126,14 +130,19 @@ lab_mark() {
 
 lab_await() {
 	case $LAB_HOST in a) _other=b ;; *) _other=a ;; esac
-	_end=$(($(_now) + ${2:-60}))
+	_end=
 	until [ -e "$LAB_RUN/sync/$1" ]; do
+		# Before the other host is up it has another limit (tests/lab/lab).
+		if [ -z "$_end" ] && _theirs=$(grep . "$LAB_RUN/$_other/patience" 2>/dev/null); then
+			[ "$_theirs" -gt "$LAB_PATIENCE" ] || _theirs=$LAB_PATIENCE
+			_limit=$((${2:-60} * _theirs)) _end=$(($(_now) + _limit))
+		fi
 		if [ -e "$LAB_RUN/$_other/ended" ] && [ ! -e "$LAB_RUN/sync/$1" ]; then
 			echo "lab_await: host $_other has ended before '$1'" >&2
 			return 1
 		fi
-		if [ "$(_now)" -ge "$_end" ]; then
-			echo "lab_await: no '$1' within ${2:-60} s" >&2
+		if [ -n "$_end" ] && [ "$(_now)" -ge "$_end" ]; then
+			echo "lab_await: no '$1' within $_limit s" >&2
 			return 1
 		fi
 		sleep 0.1

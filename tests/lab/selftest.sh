@@ -50,7 +50,8 @@ two" ] || die "con printed: $(cat /tmp/said)"
 	g ttytest check 1 15 42
 	! con "$s" "$l" 60 ttytest check 1 3 9 >/dev/null || die "ttytest check cannot fail"
 	g worker start 128 20
-	sleep 2
+	counts() { [ "$(con "$s" "$l" 10 worker status | sed -n 's/.*writes=\([0-9]*\).*/\1/p')" -ge 5000 ]; }
+	wait_for 30 counts || die "the worker stands still"
 	g worker verify
 	g worker gaps
 	echo system_powerdown >&3
@@ -73,7 +74,7 @@ in_two() { # two hosts
 		! lab_await never 30 2>/dev/null || die "lab_await waits for the dead"
 		! ping -c1 -W1 -q "$OTHER_MGMT_ADDR" >/dev/null || die "the dead answers"
 	else
-		sleep 60
+		sleep 1000
 		die "still here"
 	fi
 }
@@ -126,13 +127,13 @@ killed() {
 	local p
 	"$here/lab" -o "$work/$part" -n 2 -t 100 "$self" -- hang >"$work/$part.log" 2>&1 &
 	p=$!
-	for _ in $(seq 200); do
+	for _ in $(seq 1200); do
 		[ ! -e "$work/$part/a/up" ] || break
 		sleep 0.1
 	done
 	[ "$(left | wc -l)" -ge 2 ] || bad "the hosts did not start"
 	kill "-$1" "$p"
-	for _ in $(seq 30); do
+	for _ in $(seq 100); do
 		[ -n "$(left)" ] || break
 		sleep 0.1
 	done
@@ -153,13 +154,19 @@ part_two() { lab 0 'host b: died, as it was asked to' -n 2 -t 90 "$self" -- two;
 part_fail() { lab 1 'host a: exit status 7' -t 60 "$self" -- fail; }
 part_panic() { lab 1 'host a: kernel panic: Kernel panic' -t 60 "$self" -- panic; }
 part_off() { lab 1 'host a: ended without a word' -t 60 "$self" -- off; }
-part_hang() { lab 1 'host a: time limit of 8 s is over' -t 8 "$self" -- hang; }
+part_hang() { lab 1 'host a: time limit of 8 s is over' -T 8 "$self" -- hang; }
+# The limit that scales with what a host's start took, and that of the start.
+part_limit() {
+	lab 1 'host a: time limit of [0-9]* s (2, times [0-9]*) is over' -t 2 "$self" -- hang
+	grep -qF "time limit of $((2 * $(cat "$work/$part/a/patience"))) s " "$work/$part.log" || bad "another limit"
+}
+part_boot() { LAB_QEMU=-S lab 1 'host a: not all hosts were up within 5 s' -b 5 "$self" -- host; }
 part_term() { killed TERM; }
 part_kill() { killed KILL; }
 # A job of a script ignores SIGINT, unless it has job control.
 part_int() { set -m; killed INT; set +m; }
 
-[ $# -gt 0 ] || set -- host l2 two fail panic off hang term int kill
+[ $# -gt 0 ] || set -- host l2 two fail panic off hang limit boot term int kill
 for part; do
 	before=$failures
 	"part_$part"

@@ -3,6 +3,8 @@
 #
 # Virtual machines in a lab host:  . "$ROOT/tests/lab/vm.sh"  (which takes in lib.sh)
 #
+# SECONDS everywhere are those of a quiet machine: what is waited for has them times LAB_PATIENCE.
+#
 # A VM has a name, and all that is its own in $VMS/NAME: the control socket `ctl`, the console `con`
 # and its log `con.log`, godwit's log `log`, the configuration `config.json`.
 #
@@ -13,7 +15,7 @@
 #   vm_incoming NAME URI [OPTION...]   godwit run --incoming, with the consoles mapped
 #   vm_restore NAME DIR [OPTION...]    godwit restore, likewise
 #   vm_ready NAME [SECONDS]      waits until its control socket answers
-#   ctl NAME COMMAND [K=V...]    a command on its control socket
+#   ctl NAME COMMAND [K=V...] [--timeout SECONDS]    a command on its control socket
 #   con NAME SECONDS COMMAND...  a command in the guest
 #   con_wait NAME SECONDS TEXT   waits for a text on the console
 #   vm_up NAME                   waits for the guest's GUEST READY
@@ -23,6 +25,7 @@
 #   vm_kill NAME                 SIGKILL; it must not have ended by itself
 #   vm_status NAME               running, paused, ...
 #   vm_is NAME STATUS [SECONDS]  waits until it is
+#   vm_rests NAME SECONDS        stops it for that long, during which no time is to pass for its guest
 #   field NAME JSON              the number or string that is NAME's in a JSON text
 #   expect_fail TEXT COMMAND...  the command must fail and say TEXT
 #   expect_event NAME EVENT [K=V...]   from here on, EVENT is listened for
@@ -134,6 +137,13 @@ vm_restore() {
 ctl() {
 	_n=$1
 	shift
+	_before=
+	for _word; do
+		shift
+		[ "$_before" != --timeout ] || _word=$(patience "$_word")
+		set -- "$@" "$_word"
+		_before=$_word
+	done
 	godwit ctl "$VMS/$_n/ctl" "$@"
 }
 
@@ -162,8 +172,18 @@ vm_up() {
 	wait_for 40 _ended_or_up "$1" || :
 	grep -q "GUEST READY" "$VMS/$1/con.log" 2>/dev/null || {
 		tail -n 20 "$VMS/$1/log" "$VMS/$1/con.log" >&2
+		_threads "$1" >&2
 		die "the guest of $1 does not come up"
 	}
+}
+# What its threads do, and how much of the next second: a guest that is slow runs, one that hangs may not.
+_threads() {
+	for _i in 1 2; do
+		for _t in /proc/"$(cat "$VMS/$1/pid")"/task/*; do
+			echo "thread $(cat "$_t/comm" 2>&1): $(sed 's/.*) //' "$_t/stat" 2>&1 | cut -d' ' -f1,12,13)"
+		done
+		[ $_i = 2 ] || sleep 1
+	done
 }
 
 vm_status() { ctl "$1" query-status | field status; }
@@ -172,6 +192,20 @@ vm_is() {
 	wait_for "${3:-20}" _is "$1" "$2" && return
 	tail -n 20 "$VMS/$1/log" >&2
 	die "$1 is not $2 but $(vm_status "$1")"
+}
+
+_hundredths() { sed 's/\.//; s/ .*//' /proc/uptime; }
+_guest_hundredths() { con "$1" 10 "sed 's/\.//; s/ .*//' /proc/uptime"; }
+# However slow the machine is, its time and the guest's differ by that much.
+vm_rests() {
+	_host=$(_hundredths) _guest=$(_guest_hundredths "$1")
+	ctl "$1" stop >/dev/null
+	[ "$(vm_status "$1")" = paused ] || die "stop: $(vm_status "$1")"
+	sleep "$2"
+	ctl "$1" cont >/dev/null
+	_guest=$(($(_guest_hundredths "$1") - _guest)) _host=$(($(_hundredths) - _host))
+	[ $((_host - _guest)) -ge $(($2 * 100 - 5)) ] ||
+		die "the guest saw ${_guest}0 ms of ${_host}0 ms, in which it was stopped for $2 s"
 }
 
 vm_gone() {
@@ -215,7 +249,7 @@ expect_fail() {
 # What the connection says last before it listens is the reply to a command.
 # _hear SECONDS NAME FILE VERB...
 _hear() {
-	_t=$1 _n=$2 _file=$3
+	_t=$(patience "$1") _n=$2 _file=$3
 	shift 3
 	printf 'query-status\n%s\n' "$*" | timeout "$_t" godwit ctl "$VMS/$_n/ctl" >"$_file" 2>&1 &
 	listener=$!

@@ -5,7 +5,7 @@
  * shorter. Criterion starts each test as a process of its own, which is known by a variable of its
  * environment.
  */
-#include "../patience.h"
+#include "patience.h"
 
 __attribute__((constructor)) static void guard(void)
 {

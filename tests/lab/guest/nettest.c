@@ -22,7 +22,7 @@
 
 #define MAGIC 0x3174736574746567ull
 #define CHUNK 8192 /* words */
-#define TIMEOUT_S 20
+#define TIMEOUT_S 120
 
 static uint64_t buf[CHUNK];
 

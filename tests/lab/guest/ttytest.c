@@ -144,7 +144,7 @@ static int talk(int tty, double seconds)
 			struct pollfd p = { .fd = fd, .events = POLLIN };
 			ssize_t r;
 
-			if (poll(&p, 1, 10000) <= 0) {
+			if (poll(&p, 1, 60000) <= 0) {
 				fprintf(stderr, "ttytest: round %lu: %zu of %zu bytes came back\n",
 				        rounds, got, n);
 				return 1;

@@ -59,7 +59,7 @@ static uint8_t byte_at(uint64_t at)
 static int call(unsigned cid, unsigned port, unsigned kib)
 {
 	struct sockaddr_vm to = { .svm_family = AF_VSOCK, .svm_cid = cid, .svm_port = port };
-	struct timeval limit = { .tv_sec = 20 };
+	struct timeval limit = { .tv_sec = 120 };
 	int fd = socket(AF_VSOCK, SOCK_STREAM, 0);
 	uint8_t buf[CHUNK];
 

@@ -33,7 +33,8 @@ wait "$peer"
 pass "ping, and 16 MiB each way by TCP, every word as it should be"
 
 con a 60 disktest start /root/data 16 4096
-sleep 3
+_worked() { [ "$(con a 20 disktest status | sed -n 's/.* reads=\([0-9]*\).*/\1/p')" -ge 1500 ]; }
+wait_for 60 _worked || die "the disk is slow: $(con a 20 disktest status)"
 con a 90 disktest finish >/tmp/disk || die "$(cat /tmp/disk)"
 log "$(cat /tmp/disk)"
 fio='fio --name=v --filename=/root/fio --size=8M --rw=randwrite --bs=4k --direct=1 --ioengine=libaio --iodepth=8 --verify=crc32c --minimal'

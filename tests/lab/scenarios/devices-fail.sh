@@ -20,7 +20,7 @@ MTTY2=$(make_mtty 83b8f4f2-509f-382f-3c1e-e6bfe0fa1002)
 DISK=/tmp/fail.img
 truncate -s 8M "$DISK"
 
-user() { echo "{\"id\":\"$1\",\"type\":\"vfio-user-pci\",\"socket\":\"/tmp/$1.a.sock\",\"timeout\":5000}"; }
+user() { echo "{\"id\":\"$1\",\"type\":\"vfio-user-pci\",\"socket\":\"/tmp/$1.a.sock\",\"timeout\":$(patience 5000)}"; }
 
 # The servers where the guest is (a) and where it goes (b).
 for h in a b; do

@@ -79,7 +79,7 @@ in_order() {
 send() {
 	lab_await "ready-$1" 90
 	listen g "/tmp/events-$1"
-	ctl g migrate-set-parameters unplug-timeout=120000 >/dev/null
+	ctl g migrate-set-parameters "unplug-timeout=$(patience 120000)" >/dev/null
 	ctl g migrate "uri=tcp:$OTHER_MGMT_ADDR:$PORT" >/dev/null
 	ctl g wait-migration --timeout 180 >/tmp/migration || die "$(cat /tmp/migration)"
 	came "events-$1" completed 20
@@ -163,7 +163,7 @@ fail_here() {
 	kill $listener
 	log "events: $(events_of /tmp/events-kept)"
 	in_order events-kept UNPLUG_PRIMARY:nic0 MIGRATION:wait-unplug MIGRATION:failed
-	ctl g migrate-set-parameters unplug-timeout=60000 >/dev/null
+	ctl g migrate-set-parameters "unplug-timeout=$(patience 60000)" >/dev/null
 	stream_alive g
 	lab_mark kept
 	pass "not let go of in time: the guest keeps its card, or gets it again, and goes on"

@@ -17,8 +17,10 @@ unhurt() {
 	verify a
 	con a 20 ttytest talk 1 0.3 >/dev/null
 }
-fast() { ctl a migrate-set-parameters max-bandwidth=100000000000 downtime-limit=500 >/dev/null; }
-slow() { ctl a migrate-set-parameters max-bandwidth=20000000 downtime-limit=500 >/dev/null; }
+# With a byte a second to reckon with it does not switch over, however slowly the guest writes.
+limits() { ctl a migrate-set-parameters "max-bandwidth=$1" "avail-switchover-bandwidth=$2" downtime-limit=500 >/dev/null; }
+fast() { limits 100000000000 200000000; }
+slow() { limits 20000000 1; }
 sending() {
 	ctl a query-migrate >/tmp/progress
 	[ "$(sed -n 's/.*"ram": *{"transferred": *\([0-9]*\).*/\1/p' /tmp/progress)" -gt "$1" ]

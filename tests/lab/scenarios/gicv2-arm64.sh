@@ -100,7 +100,7 @@ vm_up d
 _has() { con d 20 "test -b /dev/$1"; }
 ctl d device_add id=own type=virtio-blk file=/tmp/own.img port=1 >/dev/null
 wait_for 40 _has vda || die "no disk behind port 1: $(con d 20 'lspci; cat /proc/interrupts')"
-ctl d device_add id=user type=vfio-user-pci socket=/tmp/user.sock port=2 timeout=20000 >/dev/null
+ctl d device_add id=user type=vfio-user-pci socket=/tmp/user.sock port=2 "timeout=$(patience 20000)" >/dev/null
 wait_for 40 _has vdb || die "no disk behind port 2: $(con d 20 'lspci; cat /proc/interrupts')"
 con d 10 'cat /proc/interrupts' >/tmp/interrupts
 grep -q 'GIC-0.*pciehp' /tmp/interrupts || die "no pin of the ports: $(cat /tmp/interrupts)"
@@ -112,12 +112,12 @@ pass "disks come behind root ports, one of them of another process"
 con d 60 disktest start /dev/vda 16 8192
 cat >/tmp/probe <<-'END'
 	written() { awk '{ print $5 }' /sys/block/vda/stat; };
-	goes_on() { w=$(written); for i in $(seq 100); do [ $(written) -lt $((w + 3)) ] || return 0; sleep 0.2; done; return 1; };
+	goes_on() { w=$(written); for i in $(seq TRIES); do [ $(written) -lt $((w + 3)) ] || return 0; sleep 0.2; done; return 1; };
 	for n in $(seq 30); do
 	dd if=/dev/vdb of=/dev/null bs=4k count=1 iflag=direct 2>/dev/null && goes_on || { echo "after $n"; exit 1; };
 	done
 END
-con d 120 "( $(tr '\n' ' ' </tmp/probe) )" >/tmp/probed ||
+con d 120 "( $(sed "s/TRIES/$(patience 100)/" /tmp/probe | tr '\n' ' ') )" >/tmp/probed ||
 	die "the disk stands still $(cat /tmp/probed): $(con d 20 'cat /proc/interrupts /sys/block/vda/inflight')"
 con d 90 disktest finish >/tmp/disk || die "$(cat /tmp/disk)"
 log "$(con d 10 'grep virtio /proc/interrupts'); $(cat /tmp/disk)"

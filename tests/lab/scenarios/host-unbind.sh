@@ -12,14 +12,14 @@ pass() { echo "PASS host-unbind $*"; }
 unbind() {
 	expect_event a VFIO_DEVICE_REQUEST device-id=nic0
 	expect_event a DEVICE_DELETED device=nic0
-	timeout 90 sh -c "echo $NIC >/sys/bus/pci/drivers/vfio-pci/unbind" || die "unbind does not return"
+	timeout "$(patience 90)" sh -c "echo $NIC >/sys/bus/pci/drivers/vfio-pci/unbind" || die "unbind does not return"
 	event_came a VFIO_DEVICE_REQUEST
 	event_came a DEVICE_DELETED
 	[ ! -e "/sys/bus/pci/devices/$NIC/driver" ] || die "$NIC still has its driver"
 }
 _gone() { con a 10 '! lspci | grep 8086:10d3' >/dev/null; }
 
-vm_config a "{\"id\":\"nic0\",\"type\":\"vfio-pci\",\"host\":\"$NIC\",\"slot\":16,\"request-timeout\":60}"
+vm_config a "{\"id\":\"nic0\",\"type\":\"vfio-pci\",\"host\":\"$NIC\",\"slot\":16,\"request-timeout\":$(patience 60)}"
 vm_start a
 vm_up a
 traffic 10.78.0.101

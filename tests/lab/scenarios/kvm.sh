@@ -15,7 +15,7 @@ export GODWIT_GUESTS=/tmp/guests
 sed 's/\x1b\[[0-9;]*m//g' /tmp/out | sed -n 's/^\[PASS\] \([^:]*\)::\([^:]*\):.*/PASS kvm \1 \2/p'
 # example NAME GUEST
 example() {
-	timeout 150 "$built/examples/$1" "/tmp/guests/$2" >"$LAB_OUT/$1.log" 2>&1 ||
+	timeout "$(patience 150)" "$built/examples/$1" "/tmp/guests/$2" >"$LAB_OUT/$1.log" 2>&1 ||
 		{ cat "$LAB_OUT/$1.log"; die "example $1"; }
 	echo "PASS kvm example $1"
 }

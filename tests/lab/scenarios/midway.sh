@@ -19,7 +19,7 @@ serve_load() {
 }
 serve_load a
 vm_config a "{\"id\":\"tty0\",\"type\":\"vfio-pci\",\"host\":\"$MTTY\",\"slot\":5}" \
-	'{"id":"load","type":"vfio-user-pci","socket":"/tmp/a.sock","slot":6,"timeout":20000}'
+	"{\"id\":\"load\",\"type\":\"vfio-user-pci\",\"socket\":\"/tmp/a.sock\",\"slot\":6,\"timeout\":$(patience 20000)}"
 vm_start a
 vm_up a
 con a 30 worker start 48 20

@@ -88,8 +88,8 @@ pass "MSI: a controller that has no MSI-X"
 ports="set -- \$(find $DEVICES/0000:00:08.0/ -name 'ttyS[0-9]*' | sed 's,.*/,/dev/,' | sort)"
 talk() {
 	con a 20 "$ports; stty -F \$1 raw -echo 115200 && stty -F \$2 raw -echo 115200"
-	con a 60 "$ports; head -c 3000 /dev/urandom >/tmp/sent; head -c 3000 <\$2 >/tmp/got & sleep 1;" \
-		"grep 'fasteoi .*ttyS' /proc/interrupts >/tmp/irqs;" \
+	con a 60 "$ports; head -c 3000 /dev/urandom >/tmp/sent; head -c 3000 <\$2 >/tmp/got &" \
+		"until grep 'fasteoi .*ttyS' /proc/interrupts >/tmp/irqs; do sleep 0.1; done;" \
 		"cat /tmp/sent >\$1; wait; cmp /tmp/sent /tmp/got"
 }
 talk

@@ -103,8 +103,7 @@ pings a
 pass "a reset completes what the guest was asked for"
 
 # ---- saved while the guest thinks it over, and restored: the unplug goes on ----
-ctl a device_del id=rng1 >/dev/null
-ctl a stop >/dev/null
+printf 'device_del id=rng1\nstop\n' | ctl a >/dev/null
 ctl a query-devices | grep -q '"rng1"' || die "the guest was faster"
 ctl a snapshot-save directory=/tmp/snap >/dev/null
 vm_quit a

@@ -93,6 +93,8 @@ for clock in continue realtime; do
 	vm_config "$clock"
 	vm_start "$clock" --set "clock=$clock"
 	vm_up "$clock"
+	# However long the rest takes, the two clocks differ by what it was away.
+	host=$(cut -d. -f1 /proc/uptime)
 	began=$(uptime_s "$clock")
 	ctl "$clock" stop >/dev/null
 	rm -rf /tmp/snap
@@ -103,13 +105,15 @@ for clock in continue realtime; do
 	vm_is "r$clock" paused
 	ctl "r$clock" cont >/dev/null
 	eval "up_$clock=$(($(uptime_s "r$clock") - began))"
+	host=$(($(cut -d. -f1 /proc/uptime) - host))
+	if [ "$clock" = continue ] && [ "$up_continue" -gt $((host - 24)) ]; then
+		die "continue: its time has gone on by $up_continue s of $host s"
+	fi
 	con "r$clock" 30 "dmesg | grep -q 'crng reseeded due to virtual machine fork'" || die "the generation id is as it was"
 	no_complaint "r$clock" '[Hh]ung task|[Uu]nstable'
 	vm_quit "r$clock"
 done
 # shellcheck disable=SC2154 # set by eval
 [ "$up_realtime" -ge 25 ] || die "realtime: its time has gone on by $up_realtime s only"
-# shellcheck disable=SC2154
-[ "$up_continue" -lt 25 ] || die "continue: its time has gone on by $up_continue s"
 pass "time goes on from where it stood ($up_continue s), or by the wall clock ($up_realtime s); no lock-up is seen"
 pass "a restored guest knows that it is another"

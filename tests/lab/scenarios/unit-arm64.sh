@@ -12,7 +12,7 @@ set -eu
 load vhost_net vhost_vsock tun || die "no vhost"
 cp "${LAB%/lab}/tests/unit" /tmp/unit
 cd "$ROOT"
-timeout 170 /tmp/unit --only tests/emulated/skips >/tmp/unit.log 2>&1 || { cat /tmp/unit.log; die "unit tests"; }
+timeout "$(patience 170)" /tmp/unit --only tests/emulated/skips >/tmp/unit.log 2>&1 || { cat /tmp/unit.log; die "unit tests"; }
 cat /tmp/unit.log
 listed=$(grep -c '^[a-z_0-9]*/' tests/emulated/skips)
 ran=$(sed -n 's/.*Tested: \([0-9]*\).*/\1/p' /tmp/unit.log)

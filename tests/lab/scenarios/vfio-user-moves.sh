@@ -30,7 +30,7 @@ servers() {
 	serve "net.$1" virtio-net --tap "tap-$1" --mac $MAC
 	serve "blk.$1" virtio-blk --disk "$DISK"
 }
-user() { echo "{\"id\":\"$1\",\"type\":\"vfio-user-pci\",\"socket\":\"/tmp/$1.a.sock\",\"timeout\":20000}"; }
+user() { echo "{\"id\":\"$1\",\"type\":\"vfio-user-pci\",\"socket\":\"/tmp/$1.a.sock\",\"timeout\":$(patience 20000)}"; }
 
 progress() {
 	con "$1" 30 'streamtest status && disktest status' >/tmp/progress || die "$(cat /tmp/progress)"

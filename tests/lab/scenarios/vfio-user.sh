@@ -20,7 +20,7 @@ MAC=52:54:00:09:00:02
 serve net virtio-net --tap tap0 --mac $MAC
 serve blk virtio-blk --disk "$DISK"
 
-device() { echo "{\"id\":\"$1\",\"type\":\"vfio-user-pci\",\"socket\":\"/tmp/$2.sock\",\"timeout\":20000}"; }
+device() { echo "{\"id\":\"$1\",\"type\":\"vfio-user-pci\",\"socket\":\"/tmp/$2.sock\",\"timeout\":$(patience 20000)}"; }
 PORTS=2
 vm_config a "$(device net0 net)" "$(device disk0 blk)"
 PORTS=

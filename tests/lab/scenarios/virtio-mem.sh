@@ -73,13 +73,15 @@ verify b
 pass "grows where it was restored"
 
 # ---- moved while it is asked to grow: it is put off, and grows there ----
-ctl b migrate-set-parameters max-bandwidth=$((40 * MIB)) >/dev/null
+# With a byte a second to reckon with it does not switch over before that has been asked.
+ctl b migrate-set-parameters max-bandwidth=$((40 * MIB)) avail-switchover-bandwidth=1 >/dev/null
 vm_incoming c unix:/tmp/mig.c
 ctl b migrate uri=unix:/tmp/mig.c >/dev/null
-sleep 1
+_under_way() { [ "$(ctl b query-migrate | field status)" = active ]; }
+wait_for 20 _under_way || die "it does not begin: $(ctl b query-migrate)"
 expect_fail "under way" ctl b device-command id=mem0 command=requested-size 'arguments={"size":0}'
 con b 10 'worker rate 1' >/dev/null
-ctl b migrate-set-parameters max-bandwidth=$((2000 * MIB)) >/dev/null
+ctl b migrate-set-parameters max-bandwidth=$((2000 * MIB)) avail-switchover-bandwidth=$((200 * MIB)) >/dev/null
 vm_moved b c 90
 rm -rf /tmp/snap
 await_plugged c 640

@@ -111,7 +111,8 @@ con a 10 "sh -c '$load' >/dev/null 2>/tmp/load.err & worker start 32 10; nettest
 con a 10 'sh -c "i=0; while [ \$i -lt 2000 ]; do echo line \$i; i=\$((i+1)); sleep 0.02; done" >/dev/hvc0 2>/dev/null &'
 con a 10 'sh -c "while :; do dd if=/dev/hwrng bs=16 count=1; sleep 0.05; done" >/dev/null 2>&1 &'
 ctl a balloon value=$((280 << 20)) >/dev/null
-sleep 2
+_going() { con a 10 'test "$(cat /tmp/done)" -ge 50 2>/dev/null' && grep -q '^line 50' /tmp/hvc.log; }
+wait_for 60 _going || die "the load does not begin: $(tail -n 1 /tmp/hvc.log)"
 # What the guest would still do after it was saved is not taken back outside.
 ctl a stop >/dev/null
 ctl a snapshot-save directory=/tmp/snap >/dev/null
