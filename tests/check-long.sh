@@ -60,7 +60,7 @@ long_arm64() {
 		read -r cpu default seconds <<<"$(header "$script" long-arm64 "")"
 		[ -z "${cpu:-}" ] || long arm64 "$script" "$cpu" "${rounds:-$default}" "$seconds"
 	done
-	! wanted demo-arm64 || job demo-arm64 "$slots" build-arm64,lab-setup-arm64 one on arm64 demo/demo.sh
+	! wanted demo-arm64 || job demo-arm64 "$slots" build-arm64,make-lab-arm64 one on arm64 demo/demo.sh
 }
 
 verdicts_begin

@@ -66,7 +66,7 @@ check_x86() {
 # unit-arm64 runs on an emulated host's own kernel.
 check_arm64() {
 	prepare_arm64
-	job unit-arm64 1 build-arm64,lab-setup-arm64 suite "$BUILD/arm64/lab/bin/qemu-aarch64" -L "$BUILD/arm64/sysroot" \
+	job unit-arm64 1 build-arm64,make-lab-arm64 suite "$BUILD/arm64/lab/bin/qemu-aarch64" -L "$BUILD/arm64/sysroot" \
 		"$BUILD/arm64/tests/unit" -j1 --except tests/emulated/skips
 	scenario_jobs arm64 1
 }
@@ -74,7 +74,7 @@ check_arm64() {
 # Two hosts want all of a small machine: they come last.
 two_hosts_x86() {
 	scenario_jobs x86 2
-	job demo 2 build,lab-setup one on x86 demo/demo.sh
+	job demo 2 build,make-lab one on x86 demo/demo.sh
 }
 two_hosts_arm64() { scenario_jobs arm64 2; }
 

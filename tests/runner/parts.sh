@@ -60,29 +60,29 @@ lab_run() {
 
 lab_needs() {
 	if [ "$1" != x86 ]; then
-		echo "build-$1,lab-setup-$1"
+		echo "build-$1,make-lab-$1"
 		return
 	fi
-	local needs=build,lab-setup
-	[ "$(header "$2" kernel debian)" != iommufd ] || needs=$needs,lab-kernel
-	[ -z "$(header "$2" disk "")" ] || needs=$needs,lab-debian
-	case $2 in */qemu-client.sh) needs=$needs,lab-qemu-client-fetch ;; esac
+	local needs=build,make-lab
+	[ "$(header "$2" kernel debian)" != iommufd ] || needs=$needs,make-kernel
+	[ -z "$(header "$2" disk "")" ] || needs=$needs,make-debian
+	case $2 in */qemu-client.sh) needs=$needs,fetch-qemu-client ;; esac
 	echo "$needs"
 }
 
 prepare_x86() {
-	job lab-fetch 0 - one on x86 tests/lab/fetch.sh
-	job lab-qemu-client-fetch 0 - one on x86 tests/lab/qemu-client.sh
-	job lab-setup 1 lab-fetch one on x86 tests/lab/setup.sh
-	job lab-kernel 1 lab-setup one on x86 env LAB_JOBS=1 tests/lab/kernel.sh
-	job lab-debian 1 lab-setup one on x86 tests/lab/debian.sh
+	job fetch-lab 0 - one on x86 tests/lab/fetch.sh
+	job fetch-qemu-client 0 - one on x86 tests/lab/qemu-client.sh
+	job make-lab 1 fetch-lab one on x86 tests/lab/setup.sh
+	job make-kernel 1 make-lab one on x86 env LAB_JOBS=1 tests/lab/kernel.sh
+	job make-debian 1 make-lab one on x86 tests/lab/debian.sh
 }
 
 prepare_arm64() {
-	job sysroot-arm64 0 - one on arm64 make -s ARCH=arm64 sysroot
-	job lab-fetch-arm64 0 - one on arm64 tests/lab/fetch.sh
-	job build-arm64 1 sysroot-arm64 one on arm64 make -s ARCH=arm64 all tests examples
-	job lab-setup-arm64 1 lab-fetch-arm64,sysroot-arm64 one on arm64 tests/lab/setup.sh
+	job fetch-sysroot-arm64 0 - one on arm64 make -s ARCH=arm64 sysroot
+	job fetch-lab-arm64 0 - one on arm64 tests/lab/fetch.sh
+	job build-arm64 1 fetch-sysroot-arm64 one on arm64 make -s ARCH=arm64 all tests examples
+	job make-lab-arm64 1 fetch-lab-arm64,fetch-sysroot-arm64 one on arm64 tests/lab/setup.sh
 }
 
 # shellcheck disable=SC2034 # used by who takes this in
