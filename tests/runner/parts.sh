@@ -31,7 +31,7 @@ export CCACHE=ccache CCACHE_DIR=$GODWIT_CACHE/ccache CCACHE_BASEDIR=$PWD CCACHE_
 
 # How much longer than on a machine with nothing else to do a unit test may take.
 read -r load _ </proc/loadavg
-export GODWIT_PATIENCE=$((4 + 2 * ${load%.*} / slots))
+export GODWIT_PATIENCE=$((2 + ${load%.*} / slots))
 export GODWIT_GUESTS=$PWD/$BUILD/tests/guests
 
 on() {
