@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Criterion's tests without Criterion's sandbox, which cannot start a process
- * under an emulator of user programs: a fork for each test. Linked before the
- * library, whose calls of the same names it stands in for; failed assertions
- * are worded by the library. A test that hangs is ended as everywhere (patience.h).
+ * under an emulator of user programs or ThreadSanitizer: a fork for each test.
+ * Linked before the library, whose calls of the same names it stands in for;
+ * failed assertions are worded by the library. A test of which a sanitizer
+ * reports something has failed, however it and its processes end. A test
+ * that hangs is ended as everywhere (patience.h).
  *
  *   --filter PATTERN   of "suite/test", as Criterion has it, less its extensions
  *   --except FILE      all but the tests that are named in it
  *   --only FILE        only those
  *   -jN                N at a time
- *   --verbose          names those that passed too
+ *   --verbose          names those that passed too, and says how long each took
  */
 #include <criterion/criterion.h>
 
@@ -20,6 +22,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "patience.h"
@@ -36,6 +39,17 @@ extern struct criterion_suite *__stop_cr_sts[] __attribute__((weak));
 static const struct criterion_test *current;
 static const struct criterion_test_extra_data *current_suite;
 static bool failed;
+/* In memory that is shared with the test's processes. */
+static bool *reported;
+
+/* ThreadSanitizer calls it after each report. */
+void __tsan_on_report(void *report);
+__attribute__((visibility("default"))) void __tsan_on_report(void *report)
+{
+	(void)report;
+	if (reported)
+		__atomic_store_n(reported, true, __ATOMIC_RELAXED);
+}
 
 void criterion_internal_test_setup(void)
 {
@@ -116,7 +130,7 @@ static enum verdict judge(const struct criterion_test *test, int status)
 struct shift {
 	const char *pattern;
 	const char *listed; /* names, each in a line of its own that goes on with the reason */
-	bool only_listed, verbose;
+	bool only_listed, verbose, reported;
 	unsigned jobs, share;
 	unsigned count[3];
 };
@@ -128,13 +142,14 @@ static enum verdict run_apart(const struct criterion_test *test)
 
 	if (test->data->disabled)
 		return LEFT_OUT;
+	*reported = false;
 	fflush(NULL);
 	pid = fork();
 	if (pid == 0)
 		run(test);
 	if (pid < 0 || waitpid(pid, &status, 0) != pid)
 		return FAILED;
-	return judge(test, status);
+	return *reported ? FAILED : judge(test, status);
 }
 
 static bool in_list(const char *list, const char *name)
@@ -156,23 +171,35 @@ static bool wanted(const struct shift *s, const char *name)
 	return !s->listed || in_list(s->listed, name) == s->only_listed;
 }
 
+static double seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
 static void work(struct shift *s)
 {
 	unsigned n = 0;
 
+	reported = &s->reported;
 	for (struct criterion_test **t = __start_cr_tst; t < __stop_cr_tst; t++) {
 		char name[256];
 		enum verdict v;
+		double began;
 
 		if (!*t)
 			continue;
 		snprintf(name, sizeof(name), "%s/%s", (*t)->category, (*t)->name);
 		if (!wanted(s, name) || n++ % s->jobs != s->share)
 			continue;
+		began = seconds();
 		v = run_apart(*t);
 		s->count[v]++;
 		if (v != PASSED || s->verbose)
-			printf("%s %s::%s:\n", verdicts[v], (*t)->category, (*t)->name);
+			printf("%s %s::%s: (%.2fs)\n", verdicts[v], (*t)->category, (*t)->name,
+			       seconds() - began);
 	}
 }
 

@@ -37,14 +37,35 @@ static void append(struct fake_vm *vm, char *to, size_t size, const char *a, con
 /* Every call begins here: it is noted, and does what was asked for. */
 static int enter(struct fake_vm *vm, const char *name, enum fake_op op, struct gw_error *err)
 {
+	bool fails;
+
 	if (op != OP_PENDING)
 		append(vm, vm->trace, sizeof(vm->trace), name, op_names[op]);
 	if (op && __sync_bool_compare_and_swap(&vm->cancel_op, op, OP_NONE))
 		migration_cancel(vm->mig, NULL);
-	if ((op == vm->fail_op && (!vm->fail_at || !strcmp(vm->fail_at, name))) ||
-	    (op && op == vm->fail_too))
-		return error_set(err, -EIO, "it broke");
-	return 0;
+	pthread_mutex_lock(&vm->lock);
+	fails = (op == vm->fail_op && (!vm->fail_at || !strcmp(vm->fail_at, name))) ||
+	        (op && op == vm->fail_too);
+	pthread_mutex_unlock(&vm->lock);
+	return fails ? error_set(err, -EIO, "it broke") : 0;
+}
+
+bool fake_vm_did(struct fake_vm *vm, const char *what)
+{
+	bool did;
+
+	pthread_mutex_lock(&vm->lock);
+	did = strstr(vm->trace, what);
+	pthread_mutex_unlock(&vm->lock);
+	return did;
+}
+
+void fake_vm_fail(struct fake_vm *vm, enum fake_op op, const char *at)
+{
+	pthread_mutex_lock(&vm->lock);
+	vm->fail_op = op;
+	vm->fail_at = at;
+	pthread_mutex_unlock(&vm->lock);
 }
 
 static struct fake_part *part_of(struct participant *p)

@@ -105,13 +105,16 @@ struct fake_vm {
 	char trace[16384];
 	char events[2048];
 	char logged_text[2048];
-	pthread_mutex_t lock;
+	pthread_mutex_t lock; /* these texts, fail_op and fail_at */
 };
 
 /* A source has its machine and, with `runs`, a guest that runs; a destination is empty. */
 struct fake_vm *fake_vm_new(struct tally *tally, bool destination, bool runs);
 void fake_vm_free(struct fake_vm *vm);
 struct fake_part *fake_part(struct fake_vm *vm, const char *name);
+/* While it runs: this is in its trace; from now on this fails there. */
+bool fake_vm_did(struct fake_vm *vm, const char *what);
+void fake_vm_fail(struct fake_vm *vm, enum fake_op op, const char *at);
 /* All participants are in this state. */
 bool fake_vm_all(const struct fake_vm *vm, enum fake_state state);
 /* All that moves with the vCPUs is ready, and what can move by itself has not begun to. */

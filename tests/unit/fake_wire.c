@@ -36,11 +36,11 @@ static bool put(struct wire *w, int direction, const uint8_t *buf, size_t len)
 		if (n <= 0)
 			return false;
 		done += (size_t)n;
-		w->bytes[direction] += (size_t)n;
+		__atomic_add_fetch(&w->bytes[direction], (size_t)n, __ATOMIC_RELEASE);
 	}
 	if (left == len)
 		return true;
-	w->done = true;
+	__atomic_store_n(&w->done, true, __ATOMIC_RELEASE);
 	cut(w);
 	return false;
 }
@@ -51,7 +51,7 @@ static bool do_harm(struct wire *w, uint8_t *frame, size_t len)
 	uint8_t *payload = frame + FRAME_HEADER_SIZE;
 	size_t bits = (len - FRAME_HEADER_SIZE) * 8;
 
-	w->done = true;
+	__atomic_store_n(&w->done, true, __ATOMIC_RELEASE);
 	switch (w->harm) {
 	case HARM_FLIP_HEADER:
 		frame[w->bit / 8 % FRAME_HEADER_SIZE] ^= (uint8_t)(1u << (w->bit % 8));
@@ -106,7 +106,7 @@ static void *forward(struct wire *w, int direction)
 		if (!put(w, direction, frame, len))
 			return NULL;
 		if (!hit || w->harm == HARM_CUT_AFTER || w->harm == HARM_KILL_AFTER)
-			w->passed[direction][type]++;
+			__atomic_add_fetch(&w->passed[direction][type], 1, __ATOMIC_RELEASE);
 		if (hit)
 			after(w);
 	}

@@ -32,7 +32,7 @@ struct wire {
 	uint64_t offset;
 	pid_t victim;
 
-	/* what came of it: whole frames passed on, and as they were */
+	/* what came of it: whole frames passed on, and as they were (atomic until wire_stop()) */
 	bool done;
 	unsigned passed[2][FRAME_TYPES];
 	uint64_t bytes[2];

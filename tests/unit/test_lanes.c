@@ -33,7 +33,7 @@ struct world {
 	struct reader reader;
 	struct lanes *lanes;
 	struct table_row rows[DEVICES + 1];
-	uint32_t sequence[DEVICES + 1];
+	uint32_t sequence[DEVICES + 1];       /* atomic */
 	unsigned marked[DEVICES + 1], failed; /* atomic */
 	uint8_t payload[RECORD + 1];
 };
@@ -105,7 +105,7 @@ static void world_free(struct world *w)
 static int feed(struct world *w, uint32_t row, struct gw_error *err)
 {
 	memcpy(w->payload, &w->sequence[row], sizeof(uint32_t));
-	w->sequence[row]++;
+	__atomic_add_fetch(&w->sequence[row], 1, __ATOMIC_SEQ_CST);
 	w->reader.h =
 	        (struct frame_header){ .type = FRAME_RECORD, .participant = row, .length = RECORD };
 	return lanes_deliver(w->lanes, err);

@@ -332,7 +332,7 @@ static void cancel_from_outside(struct pair *x, const char *label)
 	pair_listen(x);
 	wire_start(&x->wire);
 	cr_assert_eq(migration_start(x->src->mig, pair_uri(x, x->wire.from), &err), 0);
-	wait_until(x->wire.bytes[TO_DESTINATION] >= 100000);
+	wait_until(__atomic_load_n(&x->wire.bytes[TO_DESTINATION], __ATOMIC_ACQUIRE) >= 100000);
 	migration_cancel(x->src->mig, NULL);
 	migration_wait(x->src->mig);
 	wire_stop(&x->wire);

@@ -42,7 +42,8 @@ struct world {
 	struct participant_ops ops, vcpu_ops;
 	pthread_barrier_t barrier;
 	enum phase phase; /* under test */
-	int inside, most; /* how many are in it */
+	int inside;       /* how many are in it; atomic */
+	uint64_t most;    /* and at most; atomic */
 	bool vcpu_met_one;
 	/* the sink */
 	struct sink sink;
@@ -114,7 +115,7 @@ static int step(struct participant *p, enum phase phase, struct sink *sink, stru
 {
 	struct dev *d = of(p);
 	struct world *w = d->w;
-	int now, r;
+	int r;
 
 	if (phase != w->phase)
 		return 0;
@@ -123,9 +124,7 @@ static int step(struct participant *p, enum phase phase, struct sink *sink, stru
 		return 0;
 	}
 	d->calls++;
-	now = __atomic_add_fetch(&w->inside, 1, __ATOMIC_SEQ_CST);
-	if (now > w->most)
-		__atomic_store_n(&w->most, now, __ATOMIC_SEQ_CST);
+	raise_to(&w->most, (uint64_t)__atomic_add_fetch(&w->inside, 1, __ATOMIC_SEQ_CST));
 	r = conduct(d, sink, err);
 	__atomic_sub_fetch(&w->inside, 1, __ATOMIC_SEQ_CST);
 	return r;

@@ -182,6 +182,7 @@ Test(vfio_user, dma_by_message_goes_where_memory_is)
 	vmachine_track(w.vm);
 	memset(buf, 0xa5, sizeof(buf));
 	cr_assert_eq(vfu_server_dma(&w.s, true, 0x10800, buf, sizeof(buf)), 0);
+	see_memory(&w);
 	cr_assert_eq(memcmp(vmachine_at(w.vm, 0x10800), buf, sizeof(buf)), 0);
 	for (uint64_t page = 0x10; page <= 0x12; page++)
 		cr_assert(vmachine_dirty(w.vm, page * PAGE_SIZE), "what it wrote is dirty");
@@ -355,7 +356,7 @@ Test(vfio_user, a_server_that_comes_back)
 	begin(&w);
 	cr_assert(add(&w), "%s", w.vm->error);
 	memset(w.s.seen, 0, sizeof(w.s.seen));
-	vfu_server_stop(&w.s);
+	stop(&w);
 	cr_assert(vmachine_wait(w.vm, is_broken, &w, patience_ms()));
 	cr_assert(strstr(vmachine_event(w.vm, "DEVICE_BROKEN"), "\"device\":\"vfio-user-pci0\""));
 	cr_assert_eq(bar_read(&w, 0x10, 4), 0xffffffff);
@@ -382,7 +383,7 @@ Test(vfio_user, another_device_is_not_taken_for_the_one_that_was)
 	for (unsigned i = 0; i < 2; i++) {
 		begin(&w);
 		cr_assert(add(&w), "%s", w.vm->error);
-		vfu_server_stop(&w.s);
+		stop(&w);
 		cr_assert(vmachine_wait(w.vm, is_broken, &w, patience_ms()));
 		if (i)
 			w.s.bar0_size = 8192;
@@ -393,7 +394,7 @@ Test(vfio_user, another_device_is_not_taken_for_the_one_that_was)
 		cr_assert(vmachine_wait(w.vm, was_tried, &w, patience_ms()));
 		cr_assert_not(vmachine_wait(w.vm, is_repaired, &w, 200));
 		cr_assert_eq(bar_read(&w, 0, 4), 0xffffffff);
-		vfu_server_stop(&w.s);
+		stop(&w);
 		w.s.bar0_size = 0;
 		w.s.config[2] = 0x78;
 		restart(&w);
@@ -411,7 +412,7 @@ Test(vfio_user, unplugged_while_nobody_answers)
 
 	begin(&w);
 	cr_assert(add(&w), "%s", w.vm->error);
-	vfu_server_stop(&w.s);
+	stop(&w);
 	cr_assert(vmachine_wait(w.vm, is_broken, &w, patience_ms()));
 	end(&w);
 	begin(&w);

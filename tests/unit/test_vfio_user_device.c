@@ -74,7 +74,7 @@ Test(vfio_user, what_query_devices_says)
 	cr_assert(field(cap, "reason")->valuestring[0]);
 	cJSON_Delete(info);
 	info = cJSON_CreateObject();
-	vfu_server_stop(&w.s);
+	stop(&w);
 	cr_assert(vmachine_wait(w.vm, is_broken, &w, patience_ms()));
 	cr_assert(vfio_user_pci_driver.describe(w.device, info));
 	cr_assert(cJSON_IsFalse(field(info, "connected")));
@@ -133,7 +133,7 @@ Test(vfio_user, its_rom_while_its_server_is_gone)
 
 	begin_with_rom(&w);
 	cr_assert(add(&w), "%s", w.vm->error);
-	vfu_server_stop(&w.s);
+	stop(&w);
 	cr_assert_eq(rom_at(&w, 0), 0xffffffff, "nobody has noticed yet");
 	cr_assert(vmachine_wait(w.vm, is_broken, &w, patience_ms()));
 	cr_assert_eq(rom_at(&w, 0), 0xffffffff);
@@ -195,7 +195,7 @@ Test(vfio_user, a_server_that_came_back_finds_it_in_error)
 	begin(&w);
 	w.s.notifies = 1;
 	cr_assert(add(&w), "%s", w.vm->error);
-	vfu_server_stop(&w.s);
+	stop(&w);
 	cr_assert(vmachine_wait(w.vm, is_broken, &w, patience_ms()));
 	restart(&w);
 	cr_assert(vmachine_wait(w.vm, is_repaired, &w, patience_ms()));
@@ -233,9 +233,9 @@ Test(vfio_user, memory_that_changes_while_its_server_is_set_up)
 	cr_assert(add(&w), "%s", w.vm->error);
 	space = w.pci->space;
 	for (unsigned goes = 0; goes < 2; goes++) {
-		vfu_server_stop(&w.s);
+		stop(&w);
 		cr_assert(vmachine_wait(w.vm, is_broken, &w, patience_ms()));
-		w.vm->event_count = 0;
+		vmachine_forget_events(w.vm);
 		restart(&w);
 		wait_until(is_ready(&w));
 		if (goes)
@@ -246,11 +246,11 @@ Test(vfio_user, memory_that_changes_while_its_server_is_set_up)
 		cr_assert(vmachine_wait(w.vm, is_broken, &w, patience_ms()));
 		cr_assert(strstr(vmachine_event(w.vm, "DEVICE_BROKEN"), "memory has changed"), "%s",
 		          vmachine_event(w.vm, "DEVICE_BROKEN"));
-		vfu_server_stop(&w.s);
+		stop(&w);
 		restart(&w);
 		cr_assert(vmachine_wait(w.vm, is_repaired, &w, patience_ms()));
 		cr_assert_eq(w.s.map_count, goes ? 1 : 2);
-		w.vm->event_count = 0;
+		vmachine_forget_events(w.vm);
 	}
 	close(fd);
 	end(&w);
@@ -265,7 +265,7 @@ Test(vfio_user, unplugged_while_it_is_set_up)
 	begin(&w);
 	w.options.timeout = 10 * (uint32_t)patience_ms();
 	cr_assert(add(&w), "%s", w.vm->error);
-	vfu_server_stop(&w.s);
+	stop(&w);
 	cr_assert(vmachine_wait(w.vm, is_broken, &w, patience_ms()));
 	w.s.on = WIRE_DMA_MAP;
 	w.s.lie = LIE_SILENCE;
@@ -294,7 +294,7 @@ Test(vfio_user, setting_it_up_has_an_end)
 	begin(&w);
 	cr_assert(add(&w), "%s", w.vm->error);
 	cr_assert_eq(set_up_by(&w), 0, "it is set up");
-	vfu_server_stop(&w.s);
+	stop(&w);
 	cr_assert(vmachine_wait(w.vm, is_broken, &w, patience_ms()));
 	begun = now_ms();
 	restart(&w);
@@ -302,7 +302,7 @@ Test(vfio_user, setting_it_up_has_an_end)
 	cr_assert_geq(set_up_by(&w), begun + 12 * patience_ms());
 	cr_assert(vmachine_wait(w.vm, is_repaired, &w, patience_ms()));
 	cr_assert_eq(set_up_by(&w), 0, "again");
-	w.vm->event_count = 0;
+	vmachine_forget_events(w.vm);
 	begun = now_ms();
 	((struct vfu_device *)w.pci->backend)->vfu->set_up_by = begun + 300;
 	w.s.on = WIRE_REGION_READ;
@@ -324,12 +324,12 @@ Test(vfio_user, a_server_that_never_stays)
 	begin(&w);
 	cr_assert(add(&w), "%s", w.vm->error);
 	for (unsigned i = 0; i < 4; i++) {
-		vfu_server_stop(&w.s);
+		stop(&w);
 		cr_assert(vmachine_wait(w.vm, is_broken, &w, patience_ms()));
-		w.vm->event_count = 0;
+		vmachine_forget_events(w.vm);
 		restart(&w);
 		cr_assert(vmachine_wait(w.vm, is_repaired, &w, patience_ms()));
-		w.vm->event_count = 0;
+		vmachine_forget_events(w.vm);
 	}
 	cr_assert_geq(now_ms() - begun, 100 + 200 + 400 + 800);
 	end(&w);

@@ -16,11 +16,13 @@ static void on_event(void *opaque, const char *name, const char *data)
 {
 	struct vmachine *vm = opaque;
 
-	if (vm->event_count == ARRAY_SIZE(vm->events))
-		return;
-	snprintf(vm->events[vm->event_count].name, sizeof(vm->events[0].name), "%s", name);
-	snprintf(vm->events[vm->event_count].data, sizeof(vm->events[0].data), "%s", data);
-	vm->event_count++;
+	pthread_mutex_lock(&vm->lock);
+	if (vm->event_count < ARRAY_SIZE(vm->events)) {
+		snprintf(vm->events[vm->event_count].name, sizeof(vm->events[0].name), "%s", name);
+		snprintf(vm->events[vm->event_count].data, sizeof(vm->events[0].data), "%s", data);
+		vm->event_count++;
+	}
+	pthread_mutex_unlock(&vm->lock);
 }
 
 static void on_reset(void *opaque, const char *why)
@@ -50,9 +52,13 @@ static void on_gone(void *opaque, const char *id)
 static int give_fd(void *opaque, const char *name)
 {
 	struct vmachine *vm = opaque;
+	int fd;
 
 	(void)name;
-	return vm->fd < 0 ? -ENOENT : dup(vm->fd);
+	pthread_mutex_lock(&vm->lock);
+	fd = vm->fd < 0 ? -ENOENT : dup(vm->fd);
+	pthread_mutex_unlock(&vm->lock);
+	return fd;
 }
 
 static void on_deferred(void *opaque, int fd, uint32_t events)
@@ -103,6 +109,7 @@ struct vmachine *vmachine_new(uint64_t size)
 	cr_assert_not_null(vm);
 	vm->p = platform_new();
 	vm->m = m = &vm->p->m;
+	pthread_mutex_init(&vm->lock, NULL);
 	vm->fd = -1;
 	vm->next = PAGE_SIZE;
 	m->notify = (struct machine_notify){
@@ -148,6 +155,7 @@ void vmachine_free(struct vmachine *vm)
 	pthread_mutex_destroy(&mem->lock);
 	free(mem);
 	platform_free(vm->p);
+	pthread_mutex_destroy(&vm->lock);
 	free(vm);
 }
 
@@ -221,13 +229,17 @@ void vmachine_track(struct vmachine *vm)
 	if (!r->dirty)
 		r->dirty = calloc(region_words(r), 8);
 	cr_assert_not_null(r->dirty);
-	memset(r->dirty, 0, region_words(r) * 8);
-	vm->m->memory->tracking = true;
+	/* Workers may still be at what they were kicked for. */
+	for (size_t i = 0; i < region_words(r); i++)
+		__atomic_store_n(&r->dirty[i], 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&vm->m->memory->tracking, true, __ATOMIC_RELEASE);
 }
 
 bool vmachine_dirty(struct vmachine *vm, uint64_t gpa)
 {
-	return vm->m->memory->regions[0].dirty[gpa / PAGE_SIZE / 64] >> (gpa / PAGE_SIZE % 64) & 1;
+	const uint64_t *word = &vm->m->memory->regions[0].dirty[gpa / PAGE_SIZE / 64];
+
+	return __atomic_load_n(word, __ATOMIC_RELAXED) >> (gpa / PAGE_SIZE % 64) & 1;
 }
 
 uint64_t vmachine_alloc(struct vmachine *vm, uint64_t len, uint64_t align)
@@ -247,10 +259,28 @@ void *vmachine_at(struct vmachine *vm, uint64_t gpa)
 
 const char *vmachine_event(struct vmachine *vm, const char *name)
 {
-	for (unsigned i = vm->event_count; i-- > 0;)
+	const char *data = NULL;
+
+	pthread_mutex_lock(&vm->lock);
+	for (unsigned i = vm->event_count; i-- > 0 && !data;)
 		if (!strcmp(vm->events[i].name, name))
-			return vm->events[i].data;
-	return NULL;
+			data = vm->events[i].data;
+	pthread_mutex_unlock(&vm->lock);
+	return data;
+}
+
+void vmachine_forget_events(struct vmachine *vm)
+{
+	pthread_mutex_lock(&vm->lock);
+	vm->event_count = 0;
+	pthread_mutex_unlock(&vm->lock);
+}
+
+void vmachine_give(struct vmachine *vm, int fd)
+{
+	pthread_mutex_lock(&vm->lock);
+	vm->fd = fd;
+	pthread_mutex_unlock(&vm->lock);
 }
 
 /* ---- registers ---------------------------------------------------------------------- */

@@ -25,7 +25,8 @@
 struct vmachine {
 	struct platform *p;
 	struct machine *m;
-	uint64_t next; /* RAM from here on is free */
+	uint64_t next;        /* RAM from here on is free */
+	pthread_mutex_t lock; /* events, fd */
 	struct {
 		char name[40];
 		char data[200];
@@ -59,6 +60,10 @@ uint64_t vmachine_alloc(struct vmachine *vm, uint64_t len, uint64_t align);
 void *vmachine_at(struct vmachine *vm, uint64_t gpa);
 /* The newest event of that name, as its data; NULL: there was none. */
 const char *vmachine_event(struct vmachine *vm, const char *name);
+/* As if there had been none. */
+void vmachine_forget_events(struct vmachine *vm);
+/* What machine_fd() duplicates from now on, in a machine with threads of its own. */
+void vmachine_give(struct vmachine *vm, int fd);
 
 struct vring {
 	uint16_t size;

@@ -106,7 +106,7 @@ static int post(struct vfu *c, const struct wire_write *w)
 	if (c->wr_count == VFU_BATCH)
 		r = vfu_flush(c, c->owner.timeout_ms);
 	if (!r && !c->wr_count) {
-		r = send_write(c, w, c->caps.write_multiple ? 0 : c->owner.timeout_ms);
+		r = send_write(c, w, vfu_caps(c).write_multiple ? 0 : c->owner.timeout_ms);
 		if (r != -EAGAIN)
 			return r;
 		r = 0;
@@ -265,9 +265,14 @@ ssize_t vfu_ask(struct vfu *c, enum wire_command command, const void *ask, size_
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-const struct wire_caps *vfu_caps(const struct vfu *c)
+struct wire_caps vfu_caps(struct vfu *c)
 {
-	return &c->caps;
+	struct wire_caps caps;
+
+	pthread_mutex_lock(&c->lock);
+	caps = c->caps;
+	pthread_mutex_unlock(&c->lock);
+	return caps;
 }
 
 bool vfu_admit(struct vfu *c)

@@ -54,8 +54,8 @@ void vfu_settle(struct vfu *c);
 /* Why there is no connection, added to an error that comes from that. */
 void vfu_say_why(struct vfu *c, struct gw_error *err);
 
-/* What was agreed on: of the server's, and no more than we can use. */
-const struct wire_caps *vfu_caps(const struct vfu *c);
+/* What was agreed on with the newest server: of the server's, and no more than we can use. */
+struct wire_caps vfu_caps(struct vfu *c);
 
 /* A new server has been set up, and requests of all threads may go there from now on; false:
  * there is none. */

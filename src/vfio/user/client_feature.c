@@ -134,7 +134,7 @@ int vfu_feature(struct vfio_dev *dev, struct vfio_device_feature *f)
 ssize_t vfu_session_read(struct vfio_dev *dev, int session, void *buf, size_t len)
 {
 	struct vfu *vfu = of(dev)->vfu;
-	const uint32_t size = (uint32_t)MIN(len, (size_t)vfu_caps(vfu)->max_data_xfer_size);
+	const uint32_t size = (uint32_t)MIN(len, (size_t)vfu_caps(vfu).max_data_xfer_size);
 	struct wire_mig_data head = { sizeof(head) + size, size };
 	autofree uint8_t *reply = malloc(sizeof(head) + size);
 	ssize_t n;
@@ -156,7 +156,7 @@ ssize_t vfu_session_read(struct vfio_dev *dev, int session, void *buf, size_t le
 ssize_t vfu_session_write(struct vfio_dev *dev, int session, const void *buf, size_t len)
 {
 	struct vfu *vfu = of(dev)->vfu;
-	const uint32_t size = (uint32_t)MIN(len, (size_t)vfu_caps(vfu)->max_data_xfer_size);
+	const uint32_t size = (uint32_t)MIN(len, (size_t)vfu_caps(vfu).max_data_xfer_size);
 	struct wire_mig_data head = { sizeof(head) + size, size }, echo;
 	struct vfu_request r = {
 		.command = WIRE_MIG_DATA_WRITE,

@@ -98,7 +98,7 @@ static int region_read(struct vfio_dev *dev, unsigned region, uint64_t offset, v
                        size_t len)
 {
 	struct vfu *vfu = of(dev)->vfu;
-	const size_t step = MIN(len, (size_t)vfu_caps(vfu)->max_data_xfer_size);
+	const size_t step = MIN(len, (size_t)vfu_caps(vfu).max_data_xfer_size);
 	uint8_t few[sizeof(struct wire_region_access) + 8];
 	autofree uint8_t *many = step > 8 ? malloc(sizeof(struct wire_region_access) + step) : NULL;
 	uint8_t *room = step > 8 ? many : few;
@@ -138,7 +138,7 @@ static int region_write(struct vfio_dev *dev, unsigned region, uint64_t offset, 
                         size_t len)
 {
 	struct vfu *vfu = of(dev)->vfu;
-	const size_t step = MIN(len, (size_t)vfu_caps(vfu)->max_data_xfer_size);
+	const size_t step = MIN(len, (size_t)vfu_caps(vfu).max_data_xfer_size);
 	int r = 0;
 
 	if (region < PCI_BARS && len <= 8)
@@ -228,7 +228,7 @@ static int send_irqs(struct vfu *vfu, const struct vfio_irq_set *head, const voi
  * either kind, and of the second no more than the server takes. */
 static int set_eventfds(struct vfu *vfu, const struct vfio_irq_set *set, const int *fds)
 {
-	const uint32_t most = vfu_caps(vfu)->max_msg_fds;
+	const uint32_t most = vfu_caps(vfu).max_msg_fds;
 	int r = 0;
 
 	for (uint32_t at = 0, n; at < set->count && !r; at += n) {

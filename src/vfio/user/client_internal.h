@@ -33,7 +33,6 @@ struct vfu_flight {
 /* Locks, in the order in which they are taken: `sending`, `lock`. */
 struct vfu {
 	struct vfu_owner owner;
-	struct wire_caps caps;
 
 	/* What goes to the server, in order. `main` and `twin` are open while there is a reader,
 	 * and closed with this lock. */
@@ -44,6 +43,7 @@ struct vfu {
 
 	pthread_mutex_t lock; /* the rest */
 	pthread_cond_t changed;
+	struct wire_caps caps; /* vfu_caps() */
 	enum vfu_state state;
 	pthread_t setter;  /* in VFU_SETUP: who may make requests */
 	int64_t set_up_by; /* by now_ms(): what is under way until vfu_settle(); 0: nothing is */

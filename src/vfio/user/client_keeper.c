@@ -112,9 +112,11 @@ static int take_version(struct vfu *c, struct gw_error *err)
 		r = take_twin(c, &theirs, err);
 	if (r < 0)
 		return r;
+	theirs.max_msg_fds = MIN(theirs.max_msg_fds, (uint32_t)WIRE_MAX_FDS);
+	theirs.max_data_xfer_size = MIN(theirs.max_data_xfer_size, WIRE_MAX_DATA);
+	pthread_mutex_lock(&c->lock);
 	c->caps = theirs;
-	c->caps.max_msg_fds = MIN(theirs.max_msg_fds, (uint32_t)WIRE_MAX_FDS);
-	c->caps.max_data_xfer_size = MIN(theirs.max_data_xfer_size, WIRE_MAX_DATA);
+	pthread_mutex_unlock(&c->lock);
 	return 0;
 }
 

@@ -59,7 +59,7 @@ static int tell(struct vfu_space *s, const struct vfu_mapping *m, struct gw_erro
 		.address = m->iova,
 		.size = m->size,
 	};
-	const bool by_fd = vfu_caps(s->vfu)->max_msg_fds > 0;
+	const bool by_fd = vfu_caps(s->vfu).max_msg_fds > 0;
 	struct vfu_request r = {
 		.command = WIRE_DMA_MAP,
 		.parts = { { &map, sizeof(map) } },
@@ -122,6 +122,7 @@ static int map_piece(struct vfu_space *s, const struct vfio_mapping *all, uint64
                      struct gw_error *err)
 {
 	struct vfu_mapping *m = calloc(1, sizeof(*m));
+	uint32_t most;
 	int r = 0;
 
 	if (!m)
@@ -139,9 +140,9 @@ static int map_piece(struct vfu_space *s, const struct vfio_mapping *all, uint64
 	pthread_mutex_unlock(&s->lock);
 	if (!s->vfu)
 		return 0;
-	if (s->count > vfu_caps(s->vfu)->max_dma_maps)
-		r = error_set(err, -ENOSPC, "%s: it takes no more than %u mappings", s->name,
-		              vfu_caps(s->vfu)->max_dma_maps);
+	most = vfu_caps(s->vfu).max_dma_maps;
+	if (s->count > most)
+		r = error_set(err, -ENOSPC, "%s: it takes no more than %u mappings", s->name, most);
 	if (!r)
 		r = tell(s, m, err);
 	if (r == -ENOTCONN) {
