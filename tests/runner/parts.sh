@@ -93,4 +93,4 @@ thread_sanitized=(make -s VARIANT=-tsan PLAIN=1 CFLAGS="-O1 -g -Wno-tsan" SANITI
 # shellcheck disable=SC2034
 asan=(env ASAN_OPTIONS=detect_leaks=0)
 # shellcheck disable=SC2034
-tsan=(setarch -R env TSAN_OPTIONS="exitcode=66 die_after_fork=0 suppressions=$PWD/tests/unit/tsan.supp")
+tsan=(setarch -R env TSAN_OPTIONS="exitcode=66 die_after_fork=0")
