@@ -448,13 +448,17 @@ Test(virtio_net, headers_are_checked)
 		{ { .flags = 1, .gso_type = 0x80, .gso_size = 50 }, ~0ull, false },
 		{ { .flags = 1, .gso_type = 1, .gso_size = 50, .hdr_len = 101 }, ~0ull, false },
 	};
+	pthread_mutex_t *lock;
 	struct wire w;
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		wire_begin(&w, &plain, 0);
 		/* As if negotiated; a socket does not offer them. */
+		lock = &w.d.v->queues[1].worker->lock;
+		pthread_mutex_lock(lock);
 		w.d.v->features |= rows[i].features & (NET_F_CSUM | NET_F_HOST_TSO4 |
 		                                       NET_F_HOST_TSO6 | NET_F_HOST_ECN);
+		pthread_mutex_unlock(lock);
 		cr_assert_eq(passes(&w, &rows[i].h), rows[i].passes, "row %zu", i);
 		cr_assert_eq(described(&w, "tx_dropped"), rows[i].passes ? 0 : 1, "row %zu", i);
 		wire_end(&w);
