@@ -16,7 +16,7 @@
 #
 # A job is a process group of its own, which ends when the shell is told to end.
 
-declare -A job_slots=() job_after=() job_verdict=() job_command=() job_state=() job_pid=() job_began=()
+declare -A job_slots=() job_after=() job_verdict=() job_command=() job_state=() job_pid=()
 job_names=()
 
 job() {
