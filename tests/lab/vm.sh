@@ -173,6 +173,7 @@ vm_up() {
 	grep -q "GUEST READY" "$VMS/$1/con.log" 2>/dev/null || {
 		tail -n 20 "$VMS/$1/log" "$VMS/$1/con.log" >&2
 		_threads "$1" >&2
+		_klog "$1" >&2
 		die "the guest of $1 does not come up"
 	}
 }
@@ -184,6 +185,15 @@ _threads() {
 		done
 		[ $_i = 2 ] || sleep 1
 	done
+}
+
+# What its kernel has logged, printed or not, from its memory; the end of it may be something else.
+_klog() {
+	ctl "$1" --timeout 10 dump-guest-memory paging=false "protocol=file:/tmp/$1.core" >/dev/null || return 0
+	mkdir -p "$LAB_OUT/vms"
+	grep -aoE '[ -~]{6,}' "/tmp/$1.core" | grep -m 1 -A 300 'ommand line: .*console=' >"$LAB_OUT/vms/$1.klog" || :
+	rm -f "/tmp/$1.core"
+	echo "its kernel's log: $LAB_OUT/vms/$1.klog"
 }
 
 vm_status() { ctl "$1" query-status | field status; }

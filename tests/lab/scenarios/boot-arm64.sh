@@ -98,8 +98,7 @@ pass "the power button"
 
 rm -f "$VMS/a/con.log"
 cp "$LAB/vmlinuz.zst" /tmp/
-# Not quiet, so that its log tells how far it has come where it does not come up.
-sed -i 's/quiet panic/pci=nomsi panic/; s,/tmp/vmlinuz,/tmp/vmlinuz.zst,' "$VMS/a/config.json"
+sed -i 's/quiet panic/pci=nomsi quiet panic/; s,/tmp/vmlinuz,/tmp/vmlinuz.zst,' "$VMS/a/config.json"
 vm_start a --set "numa=[$NODES]"
 vm_up a 120
 traffic 10.78.0.103
