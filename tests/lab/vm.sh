@@ -18,7 +18,7 @@
 #   ctl NAME COMMAND [K=V...] [--timeout SECONDS]    a command on its control socket
 #   con NAME SECONDS COMMAND...  a command in the guest
 #   con_wait NAME SECONDS TEXT   waits for a text on the console
-#   vm_up NAME                   waits for the guest's GUEST READY
+#   vm_up NAME [SECONDS]         waits for the guest's GUEST READY (40 s)
 #   vm_quit NAME                 quit, and waits for the process's end
 #   vm_moved NAME OTHER SECONDS  the migration from VM NAME to OTHER ends well, and so does NAME;
 #                                /tmp/migration has what wait-migration printed
@@ -169,10 +169,11 @@ _ended_or_up() {
 	gone "$(cat "$VMS/$1/pid")" || grep -q "GUEST READY" "$VMS/$1/con.log" 2>/dev/null
 }
 vm_up() {
-	wait_for 40 _ended_or_up "$1" || :
+	wait_for "${2:-40}" _ended_or_up "$1" || :
 	grep -q "GUEST READY" "$VMS/$1/con.log" 2>/dev/null || {
 		tail -n 20 "$VMS/$1/log" "$VMS/$1/con.log" >&2
 		_threads "$1" >&2
+		_klog "$1" >&2
 		die "the guest of $1 does not come up"
 	}
 }
@@ -184,6 +185,15 @@ _threads() {
 		done
 		[ $_i = 2 ] || sleep 1
 	done
+}
+
+# What its kernel has logged, printed or not, from its memory; the end of it may be something else.
+_klog() {
+	ctl "$1" --timeout 10 dump-guest-memory paging=false "protocol=file:/tmp/$1.core" >/dev/null || return 0
+	mkdir -p "$LAB_OUT/vms"
+	grep -aoE '[ -~]{6,}' "/tmp/$1.core" | grep -m 1 -A 300 'ommand line: .*console=' >"$LAB_OUT/vms/$1.klog" || :
+	rm -f "/tmp/$1.core"
+	echo "its kernel's log: $LAB_OUT/vms/$1.klog"
 }
 
 vm_status() { ctl "$1" query-status | field status; }

@@ -29,7 +29,8 @@ run() {
 	godwit run "$@" --set serial.stdio=false --set "serial.socket=$VMS/x/con" \
 		--set "serial.log=$VMS/x/con.log" --control "$VMS/x/ctl" >"$VMS/x/log" 2>&1 &
 	echo $! >"$VMS/x/pid"
-	vm_up x
+	# Most of them are not quiet, and the kernel's log takes twice as long as all the rest.
+	vm_up x 80
 	con x 10 true
 	cp "$VMS/x/log" "$LAB_OUT/$_f.log"
 	vm_quit x
