@@ -31,7 +31,7 @@ kvm_x86() {
 		return
 	fi
 	job kvm 1 build suite "$BUILD/tests/kvm" -j1
-	job kvm-sanitized 1 build-asan suite "${asan[@]}" "$BUILD/tests/kvm-asan" -j1
+	job kvm-sanitized 1 build-asan suite "${asan[@]}" "$BUILD/tests/kvm-asan" -j1 --verbose
 	job example-embed 1 build one timeout 300 "$BUILD/examples/embed" "$GODWIT_GUESTS/mixer.elf"
 	job example-own-device 1 build one timeout 300 "$BUILD/examples/own_device" "$GODWIT_GUESTS/doorbell.elf"
 }
@@ -52,8 +52,8 @@ check_x86() {
 	prepare_x86
 	job build-asan 1 - one "${address_sanitized[@]}" "$BUILD/tests/unit-asan" "$BUILD/tests/kvm-asan"
 	job build-tsan 1 - one "${thread_sanitized[@]}" "$BUILD/tests/unit-tsan"
-	job unit-asan 1 build-asan suite "${asan[@]}" "$BUILD/tests/unit-asan" -j1
-	job unit-tsan 1 build-tsan suite "${tsan[@]}" "$BUILD/tests/unit-tsan" -j1
+	job unit-asan 1 build-asan suite "${asan[@]}" "$BUILD/tests/unit-asan" -j1 --verbose
+	job unit-tsan 1 build-tsan suite "${tsan[@]}" "$BUILD/tests/unit-tsan" -j1 --verbose
 	job abi 1 build one tests/abi/check.sh
 	job cxx 1 build one "$BUILD/tests/cxx"
 	job install 1 build one make -s install DESTDIR="$OUT/root" PREFIX=/usr
@@ -67,7 +67,7 @@ check_x86() {
 check_arm64() {
 	prepare_arm64
 	job unit-arm64 1 build-arm64,make-lab-arm64 suite "$BUILD/arm64/lab/bin/qemu-aarch64" -L "$BUILD/arm64/sysroot" \
-		"$BUILD/arm64/tests/unit" -j1 --except tests/emulated/skips
+		"$BUILD/arm64/tests/unit" -j1 --verbose --except tests/emulated/skips
 	scenario_jobs arm64 1
 }
 
