@@ -64,7 +64,7 @@ static int map_piece(void *opaque, const struct ram_region *r, uint64_t offset, 
 	const struct vfio_mapping mapping = {
 		.iova = r->gpa + offset,
 		.size = size,
-		.hva = r->hva + offset,
+		.hva = r->hva ? r->hva + offset : NULL,
 		.fd = memory_is_shared(s->machine->memory, r->gpa + offset, size) ? r->fd : -1,
 		.fd_offset = r->offset + offset,
 	};

@@ -129,7 +129,7 @@ static int map_piece(struct vfu_space *s, const struct vfio_mapping *all, uint64
 		return error_set(err, -ENOMEM, "out of memory");
 	m->iova = all->iova + at;
 	m->size = MIN(PIECE_MAX, all->size - at);
-	m->hva = (uint8_t *)all->hva + at;
+	m->hva = all->hva ? (uint8_t *)all->hva + at : NULL;
 	m->fd = all->fd;
 	m->fd_offset = all->fd_offset + at;
 	m->readonly = all->readonly;
