@@ -33,10 +33,12 @@ debian_config() {
 	ip tuntap add "tap-$1" mode tap
 	ip link set "tap-$1" master debian up
 	mkdir -p "$VMS/$1"
+	# systemd gives up a device that has not come by then, the console among them.
+	_systemd=systemd.default_timeout_start_sec=$(patience 90)
 	cat >"$VMS/$1/config.json" <<-END
 	{"name": "$1", "cpus": $CPUS, "memory": "$MEMORY",
 	 "boot": {"kernel": "/tmp/vmlinuz", "initrd": "/tmp/debian.cpio.gz",
-	          "cmdline": "console=ttyS0 quiet loglevel=5 panic=-1 mitigations=off root=/dev/vda"},
+	          "cmdline": "console=ttyS0 quiet loglevel=5 panic=-1 mitigations=off root=/dev/vda $_systemd"},
 	 "serial": {"socket": "$VMS/$1/con", "log": "$VMS/$1/con.log"},
 	 "devices": [
 	   {"id": "disk0", "type": "virtio-blk", "file": "/dev/vda", "serial": "lab-disk"},
