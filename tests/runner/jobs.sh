@@ -12,7 +12,8 @@
 #           runs them: of those that can be started the first one, as long as there are slots. A job that waits for one
 #           that failed is not run
 #   jobs_times
-#           what each job took, longest first: seconds by the clock, and of processors
+#           what each job took, longest first: seconds by the clock, and of processors; a job that was neither run to
+#           its end nor left out counts as failed
 #
 # A job is a process group of its own, which ends when the shell is told to end.
 
@@ -119,6 +120,9 @@ jobs_run() {
 
 jobs_times() {
 	local name wall user system
+	for name in "${job_names[@]}"; do
+		case ${job_state[$name]} in waits | runs) bad "$name: not run to its end" ;; esac
+	done
 	printf '\n%-34s %7s %9s\n' "seconds" "clock" "processor"
 	for name in "${job_names[@]}"; do
 		[ -e "$OUT/$name.time" ] || continue

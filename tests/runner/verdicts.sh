@@ -61,15 +61,19 @@ verdict_one() {
 # criterion_said: of a Criterion binary's output what it says of tests that failed.
 criterion_said() { sed 's/\x1b\[[0-9;]*m//g' | grep -aE '^ *\[(FAIL|CRASH|----)\]' | head -n 60; }
 
-# count LINE WORD: the number behind WORD in Criterion's last line.
-count() { sed -n "s/.*$2: \([0-9]*\).*/\1/p" <<<"$1"; }
+# count LINE WORD: the number behind WORD in Criterion's last line; 0 where there is none.
+count() {
+	local n
+	n=$(sed -n "s/.*$2: \([0-9]\{1,\}\).*/\1/p" <<<"$1")
+	echo "${n:-0}"
+}
 
 verdict_suite() {
 	local name=$1 status=$2 line n p f
 	line=$(sed 's/\x1b\[[0-9;]*m//g' "$OUT/$name.log" | grep -a 'Synthesis:' | tail -1)
 	n=$(count "$line" Tested) p=$(count "$line" Passing)
 	f=$(($(count "$line" Failing) + $(count "$line" Crashing)))
-	if [ "${n:-0}" -eq 0 ]; then
+	if [ "$n" -eq 0 ]; then
 		bad "$name: ran no test"
 		tail -n 30 "$OUT/$name.log" | details
 		return
