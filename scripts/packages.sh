@@ -8,13 +8,13 @@
 set -eu
 
 build="gcc libc6-dev make pkg-config libcjson-dev libxxhash-dev liburing-dev libgnutls28-dev libedit-dev acpica-tools libcriterion-dev"
-# The lab itself (kernel, QEMU, busybox) is unpacked under build/lab by tests/lab/setup.sh; these
+# The lab itself (kernel, QEMU, busybox) is unpacked into the cache by tests/lab/fetch.sh; these
 # are the tools for that. libelf1 is for the kernel's objtool.
 lab="gcc libc6-dev make kmod cpio xz-utils zstd libelf1 iproute2 socat"
 # What it takes to build the lab's second kernel.
 kernel="gcc libc6-dev make bc bison flex libelf-dev libssl-dev lz4 kmod cpio xz-utils"
 debian="debootstrap e2fsprogs"
-# What the tests of the control socket are driven with, beside clients that are unpacked under build/.
+# What the tests of the control socket are driven with, beside clients that are unpacked into the cache.
 clients="socat openssl perl python3"
 # Building for arm64 on another machine; what is built against is unpacked by scripts/sysroot.sh.
 cross="gcc-aarch64-linux-gnu make pkg-config device-tree-compiler"
@@ -51,11 +51,11 @@ done
 
 command -v dpkg-query >/dev/null 2>&1 || die "no dpkg here: install by hand:$wanted"
 
+# shellcheck disable=SC2086 # a list
+installed=" $(dpkg-query -W -f '${Package}:${db:Status-Status}\n' $wanted 2>/dev/null | sed -n 's/:installed$//p' | tr '\n' ' ')"
 missing=
 for p in $wanted; do
-	case " $missing " in *" $p "*) continue ;; esac
-	s=$(dpkg-query -W -f '${db:Status-Status}\n' "$p" 2>/dev/null) || s=
-	case $s in installed*) ;; *) missing="$missing $p" ;; esac
+	case "$installed$missing " in *" $p "*) ;; *) missing="$missing $p" ;; esac
 done
 [ -n "$missing" ] || exit 0
 

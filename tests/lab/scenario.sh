@@ -9,9 +9,11 @@
 #   passes OUT                   its tests that have passed, a line each
 
 header() {
-	local v
-	v=$(sed -n "s/^# $2: //p" "$1")
-	echo "${v:-$3}"
+	local line value=$3
+	while IFS= read -r line && [[ $line == \#* ]]; do
+		[[ $line != "# $2: "* ]] || value=${line#"# $2: "}
+	done <"$1"
+	echo "$value"
 }
 
 scenario() {
