@@ -18,10 +18,10 @@ mkdir -p "$OUT"
 # shellcheck source=tests/runner/parts.sh
 . tests/runner/parts.sh
 
-# build_x86 SLOTS: what the first test waits for.
+# build_x86 SLOTS: what the first test waits for. Unit tests wait half of the time, so two run in a slot.
 build_x86() {
 	job build "$1" - one make -s -j"$1" all tests examples
-	job unit "$1" build suite "$BUILD/tests/unit" -j"$1"
+	job unit "$1" build suite "$BUILD/tests/unit" -j$((2 * $1))
 }
 
 # Tests on this machine's own /dev/kvm.
@@ -52,8 +52,8 @@ check_x86() {
 	prepare_x86
 	job build-asan 1 - one "${address_sanitized[@]}" "$BUILD/tests/unit-asan" "$BUILD/tests/kvm-asan"
 	job build-tsan 1 - one "${thread_sanitized[@]}" "$BUILD/tests/unit-tsan"
-	job unit-asan 1 build-asan suite "${asan[@]}" "$BUILD/tests/unit-asan" -j1 --verbose
-	job unit-tsan 1 build-tsan suite "${tsan[@]}" "$BUILD/tests/unit-tsan" -j1 --verbose
+	job unit-asan 1 build-asan suite "${asan[@]}" "$BUILD/tests/unit-asan" -j2 --verbose
+	job unit-tsan 1 build-tsan suite "${tsan[@]}" "$BUILD/tests/unit-tsan" -j2 --verbose
 	job abi 1 build one tests/abi/check.sh
 	job cxx 1 build one "$BUILD/tests/cxx"
 	job install 1 build one make -s install DESTDIR="$OUT/root" PREFIX=/usr
@@ -67,7 +67,7 @@ check_x86() {
 check_arm64() {
 	prepare_arm64
 	job unit-arm64 1 build-arm64,make-lab-arm64 suite "$BUILD/arm64/lab/bin/qemu-aarch64" -L "$BUILD/arm64/sysroot" \
-		"$BUILD/arm64/tests/unit" -j1 --verbose --except tests/emulated/skips
+		"$BUILD/arm64/tests/unit" -j2 --verbose --except tests/emulated/skips
 	scenario_jobs arm64 1
 }
 
