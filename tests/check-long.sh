@@ -1,13 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# What takes too long for "make check", one after the other: the units as gcc builds them with the address
-# sanitizer and as clang does without; the scenarios that say in their first lines "# long: ROUNDS SECONDS", with
+# What takes too long for "make check", one after the other: all units under the thread sanitizer, those that gcc builds
+# with the address sanitizer and that clang builds without; the scenarios that say in their first lines "# long: ROUNDS SECONDS", with
 # that many rounds of so many seconds at most; those that say "# long-arm64: CPU ROUNDS SECONDS", on arm64's hosts with
 # that CPU, and the demo there. With ARCH=x86 or ARCH=arm64 one of the two. Ends in what each took, and
 # "N passed, N failed".
 #
-# usage: tests/check-long.sh [ROUNDS [NAME...]]    NAME: a scenario, unit-gcc-asan, unit-clang or demo-arm64
+# usage: tests/check-long.sh [ROUNDS [NAME...]]    NAME: a scenario, unit-tsan, unit-gcc-asan,
+#                                                  unit-clang or demo-arm64
 set -u
 cd "$(dirname "$0")/.." || exit 1
 BUILD=${BUILD:-build}
@@ -32,21 +33,24 @@ long() {
 	job "$name" "$slots" "$(lab_needs "$1" "$2")" lab on "$1" lab_run "$name" $(($4 * $5)) "$2" "$3" "$4"
 }
 
-# units NAME ARG...: the unit tests, built with these arguments of make.
+# units NAME BEFORE ARG...: the unit tests, built with these arguments of make; the array that BEFORE names is put
+# before the program.
 units() {
 	local name=$1
-	shift
+	local -n before=$2
+	shift 2
 	wanted "unit-$name" || return 0
 	job "build-$name" "$slots" - one make -s -j"$slots" VARIANT="-$name" "$@" "$BUILD/tests/unit-$name"
-	job "unit-$name" "$slots" "build-$name" suite "${asan[@]}" "$BUILD/tests/unit-$name" -j"$slots"
+	job "unit-$name" "$slots" "build-$name" suite "${before[@]}" "$BUILD/tests/unit-$name" -j$((2 * slots))
 }
 
 long_x86() {
 	local script default seconds
 	prepare_x86
 	job build "$slots" - one make -s -j"$slots" all tests examples
-	units gcc-asan PLAIN=1 CFLAGS="-O1 -g" SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined"
-	units clang CC=clang
+	units tsan tsan "${thread_sanitized[@]:2}"
+	units gcc-asan asan PLAIN=1 CFLAGS="-O1 -g" SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined"
+	units clang asan CC=clang
 	for script in tests/lab/scenarios/*.sh; do
 		read -r default seconds <<<"$(header "$script" long "")"
 		[ -z "${default:-}" ] || long x86 "$script" "" "${rounds:-$default}" "$seconds"

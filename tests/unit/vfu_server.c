@@ -341,7 +341,7 @@ static bool serve(struct vfu_server *s, struct wire_message *m)
 	r->head.flags = WIRE_TYPE_REPLY;
 	if (s->lie && m->header.command == s->on && s->nth-- == 0) {
 		what = s->lie;
-		s->lie = LIE_NONE;
+		__atomic_store_n(&s->lie, LIE_NONE, __ATOMIC_RELEASE);
 	}
 	answer(s, m, r);
 	__atomic_fetch_add(&s->seen[m->header.command], 1, __ATOMIC_RELEASE);
