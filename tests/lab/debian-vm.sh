@@ -18,7 +18,7 @@
 HOST_ADDR=10.79.0.1
 export GUEST_ADDR=10.79.0.2
 COMPLAINTS='I/O error|WARNING|BUG|[Ss]oft lockup|hung task|blocked for more|Call Trace|stall|unstable|EXT4-fs error'
-SLOW='Long readout interval, skipping watchdog check|hrtimer: interrupt took'
+SLOW='Long readout interval, skipping watchdog check|hrtimer: interrupt took|perf: interrupt took too long|hogged CPU for|sched: (DL replenish lagged too much|RT throttling activated)'
 
 load virtio_blk tun bridge crc32c_generic ext4 || die "no modules"
 # vhost-net is used where it can be opened.
