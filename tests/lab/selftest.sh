@@ -106,10 +106,11 @@ bad() {
 }
 # Processes that still speak of this run.
 left() {
-	local p
+	local p words
 	for p in /proc/[0-9]*; do
 		[ "${p#/proc/}" != $$ ] || continue
-		if { tr "\0" " " <"$p/cmdline"; } 2>/dev/null | grep -q "qemu.*$work/${part}[,/ ]"; then echo "${p#/proc/}"; fi
+		{ mapfile -d '' -t words <"$p/cmdline"; } 2>/dev/null || continue
+		case "${words[*]} " in *qemu*"$work/$part"[,/\ ]*) echo "${p#/proc/}" ;; esac
 	done
 }
 # lab STATUS TEXT ARGS...: runs the lab with ARGS; it must end with STATUS and say TEXT.
