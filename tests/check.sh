@@ -18,10 +18,10 @@ mkdir -p "$OUT"
 # shellcheck source=tests/runner/parts.sh
 . tests/runner/parts.sh
 
-# build_x86 SLOTS: what the first test waits for. Unit tests wait half of the time, so two run in a slot.
+# build_x86 SLOTS: what the first test waits for. Unit tests wait most of the time, so three run in a slot.
 build_x86() {
 	job build "$1" - one make -s -j"$1" all tests examples
-	job unit "$1" build suite "$BUILD/tests/unit" -j$((2 * $1))
+	job unit "$1" build suite "$BUILD/tests/unit" -j$((3 * $1))
 }
 
 # Tests on this machine's own /dev/kvm.
@@ -36,14 +36,24 @@ kvm_x86() {
 	job example-own-device 1 build one timeout 300 "$BUILD/examples/own_device" "$GODWIT_GUESTS/doorbell.elf"
 }
 
-# scenario_jobs ARCH HOSTS: each scenario with so many hosts.
+# scenario_jobs ARCH HOSTS: each scenario with so many hosts; those that can share one are one job.
 scenario_jobs() {
-	local script name
+	local script name group
+	local -A groups=()
 	for script in tests/lab/scenarios/*.sh; do
 		for_arch "$script" "$1" && [ "$(header "$script" hosts 1)" = "$2" ] || continue
+		group=$(header "$script" together "")
+		if [ -n "$group" ] && [ "$1" = x86 ]; then
+			groups[$group]+=" $script"
+			continue
+		fi
 		name=lab-$(basename "$script" .sh)
 		[ "$1" = x86 ] || name=${name%"-$1"}-$1
 		job "$name" "$2" "$(lab_needs "$1" "$script")" lab on "$1" lab_run "$name" 0 "$script" ""
+	done
+	for group in "${!groups[@]}"; do
+		# shellcheck disable=SC2086 # a list
+		job "lab-$group" 1 build,make-lab lab on "$1" scenarios "$OUT/lab-$group" ${groups[$group]}
 	done
 }
 
@@ -52,8 +62,8 @@ check_x86() {
 	prepare_x86
 	job build-asan 1 - one "${address_sanitized[@]}" "$BUILD/tests/unit-asan" "$BUILD/tests/kvm-asan"
 	job build-tsan 1 - one "${thread_sanitized[@]}" "$BUILD/tests/unit-tsan"
-	job unit-asan 1 build-asan suite "${asan[@]}" "$BUILD/tests/unit-asan" -j2 --verbose
-	job unit-tsan 1 build-tsan suite "${tsan[@]}" "$BUILD/tests/unit-tsan" -j2 --verbose --except tests/runner/tsan_skips
+	job unit-asan 1 build-asan suite "${asan[@]}" "$BUILD/tests/unit-asan" -j3 --verbose
+	job unit-tsan 1 build-tsan suite "${tsan[@]}" "$BUILD/tests/unit-tsan" -j3 --verbose --except tests/runner/tsan_skips
 	job abi 1 build one tests/abi/check.sh
 	job cxx 1 build one "$BUILD/tests/cxx"
 	job install 1 build one make -s install DESTDIR="$OUT/root" PREFIX=/usr

@@ -5,7 +5,8 @@
 # $lab, $arch_run and $kver are set.
 #
 #   module_files TREE NAME...   the files of the modules and of what they need, in loading order
-#   image OUT INIT MODULES [PROGRAM...]   makes OUT of busybox, an init, modules, programs
+#   image OUT INIT MODULES [PROGRAM...]   makes OUT of busybox, an init, modules, programs. /etc/modules has the modules'
+#                               files in loading order; modprobe knows them too, by name and by alias
 
 module_files() {
 	local tree=$1
@@ -31,19 +32,22 @@ module_files() {
 
 image() {
 	local out=$1 init=$2 mods=$3 t f
-	local tree=$lab/modules/lib/modules/$kver
+	local tree=$lab/modules/lib/modules/$kver to=/lib/modules/$kver
 	shift 3
 	t=$(mktemp -d "$lab/image.XXXXXX")
-	mkdir -p "$t/bin" "$t/dev" "$t/proc" "$t/sys" "$t/tmp" "$t/run" "$t/mnt" "$t/etc" "$t/host" "$t/modules"
+	mkdir -p "$t/bin" "$t/dev" "$t/proc" "$t/sys" "$t/tmp" "$t/run" "$t/mnt" "$t/etc" "$t/host" "$t$to"
 	cp "$lab/bin/busybox" "$t/bin/busybox"
 	for f in $($arch_run "$lab/bin/busybox" --list); do [ "$f" = busybox ] || ln -s busybox "$t/bin/$f"; done
 	cp "$init" "$t/init"
 	chmod +x "$t/init"
 	# shellcheck disable=SC2086 # a list
 	module_files "$tree" $mods | while read -r f; do
-		cp "$tree/$f" "$t/modules/"
-		echo "/modules/${f##*/}"
+		cp "$tree/$f" "$t$to/"
+		echo "$to/${f##*/}"
 	done >"$t/etc/modules"
+	cp "$tree/modules.builtin" "$tree/modules.builtin.modinfo" "$tree/modules.order" "$t$to/"
+	depmod -b "$t" "$kver"
+	rm "$t$to/"modules.*.bin "$t$to/modules.symbols"
 	for f; do cp "$f" "$t/bin/"; done
 	(cd "$t" && find . | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0 | gzip -1) >"$out.new"
 	rm -rf "$t"

@@ -45,18 +45,22 @@ die() {
 
 patience() { echo $(($1 * ${LAB_PATIENCE:-1})); }
 
+# What is waited for runs on the same CPU: looking for it must not take most of that.
 wait_for() {
-	_end=$(($(_now) + $(patience "$1")))
+	_now
+	_end=$((_now + $1 * ${LAB_PATIENCE:-1}))
 	shift
 	until "$@"; do
-		[ "$(_now)" -lt "$_end" ] || return 1
+		_now
+		[ "$_now" -lt "$_end" ] || return 1
 		sleep 0.1
 	done
 }
 
+# Sets _now: seconds since this host's start.
 _now() {
-	read -r _t _ </proc/uptime
-	echo "${_t%.*}"
+	read -r _now _ </proc/uptime
+	_now=${_now%.*}
 }
 
 gone() {
@@ -135,13 +139,15 @@ lab_await() {
 		# Before the other host is up it has another limit (tests/lab/lab).
 		if [ -z "$_end" ] && _theirs=$(grep . "$LAB_RUN/$_other/patience" 2>/dev/null); then
 			[ "$_theirs" -gt "$LAB_PATIENCE" ] || _theirs=$LAB_PATIENCE
-			_limit=$((${2:-60} * _theirs)) _end=$(($(_now) + _limit))
+			_now
+			_limit=$((${2:-60} * _theirs)) _end=$((_now + _limit))
 		fi
 		if [ -e "$LAB_RUN/$_other/ended" ] && [ ! -e "$LAB_RUN/sync/$1" ]; then
 			echo "lab_await: host $_other has ended before '$1'" >&2
 			return 1
 		fi
-		if [ -n "$_end" ] && [ "$(_now)" -ge "$_end" ]; then
+		_now
+		if [ -n "$_end" ] && [ "$_now" -ge "$_end" ]; then
 			echo "lab_await: no '$1' within $_limit s" >&2
 			return 1
 		fi

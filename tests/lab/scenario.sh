@@ -6,6 +6,8 @@
 #   header SCRIPT KEY DEFAULT    what a scenario says of itself there
 #   scenario OUT SECONDS SCRIPT [ARG...]   runs it, with so many SECONDS more than it says; its output
 #                                goes to OUT, the lab's own to OUT.log
+#   scenarios OUT SCRIPT...      runs them one after the other in one host, which they all say ("# together: GROUP"),
+#                                and so ask for nothing of their own
 #   passes OUT                   its tests that have passed, a line each
 
 header() {
@@ -23,6 +25,13 @@ scenario() {
 	tests/lab/lab -n "$(header "$script" hosts 1)" -t $(($(header "$script" seconds 300) + more)) \
 		-m "$(header "$script" memory 2048)" ${disk:+-d "$disk"} -k "$(header "$script" kernel debian)" \
 		-o "$out" "$script" -- "$@" >"$out.log" 2>&1
+}
+
+scenarios() {
+	local out=$1 script seconds=0
+	shift
+	for script; do seconds=$((seconds + $(header "$script" seconds 300))); done
+	tests/lab/lab -t "$seconds" -o "$out" tests/lab/together.sh -- "${@/#/$PWD/}" >"$out.log" 2>&1
 }
 
 passes() { cat "$1"/?/script.log 2>/dev/null | grep '^PASS '; }

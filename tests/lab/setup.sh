@@ -30,7 +30,7 @@ modules="
 
 # In the initramfs of L1: what it takes to reach the 9p root.
 modules_l1="9pnet_virtio 9p virtio_pci"
-# In the initramfs of L2: the guest's drivers, loaded at boot so that hotplug finds them.
+# In the initramfs of L2: the guest's drivers, loaded when their devices are there.
 modules_guest="e1000e igbvf virtio_pci virtio_net virtio_blk virtio_console virtio_balloon virtio_mem
 	virtio-rng evdev 8250_pci xhci_pci i6300esb vmw_vsock_virtio_transport $arch_modules_guest"
 # In the initramfs of the Debian guest, whose disk has none.
@@ -213,7 +213,7 @@ step modules "$lab/modules/lib/modules/$kver/modules.dep" "$modules" "$pkg/versi
 	"$lab/stamp/kmod" 1
 step programs "$lab/bin/con" "$here/con.c" "$here/hold.c" "$here/tsc_khz.c" "$here/nic_state.c" "$here/nic_card.h" "$here/vfio_raw.h" "$here/guest/"*.[ch] \
 	"$guest_programs"
-step l1 "$lab/l1.cpio.gz" "$here/l1-init" "$modules_l1" "$lab/stamp/modules" 1
-step guest "$lab/guest.cpio.gz" "$here/guest/init" "$here/guest/console.sh" "$modules_guest" \
-	"$lab/stamp/modules" "$lab/stamp/programs" 1
-step debian_initrd "$lab/debian.cpio.gz" "$here/guest/debian-init" "$modules_debian" "$lab/stamp/modules"
+step l1 "$lab/l1.cpio.gz" "$here/l1-init" "$here/image.sh" "$modules_l1" "$lab/stamp/modules"
+step guest "$lab/guest.cpio.gz" "$here/guest/init" "$here/guest/console.sh" "$here/image.sh" "$modules_guest" \
+	"$lab/stamp/modules" "$lab/stamp/programs"
+step debian_initrd "$lab/debian.cpio.gz" "$here/guest/debian-init" "$here/image.sh" "$modules_debian" "$lab/stamp/modules"

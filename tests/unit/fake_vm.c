@@ -683,11 +683,15 @@ static void on_log(void *opaque, enum gw_log_level level, const char *text)
 /* Two pages of three hold something. */
 static void fill_memory(struct fake_vm *vm)
 {
+	uint8_t bytes[PAGE_SIZE + 256];
+
+	for (unsigned j = 0; j < sizeof(bytes); j++)
+		bytes[j] = (uint8_t)j;
 	for (unsigned i = 0; i < FAKE_PAGES; i++)
-		for (unsigned j = 0; i % 3 && j < PAGE_SIZE; j++)
-			vm->mem[i * PAGE_SIZE + j] = (uint8_t)(i * 31 + j);
-	memset(vm->mem + 300 * PAGE_SIZE, 0, 40 * PAGE_SIZE);
-	vm->mem[301 * PAGE_SIZE + 4095] = 1;
+		if (i % 3)
+			memcpy(vm->mem + i * PAGE_SIZE, bytes + (uint8_t)(i * 31), PAGE_SIZE);
+	memset(vm->mem + 150 * PAGE_SIZE, 0, 40 * PAGE_SIZE);
+	vm->mem[151 * PAGE_SIZE + 4095] = 1;
 }
 
 struct fake_vm *fake_vm_new(struct tally *tally, bool destination, bool runs)

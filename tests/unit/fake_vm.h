@@ -16,11 +16,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define FAKE_PAGES 512
+#define FAKE_PAGES 384
 #define FAKE_PARTS 9
 #define FAKE_BASE 0x100000ull
 /* RAM in two pieces, with a hole between them. */
-#define FAKE_SPLIT 128
+#define FAKE_SPLIT 64
 #define FAKE_HIGH 0x40000000ull
 
 enum fake_op {

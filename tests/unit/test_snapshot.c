@@ -184,7 +184,7 @@ Test(snapshot, zero_pages_are_holes)
 
 	place_init(&x);
 	src = fake_vm_new(&x.tally, false, true);
-	memset(src->mem + 256 * PAGE_SIZE, 0, 256 * PAGE_SIZE);
+	memset(src->mem + FAKE_PAGES / 2 * PAGE_SIZE, 0, FAKE_PAGES / 2 * PAGE_SIZE);
 	save_ok(&x, src);
 	fd = open_file(&x, "memory");
 	cr_assert_eq(fstat(fd, &st), 0);
@@ -475,7 +475,7 @@ static void limit_files(rlim_t bytes)
 	cr_assert_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
 }
 
-static const rlim_t limits[] = { 0, 8, 1000, 100000, 1 << 20, (1 << 20) + 30000, 2000000 };
+static const rlim_t limits[] = { 0, 8, 1000, 100000, 1 << 20, (1 << 20) + 30000, 1500000 };
 
 Test(snapshot, full_disk_while_saving_costs_nothing)
 {

@@ -78,7 +78,7 @@ expect_fail "net0" ctl a snapshot-save directory=/tmp/no
 [ ! -e /tmp/no ] || die "something was saved"
 pass "saving is refused by the card's name"
 
-con a 30 worker start 32 10
+con a 30 worker start 16 2
 vm_rests a 3
 gap=$(con a 30 worker status | sed -n 's/.*max_gap_ms=\([0-9]*\).*/\1/p')
 pass "guest time stands still while it is stopped (gap $gap ms)"

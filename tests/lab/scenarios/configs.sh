@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # hosts: 1
+# together: machines
 # seconds: 240
 #
 # Every example of configs/ boots as it stands, and the quick flags make a machine.
@@ -28,7 +29,7 @@ run() {
 	mkdir -p "$VMS/x"
 	rm -f "$VMS/x/con.log"
 	godwit run "$@" --set serial.stdio=false --set "serial.socket=$VMS/x/con" \
-		--set "serial.log=$VMS/x/con.log" --set "boot.cmdline=$_cmdline quiet" \
+		--set "serial.log=$VMS/x/con.log" --set "boot.cmdline=$_cmdline $QUICK" \
 		--control "$VMS/x/ctl" >"$VMS/x/log" 2>&1 &
 	echo $! >"$VMS/x/pid"
 	vm_up x

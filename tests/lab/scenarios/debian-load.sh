@@ -6,7 +6,7 @@
 # disk: debian.img
 # long: 20 60
 #
-# usage: debian-load.sh [ROUNDS]      (4; tests/check-long.sh has it do 20)
+# usage: debian-load.sh [ROUNDS]      (2; tests/check-long.sh has it do 20)
 #
 # A Debian system under disk, network and memory load is saved, killed and restored, and migrated
 # live to another process, in turn. One TCP connection lives through all of it. At the end every
@@ -14,7 +14,7 @@
 set -eu
 . "$ROOT/tests/lab/debian-vm.sh"
 
-ROUNDS=${1:-4}
+ROUNDS=${1:-2}
 pass() { echo "PASS debian-load $*"; }
 
 load_start() {

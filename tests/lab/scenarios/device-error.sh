@@ -27,7 +27,7 @@ vm_config a "it=$DEVICE@16"
 vm_start a
 vm_up a
 con a 20 'lspci | grep -q "00:10.0 1af4:1044 virtio-pci"' || die "the guest has no device: $(con a 10 lspci)"
-con a 20 worker start 8 8
+con a 20 worker start 8 2
 
 expect_event a VFIO_DEVICE_ERROR device-id=it
 monitor pcie_aer_inject_error cold COMP_TIME

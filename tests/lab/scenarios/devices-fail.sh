@@ -31,7 +31,7 @@ done
 vm_config a "tty0=$MTTY@5" "$(user bad)" "$(user old)" "$(user disk)"
 vm_start a
 vm_up a
-con a 30 worker start 32 8
+con a 30 worker start 8 2
 con a 20 ttytest fill 0 7 1
 
 _devices() { ctl a query-devices | tr -d ' \n' | sed 's/{"id":"/\n&/g'; }

@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # hosts: 1
+# together: cards
 # seconds: 120
 #
 # godwit devices and godwit config on a host with an IOMMU: what is said of each device, and that
@@ -60,7 +61,7 @@ expect_fail "boot.kernel: vmlinuz: No such file" \
 	godwit config --check "$ROOT/configs/passthrough.json" --host
 godwit config --check "$ROOT/configs/passthrough.json" >/dev/null
 godwit run --kernel /tmp/vmlinuz --initrd /tmp/guest.cpio.gz --cpus 2 --memory 256M \
-	--cmdline "console=ttyS0 quiet panic=-1 mitigations=off" --vfio "$NIC" --name quick \
+	--cmdline "console=ttyS0 $QUICK" --vfio "$NIC" --name quick \
 	--set devices.vfio0.slot=7 --control /tmp/quick </dev/null >/tmp/quick.log 2>&1 &
 _ready() { grep -q "GUEST READY" /tmp/quick.log; }
 wait_for 40 _ready || die "no guest: $(cat /tmp/quick.log)"

@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # hosts: 1
+# together: moves
 # seconds: 300
 #
 # Live migration within one host, an mtty card along, and everything that can end it early: after
@@ -35,7 +36,7 @@ failed() {
 vm_config a "tty0=$MTTY@5"
 vm_start a
 vm_up a
-con a 30 worker start 64 20
+con a 30 worker start 64 4
 fast
 
 expect_fail "neither tcp:" ctl a migrate uri=ftp:x

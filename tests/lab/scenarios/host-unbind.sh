@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # hosts: 1
+# together: cards
 # seconds: 240
 #
 # The host's administrator takes the card from a running guest: by the guest's leave, and without it.

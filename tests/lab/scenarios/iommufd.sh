@@ -49,7 +49,7 @@ vm_config a "$(device tty0 "$MTTY" iommufd ',"slot":5')"
 vm_start a
 vm_up a
 by a tty0 iommufd
-con a 30 worker start 64 20
+con a 30 worker start 32 4
 con a 10 ttytest fill 0 11 42
 ctl a snapshot-save directory=/tmp/one --timeout 60 >/dev/null
 vm_kill a

@@ -11,8 +11,8 @@ built=${LAB%/lab}
 cp "$built/tests/kvm" /tmp/kvm
 cp -r "$built/tests/guests" /tmp/guests
 export GODWIT_GUESTS=/tmp/guests
-/tmp/kvm -j1 --verbose >/tmp/out 2>&1 || { cat /tmp/out; die "KVM tests"; }
-sed 's/\x1b\[[0-9;]*m//g' /tmp/out | sed -n 's/^\[PASS\] \([^:]*\)::\([^:]*\):.*/PASS kvm \1 \2/p'
+/tmp/kvm -j1 --verbose >"$LAB_OUT/kvm.txt" 2>&1 || { cat "$LAB_OUT/kvm.txt"; die "KVM tests"; }
+sed 's/\x1b\[[0-9;]*m//g' "$LAB_OUT/kvm.txt" | sed -n 's/^\[PASS\] \([^:]*\)::\([^:]*\):.*/PASS kvm \1 \2/p'
 # example NAME GUEST
 example() {
 	timeout "$(patience 150)" "$built/examples/$1" "/tmp/guests/$2" >"$LAB_OUT/$1.log" 2>&1 ||

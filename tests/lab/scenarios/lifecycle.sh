@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # hosts: 1
+# together: cards
 # seconds: 240
 #
 # A guest's life: both boot protocols, two vCPUs, reset and power from both sides, stop and cont.
@@ -21,7 +22,7 @@ pass "bzImage boots with two vCPUs"
 no_complaint a 'ACPI Error|ACPI Warning|ACPI BIOS'
 pass "the guest's kernel has no complaint"
 
-con a 10 worker start 32 10
+con a 10 worker start 16 2
 vm_rests a 3
 gap=$(con a 10 worker status | sed -n 's/.*max_gap_ms=\([0-9]*\).*/\1/p')
 pass "guest time stands still while it is stopped (gap $gap ms)"

@@ -48,7 +48,7 @@ if [ "$LAB_HOST" = a ]; then
 	vm_config vm "tty0=$MTTY@5"
 	vm_start vm
 	vm_up vm
-	con vm 30 worker start 64 20
+	con vm 30 worker start 32 4
 	con vm 20 ttytest talk 1 0.5
 	give 1 5
 	take 2 6

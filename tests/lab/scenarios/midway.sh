@@ -22,7 +22,7 @@ vm_config a "{\"id\":\"tty0\",\"type\":\"vfio-pci\",\"host\":\"$MTTY\",\"slot\":
 	"{\"id\":\"load\",\"type\":\"vfio-user-pci\",\"socket\":\"/tmp/a.sock\",\"slot\":6,\"timeout\":$(patience 20000)}"
 vm_start a
 vm_up a
-con a 30 worker start 48 20
+con a 30 worker start 16 4
 
 # With a byte a second to reckon with the switchover never fits its limit, however little is left (the
 # mtty's final state is): the middle lasts until it is to be fast.
@@ -121,7 +121,7 @@ grep -q "the guest was reset" /tmp/migration || die "$(cat /tmp/migration)"
 vm_kill $to
 _restarted() { [ "$(grep -c 'GUEST READY' "$VMS/$from/con.log")" -ge $((ready + 1)) ]; }
 wait_for 60 _restarted || die "the guest does not start again"
-con $from 30 worker start 48 20
+con $from 30 worker start 16 4
 talks
 begin
 arrive

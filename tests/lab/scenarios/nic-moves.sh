@@ -98,7 +98,7 @@ begin() {
 	con vm 20 nic $GUEST_ADDR/24 >/dev/null
 	wait_for 20 ping -c1 -W1 -q $GUEST_ADDR >/dev/null || die "the guest does not answer"
 	con vm 20 streamtest start "$PEER_ADDR" 6000 $RATE
-	con vm 30 worker start 32 4
+	con vm 30 worker start 16 2
 	seen_by_driver >"$LAB_RUN/seen"
 	grep -q "52:54:00:79:00:01" "$LAB_RUN/seen" || die "not host a's card: $(cat "$LAB_RUN/seen")"
 	alive "at first"

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # arch: x86 arm64
 # hosts: 1
+# together: cards
 # seconds: 180
 #
 # The driver by which the 82574L's state moves, without godwit: VFIO's own calls.

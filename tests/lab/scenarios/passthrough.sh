@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # hosts: 1
+# together: cards
 # seconds: 240
 #
 # The 82574L by VFIO: traffic, resets, unplug and plug, what blocks, what is refused.

@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # hosts: 1
+# together: cards
 # seconds: 300
 #
 # Two devices of the host in one slot of the guest: functions, expansion ROM, sleep, function-level

@@ -30,7 +30,7 @@ user() {
 	-object memory-backend-memfd,id=ram,size=320M,share=on \
 	-chardev "socket,id=con,path=$VMS/q/con,server=on,wait=off,logfile=$VMS/q/con.log" \
 	-serial chardev:con -kernel /tmp/vmlinuz -initrd /tmp/guest.cpio.gz \
-	-append "console=ttyS0 quiet panic=-1 mitigations=off reboot=t" \
+	-append "console=ttyS0 $QUICK reboot=t" \
 	-device "$(user /tmp/net.sock)" -device "$(user /tmp/blk.sock)" >>"$VMS/q/log" 2>&1 &
 echo $! >"$VMS/q/pid"
 qemu=$!

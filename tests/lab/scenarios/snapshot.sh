@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # arch: x86 arm64
 # hosts: 1
+# together: cards
 # seconds: 300
 # long-arm64: cortex-a72 1 60
 #
@@ -15,7 +16,7 @@ MEMORY=256M
 vm_config a "tty0=$MTTY@5"
 vm_start a
 vm_up a
-con a 30 worker start 64 20
+con a 30 worker start 32 4
 con a 10 ttytest fill 0 11 42
 ctl a snapshot-save directory=/tmp/one --timeout 60 >/dev/null
 [ "$(vm_status a)" = running ] || die "after saving: $(vm_status a)"

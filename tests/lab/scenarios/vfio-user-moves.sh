@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # hosts: 1
+# together: moves
 # seconds: 300
 # long: 50 20
 # long-arm64: neoverse-n1 8 40
@@ -69,7 +70,7 @@ con a 20 "ip addr add $GUEST_ADDR/24 dev eth0 && ip link set eth0 up"
 wait_for 30 ping -c1 -W1 -q $GUEST_ADDR >/dev/null || die "the guest does not answer"
 stream_start a $HOST_ADDR $RATE
 con a 60 disktest start /dev/vda 16 1024
-con a 30 worker start 32 8
+con a 30 worker start 16 4
 alive a
 pass "a guest's stream by a served card, its writes to a served disk"
 

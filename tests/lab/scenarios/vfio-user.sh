@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # hosts: 1
+# together: moves
 # seconds: 300
 # long-arm64: neoverse-n1 1 240
 #

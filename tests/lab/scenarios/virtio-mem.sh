@@ -45,11 +45,11 @@ expect_fail "has to be 0 first" ctl a device_del id=mem0
 pass "grows while the guest runs"
 
 # More than the guest had without.
-con a 60 worker start 400 20 || die "worker"
+con a 60 worker start 300 4 || die "worker"
 verify a
 pss() { sed -n 's/^Pss: *\([0-9]*\).*/\1/p' "/proc/$(cat "$VMS/$1/pid")/smaps_rollup"; }
 full=$(pss a)
-[ "$full" -gt 400000 ] || die "400 MiB do not fit into $full KiB"
+[ "$full" -gt 300000 ] || die "300 MiB do not fit into $full KiB"
 
 # ---- a dump has it ----
 ctl a dump-guest-memory paging=false protocol=file:/tmp/core >/dev/null
@@ -97,7 +97,7 @@ big=$(pss c)
 request c mem0 128
 await_plugged c 128 60
 [ "$(total_kib c)" -lt $((base + 20000)) ] || die "the guest has $(total_kib c) KiB, and began with $base"
-[ "$(pss c)" -lt $((big - 200000)) ] || die "the host has not got it back: $big KiB, $(pss c) KiB"
+[ "$(pss c)" -lt $((big - 150000)) ] || die "the host has not got it back: $big KiB, $(pss c) KiB"
 pass "shrinks; the host has its memory again"
 
 # ---- a reset takes all of it, and the guest plugs what is requested anew ----
@@ -119,7 +119,7 @@ _gone() { ctl c query-devices >/tmp/devices && ! grep -q mem1 /tmp/devices; }
 wait_for 20 _gone || die "mem1 stays: $(con c 10 'dmesg | tail -n 20')"
 ctl c device_add driver=virtio-mem id=mem1 size=256M requested=256M >/dev/null
 await_plugged c 384
-con c 60 worker start 300 10 || die "worker"
+con c 60 worker start 150 4 || die "worker"
 vm_incoming d unix:/tmp/mig.d
 ctl c migrate uri=unix:/tmp/mig.d >/dev/null
 ctl c wait-migration --timeout 90 >/dev/null || die "migration: $(ctl c query-migrate)"
@@ -137,7 +137,7 @@ vm_config e "tty0=$MTTY@5" '{"id":"mem0","type":"virtio-mem","size":"1G","reques
 vm_start e
 vm_up e
 await_plugged e 128
-con e 60 worker start 200 10 || die "worker"
+con e 60 worker start 64 4 || die "worker"
 vm_incoming f unix:/tmp/mig.f --map "devices.tty0.host=$second"
 ctl e migrate uri=unix:/tmp/mig.f >/dev/null
 ctl e wait-migration --timeout 90 >/dev/null || die "migration: $(ctl e query-migrate)"
@@ -197,7 +197,7 @@ echo 160 >/proc/sys/vm/nr_hugepages
 request h mem0 130
 request h mem0 128
 await_plugged h 128
-con h 60 worker start 90 10 || die "worker"
+con h 60 worker start 90 4 || die "worker"
 verify h
 con h 10 worker stop >/dev/null
 request h mem0 0

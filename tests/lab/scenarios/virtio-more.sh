@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # hosts: 1
+# together: virtio-all
 # seconds: 300
 #
 # The virtio devices by their less usual ways: interrupts by pin, a NIC served in user space with a packed
