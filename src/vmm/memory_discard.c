@@ -95,6 +95,8 @@ int region_discard(struct memory *mem, size_t i, uint64_t offset, uint64_t len)
 	const struct ram_region *r = &mem->regions[i];
 	int ret = 0;
 
+	mem->discards++;
+	mem->data[i].end = 0;
 	if (fallocate(r->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 	              (off_t)(r->offset + offset), (off_t)len) < 0)
 		return -errno;
@@ -126,21 +128,45 @@ int memory_discard(struct memory *mem, uint64_t gpa, uint64_t len)
 	return -EINVAL;
 }
 
-/* lseek(2) tells of swapped pages as data; where it cannot tell, all is data. Nobody else uses the
- * descriptor's position. */
-static uint64_t alike_in_fd(const struct ram_region *r, uint64_t page, uint64_t count, bool *hole)
+/* How many pages from `page` to the end of the region are alike. lseek(2) tells of swapped pages as
+ * data; where it cannot tell, all is data. Nobody else uses the descriptor's position. */
+static uint64_t extent_in_fd(const struct ram_region *r, uint64_t page, bool *hole)
 {
-	const uint64_t from = r->offset + page * PAGE_SIZE, to = from + count * PAGE_SIZE;
+	const uint64_t from = r->offset + page * PAGE_SIZE;
 	off_t end = lseek(r->fd, (off_t)from, SEEK_DATA);
 
 	*hole = end < 0 ? errno == ENXIO : (uint64_t)end >= from + PAGE_SIZE;
 	if (!*hole && end >= 0)
 		end = lseek(r->fd, (off_t)from, SEEK_HOLE);
-	if (end < 0 || (uint64_t)end >= to)
-		return count;
+	if (end < 0 || (uint64_t)end >= r->offset + r->size)
+		return r->size / PAGE_SIZE - page;
 	/* A hole that does not end with a page: what it has of the last one does not count. */
 	end -= (off_t)from;
 	return *hole ? (uint64_t)end / PAGE_SIZE : DIV_ROUND_UP((uint64_t)end, PAGE_SIZE);
+}
+
+/* An extent of data is remembered: data stay data until they are discarded. A hole is not: the guest may
+ * write there at any time, and a page that is taken for a hole is not sent. */
+static uint64_t alike_in_fd(struct memory *mem, size_t i, uint64_t page, bool *hole)
+{
+	uint64_t discards, n = 0;
+
+	*hole = false;
+	pthread_mutex_lock(&mem->lock);
+	discards = mem->discards;
+	if (page >= mem->data[i].from && page < mem->data[i].end)
+		n = mem->data[i].end - page;
+	pthread_mutex_unlock(&mem->lock);
+	if (n)
+		return n;
+	n = extent_in_fd(&mem->regions[i], page, hole);
+	pthread_mutex_lock(&mem->lock);
+	if (!*hole && mem->discards == discards) {
+		mem->data[i].from = page;
+		mem->data[i].end = page + n;
+	}
+	pthread_mutex_unlock(&mem->lock);
+	return n;
 }
 
 uint64_t memory_alike(struct memory *mem, size_t i, uint64_t page, uint64_t count, bool *hole)
@@ -161,7 +187,7 @@ uint64_t memory_alike(struct memory *mem, size_t i, uint64_t page, uint64_t coun
 		n = 0;
 	}
 	pthread_mutex_unlock(&mem->lock);
-	return n ? n : alike_in_fd(&mem->regions[i], page, count, hole);
+	return n ? n : MIN(count, alike_in_fd(mem, i, page, hole));
 }
 
 bool memory_pinned(const struct memory *mem)

@@ -39,6 +39,12 @@ struct memory {
 
 	/* One bit a page: a file is mapped there instead of the memfd; NULL: nowhere */
 	uint64_t *from_file[MEMORY_REGIONS_MAX];
+	/* The last extent of data that was found in each memfd, in pages (memory_discard.c). Where
+	 * it ends the kernel knows only by walking all of it. */
+	struct {
+		uint64_t from, end;
+	} data[MEMORY_REGIONS_MAX];
+	uint64_t discards; /* how often pages were discarded: what was found before may be gone */
 
 	/* RAM as a participant (ram.c) */
 	struct participant participant;

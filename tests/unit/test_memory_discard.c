@@ -173,3 +173,22 @@ Test(memory_discard, files_are_saved_although_the_memfd_beneath_is_empty)
 	vmachine_free(vm);
 	close(fd);
 }
+
+Test(memory_discard, what_was_found_once_is_found_as_it_is_now)
+{
+	struct vmachine *vm = vmachine_new(RAM);
+	uint8_t *ram = vmachine_at(vm, 0);
+
+	ram_participant_init(vm->m->memory);
+	madvise(ram, RAM, MADV_NOHUGEPAGE);
+	memset(ram, 1, RAM);
+	save_and_compare(vm, 0);
+	/* Data that were discarded are a hole (it is none any more when it has been compared), */
+	cr_assert_eq(memory_discard(vm->m->memory, 4 * MIB, MIB), 0);
+	save_and_compare(vm, MIB / PAGE_SIZE);
+	/* and a hole that the guest writes to is none any more. */
+	cr_assert_eq(memory_discard(vm->m->memory, 0, 2 * MIB), 0);
+	memset(ram + MIB / 2, 3, MIB / 2);
+	save_and_compare(vm, MIB / PAGE_SIZE * 3 / 2);
+	vmachine_free(vm);
+}
