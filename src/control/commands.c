@@ -59,7 +59,8 @@ const struct command control_commands[] = {
 	{ "stop", NULL, NULL, command_stop, 0, "stops the vCPUs" },
 	{ "cont",
 	  ARGS(MAY("force", ARG_BOOL,
-	           "run a guest that was handed over: only if the other host does not run it")),
+	           "run a guest that was handed over: safe only once the destination's process "
+	           "has ended without having run it")),
 	  NULL, command_cont, 0, "runs the vCPUs" },
 	{ "quit", NULL, NULL, command_quit, 0, "ends the VM, and the program" },
 	{ "system_powerdown", NULL, NULL, command_powerdown, 0,

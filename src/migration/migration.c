@@ -328,14 +328,22 @@ int migration_take_back(struct migration *mig, struct gw_error *err)
 		.list = mig->host.participants(mig->host.opaque),
 	};
 
+	int r = 0;
+
 	pthread_mutex_lock(&mig->lock);
-	if (mig->active) {
-		pthread_mutex_unlock(&mig->lock);
-		return error_set(err, -EBUSY, "a migration is under way");
+	if (mig->active)
+		r = error_set(err, -EBUSY, "a migration is under way");
+	else if (mig->gone)
+		r = error_set(err, -EPERM,
+		              "the destination has said that it runs the guest, which therefore never "
+		              "runs here again");
+	if (!r) {
+		mig->active = true;
+		mig->asleep = false;
 	}
-	mig->active = true;
-	mig->asleep = false;
 	pthread_mutex_unlock(&mig->lock);
+	if (r < 0)
+		return r;
 	if (s.list) {
 		sequence_run_all(&s, PHASE_ANSWER_AGAIN, NULL);
 		sequence_run_all(&s, PHASE_ROLLBACK, NULL);

@@ -68,9 +68,10 @@ void migration_destroy(struct migration *mig);
 /* The calls behind gw_vm_migrate, gw_vm_incoming and the like; see godwit.h. */
 int migration_start(struct migration *mig, const char *uri, struct gw_error *err);
 int migration_listen(struct migration *mig, const char *uri, struct gw_error *err);
-/* After a hand-over of which nobody knows how it ended: the user has made sure that the guest
- * does not run elsewhere, and it is about to run here. Takes the participants out of the state
- * in which they were left; what one of them cannot do is logged. -EBUSY. */
+/* After a hand-over whose outcome is unknown here: the user has made sure that the destination's process has
+ * ended without having run the guest, which is about to run here. Takes the participants out of
+ * the state in which they were left; what one of them cannot do is logged. -EBUSY; -EPERM: the destination
+ * has said that it runs the guest. */
 int migration_take_back(struct migration *mig, struct gw_error *err);
 /* A guest that arrived paused is about to run for the first time: its passthrough devices, which
  * have slept so far, run from now on. The host calls it with `list` its participants, before the

@@ -25,6 +25,7 @@ struct migration {
 	int cancel_fd; /* eventfd: readable once cancelled */
 	bool cancelled;
 	bool handed_over;               /* GO was said, or has come: nothing can be cancelled */
+	bool gone;                      /* the destination has said that it runs the guest */
 	char cancel_reason[REASON_MAX]; /* "": the user asked */
 	enum migration_status status;
 	struct stats stats;

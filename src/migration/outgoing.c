@@ -226,6 +226,30 @@ static int stop_guest(struct outgoing *o, struct gw_error *err)
 	return r;
 }
 
+/*
+ * GO, a write of its own, and RUNNING. As long as the socket has taken no byte of GO the destination
+ * cannot run the guest; and when it answers with ERROR it never will, since it sends none once it has
+ * taken GO. Then the guest is still this side's. In all other cases this side cannot know.
+ */
+static int say_go(struct outgoing *o, struct gw_error *err)
+{
+	const uint64_t taken = o->channel.taken;
+	int r = writer_frame(&o->writer, FRAME_GO, 0, NULL, NULL, 0, NULL, 0, err);
+
+	if (!r)
+		r = writer_flush(&o->writer, err);
+	if (r < 0 && o->channel.taken == taken) {
+		o->handed_over = false;
+		return r;
+	}
+	if (r < 0)
+		ask_why(o, err);
+	else
+		r = await_word(o, FRAME_RUNNING, (int64_t)o->params.switchover_timeout_ms, err);
+	o->handed_over = r == 0 || err->code != -EREMOTEIO;
+	return r;
+}
+
 static int hand_over(struct outgoing *o, struct gw_error *err)
 {
 	struct migration *mig = o->mig;
@@ -237,23 +261,24 @@ static int hand_over(struct outgoing *o, struct gw_error *err)
 	r = migration_point_of_no_return(mig, err);
 	if (r < 0)
 		return r;
-	o->handed_over = true;
 	mig->host.handed_over(mig->host.opaque);
 	o->channel.cancel_fd = -1;
-	r = writer_frame(&o->writer, FRAME_GO, 0, NULL, NULL, 0, NULL, 0, err);
-	if (!r)
-		r = writer_flush(&o->writer, err);
-	if (!r)
-		r = await_word(o, FRAME_RUNNING, (int64_t)o->params.switchover_timeout_ms, err);
-	if (r < 0)
-		error_append(err,
-		             "the guest was handed over and may be running at %s; it stays "
-		             "stopped here, for cont with force by whoever knows that it is not",
-		             mig->uri);
+	r = say_go(o, err);
+	if (r < 0) {
+		if (o->handed_over)
+			error_append(err,
+			             "the guest was handed over and may be running at %s; it stays "
+			             "stopped here until \"cont force=true\", which is safe only "
+			             "once the destination's process has ended without having "
+			             "run the guest",
+			             mig->uri);
+		return r;
+	}
 	pthread_mutex_lock(&mig->lock);
 	mig->stats.running = now_ms();
+	mig->gone = true;
 	pthread_mutex_unlock(&mig->lock);
-	return r;
+	return 0;
 }
 
 static int switch_over(struct outgoing *o, struct gw_error *err)

@@ -298,6 +298,7 @@ int channel_write(struct channel *ch, struct iovec *iov, int count, struct gw_er
 			continue;
 		if (n < 0 && errno != EAGAIN)
 			return error_set_sys(err, -errno, "connection lost: send");
+		ch->taken += (uint64_t)MAX(n, 0);
 		for (; n > 0 && count && (size_t)n >= iov->iov_len; iov++, count--)
 			n -= (ssize_t)iov->iov_len;
 		if (n > 0) {

@@ -6,7 +6,7 @@
  *   - never do both sides run the guest;
  *   - when both have come to rest, one runs it, or the source holds it stopped and complete.
  */
-mtype = { STATE, READY, GO, RUNNING };
+mtype = { STATE, READY, GO, RUNNING, ERROR };
 chan to_dest = [2] of { mtype };
 chan to_source = [2] of { mtype };
 
@@ -41,11 +41,17 @@ active proctype source()
 	if
 	:: atomic { !broken && to_source?[READY] -> to_source?READY };
 	   handed_over = true;		/* before a byte of GO leaves */
-	   send(to_dest, GO);
 	   if
-	   :: atomic { !broken && to_source?[RUNNING] -> to_source?RUNNING }; source_has_state = false
-	   :: broken -> skip		/* unknown: stays stopped */
-	   :: true -> broken = true	/* time is over: unknown too */
+	   :: atomic { !broken -> to_dest!GO };
+	      if
+	      :: atomic { !broken && to_source?[RUNNING] -> to_source?RUNNING }; source_has_state = false
+	      :: atomic { !broken && to_source?[ERROR] -> to_source?ERROR };
+		 handed_over = false; source_runs = true	/* it will never run there */
+	      :: broken -> skip		/* unknown: stays stopped */
+	      :: true -> broken = true	/* time is over: unknown too */
+	      fi
+	   :: broken -> skip		/* the socket took some of GO: unknown */
+	   :: broken -> handed_over = false; source_runs = true	/* it took nothing */
 	   fi
 	:: true -> broken = true; source_runs = true	/* goes back: closes, resumes */
 	fi;
@@ -63,7 +69,7 @@ active proctype dest()
 		 dest_runs = true;
 		 send(to_source, RUNNING)
 	      :: broken -> skip		/* gives up, never runs */
-	      :: true -> broken = true	/* cancelled here: the same */
+	      :: send(to_source, ERROR)	/* cancelled here: the same, and it says so */
 	      fi
 	   :: true -> broken = true	/* refuses the state */
 	   fi
@@ -74,4 +80,4 @@ active proctype dest()
 
 ltl at_most_one { [] !(source_runs && dest_runs) }
 ltl never_lost { [] ((source_ended && dest_ended) -> (source_runs || dest_runs || (handed_over && source_has_state))) }
-ltl no_return { [] (handed_over -> [] !source_runs) }
+ltl no_return { [] (dest_runs -> [] !source_runs) }

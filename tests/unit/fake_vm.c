@@ -615,6 +615,7 @@ static void host_resume_guest(void *opaque)
 {
 	struct fake_vm *vm = opaque;
 
+	vm->handed_over = false;
 	set_runs(vm, vm->was_running);
 }
 

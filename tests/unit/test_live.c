@@ -447,8 +447,8 @@ Test(live, flipped_bit_is_caught_and_named)
 			if (type == FRAME_PAGES && !header)
 				cr_assert(strstr(seen, "ram: frame"), "%s: %s", x.label, seen);
 			/* The source's user learns it too. */
-			cr_assert(type == FRAME_GO || strstr(x.src_error, "checksum mismatch"),
-			          "%s: %s", x.label, x.src_error);
+			cr_assert(strstr(x.src_error, "checksum mismatch"), "%s: %s", x.label,
+			          x.src_error);
 			pair_fini(&x);
 		}
 	}
@@ -912,6 +912,35 @@ Test(live, source_that_lies_is_refused_by_name)
 
 /* ---- the rest
  * ---------------------------------------------------------------------------------------------- */
+
+Test(live, a_destination_that_refuses_go_leaves_the_guest_where_it_was)
+{
+	struct pair x;
+
+	pair_init(&x, true);
+	run_with_harm(&x, HARM_FLIP_HEADER, 11 /* GO */);
+	cr_assert_not(x.src->handed_over);
+	cr_assert(x.src->runs);
+	cr_assert_not(x.dst->started);
+	cr_assert(strstr(x.src_error, "destination: "), "%s", x.src_error);
+	cr_assert_not(strstr(x.src_error, "handed over"), "%s", x.src_error);
+	pair_fini(&x);
+}
+
+Test(live, guest_that_runs_elsewhere_is_never_taken_back)
+{
+	struct gw_error err;
+	struct pair x;
+
+	pair_init(&x, true);
+	pair_run(&x);
+	pair_check(&x);
+	cr_assert(x.dst->started);
+	cr_assert_eq(migration_take_back(x.src->mig, &err), -EPERM);
+	cr_assert(strstr(err.text, "has said that it runs the guest"), "%s", err.text);
+	cr_assert(fake_vm_all(x.src, FINISHED));
+	pair_fini(&x);
+}
 
 Test(live, guest_of_unknown_whereabouts_can_be_taken_back)
 {
