@@ -193,8 +193,8 @@ GW_API const char *gw_state_name(enum gw_state state);
 /* Runs the vCPUs: from PRELAUNCH or PAUSED. Does nothing if they run. From POSTMIGRATE it is
  * refused with -EPERM, since the guest may be running elsewhere: `force` overrides that, and
  * only that. It is safe only once the destination's process has ended without having run the
- * guest; that it does not run the guest at the moment is not enough. When the destination has said that
- * it runs the guest, it is refused with `force` too. Errors, further: -EBUSY (another state,
+ * guest; that it does not run the guest at the moment is not enough. When the destination has said
+ * that it runs the guest, it is refused with `force` too. Errors, further: -EBUSY (another state,
  * named), -ESHUTDOWN (told to quit). */
 GW_API int gw_vm_cont(struct gw_vm *vm, bool force, struct gw_error *err);
 

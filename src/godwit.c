@@ -211,6 +211,8 @@ int gw_vm_cont(struct gw_vm *vm, bool force, struct gw_error *err)
 	r = vm->quit ? error_set(err, -ESHUTDOWN, "the VM is told to quit")
 	             : check_may_run(vm, force, err);
 	if (!r && vm->state != GW_STATE_RUNNING)
+		r = machine_claim(vm->machine, err);
+	if (!r && vm->state != GW_STATE_RUNNING)
 		r = migration_wake(vm->migration, &vm->machine->participants, err);
 	if (!r && vm->state != GW_STATE_RUNNING) {
 		machine_run(vm->machine);

@@ -80,8 +80,16 @@ static void host_resume_guest(void *opaque)
 	struct gw_vm *vm = opaque;
 	bool was_running;
 
+	struct gw_error err;
+
 	pthread_mutex_lock(&vm->lock);
 	was_running = vm->before_stop == GW_STATE_RUNNING;
+	if (vm->state == GW_STATE_POSTMIGRATE && machine_claim(vm->machine, &err) < 0) {
+		log_error(&vm->log, "the guest is this host's again, but stays paused: %s",
+		          err.text);
+		was_running = false;
+		vm->before_stop = GW_STATE_PAUSED;
+	}
 	if (was_running)
 		machine_run(vm->machine);
 	vm_set_state(vm, vm->before_stop);
@@ -96,7 +104,19 @@ static void host_handed_over(void *opaque)
 
 	pthread_mutex_lock(&vm->lock);
 	vm_set_state(vm, GW_STATE_POSTMIGRATE);
+	machine_unclaim(vm->machine);
 	pthread_mutex_unlock(&vm->lock);
+}
+
+static int host_claim(void *opaque, struct gw_error *err)
+{
+	struct gw_vm *vm = opaque;
+	int r;
+
+	pthread_mutex_lock(&vm->lock);
+	r = machine_claim(vm->machine, err);
+	pthread_mutex_unlock(&vm->lock);
+	return r;
 }
 
 static int host_build(void *opaque, const char *json, struct participant_list **out,
@@ -171,6 +191,7 @@ const struct migration_host vm_migration_host = {
 	.resume_guest = host_resume_guest,
 	.handed_over = host_handed_over,
 	.build = host_build,
+	.claim = host_claim,
 	.start = host_start,
 	.abandon = host_abandon,
 	.event = host_event,

@@ -8,7 +8,7 @@
 # "N passed, N failed".
 #
 # usage: tests/check-long.sh [ROUNDS [NAME...]]    NAME: a scenario, unit-tsan, unit-gcc-asan,
-#                                                  unit-clang or demo-arm64
+#                                                  unit-clang, unit-arm64-long or demo-arm64
 set -u
 cd "$(dirname "$0")/.." || exit 1
 BUILD=${BUILD:-build}
@@ -64,6 +64,8 @@ long_arm64() {
 		read -r cpu default seconds <<<"$(header "$script" long-arm64 "")"
 		[ -z "${cpu:-}" ] || long arm64 "$script" "$cpu" "${rounds:-$default}" "$seconds"
 	done
+	! wanted unit-arm64-long || job unit-arm64-long 1 build-arm64,make-lab-arm64 suite \
+		"$BUILD/arm64/lab/bin/qemu-aarch64" -L "$BUILD/arm64/sysroot" "$BUILD/arm64/tests/unit" -j2 --verbose --only tests/emulated/long
 	! wanted demo-arm64 || job demo-arm64 "$slots" build-arm64,make-lab-arm64 one on arm64 demo/demo.sh
 }
 

@@ -72,12 +72,12 @@ check_x86() {
 	scenario_jobs x86 1
 }
 
-# Unit tests run by an emulator of user programs, but for those that it cannot run, which the scenario
-# unit-arm64 runs on an emulated host's own kernel.
+# Unit tests run by an emulator of user programs, but for those that take long there, and those that it cannot
+# run, which the scenario unit-arm64 runs on an emulated host's own kernel.
 check_arm64() {
 	prepare_arm64
 	job unit-arm64 1 build-arm64,make-lab-arm64 suite "$BUILD/arm64/lab/bin/qemu-aarch64" -L "$BUILD/arm64/sysroot" \
-		"$BUILD/arm64/tests/unit" -j2 --verbose --except tests/emulated/skips
+		"$BUILD/arm64/tests/unit" -j2 --verbose --except tests/emulated/skips --except tests/emulated/long
 	scenario_jobs arm64 1
 }
 

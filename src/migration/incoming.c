@@ -205,7 +205,7 @@ static int await_go(struct incoming *in, struct gw_error *err)
 	/* Whoever cancels now comes too late: the source lets go of the guest. */
 	migration_point_of_no_return(in->mig, NULL);
 	in->channel.cancel_fd = -1;
-	return 0;
+	return in->mig->host.claim(in->mig->host.opaque, err);
 }
 
 /* From here on this side has the guest. A device that will not run is an error that the guest

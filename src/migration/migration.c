@@ -334,9 +334,10 @@ int migration_take_back(struct migration *mig, struct gw_error *err)
 	if (mig->active)
 		r = error_set(err, -EBUSY, "a migration is under way");
 	else if (mig->gone)
-		r = error_set(err, -EPERM,
-		              "the destination has said that it runs the guest, which therefore never "
-		              "runs here again");
+		r = error_set(
+		        err, -EPERM,
+		        "the destination has said that it runs the guest, which therefore never "
+		        "runs here again");
 	if (!r) {
 		mig->active = true;
 		mig->asleep = false;
@@ -344,6 +345,11 @@ int migration_take_back(struct migration *mig, struct gw_error *err)
 	pthread_mutex_unlock(&mig->lock);
 	if (r < 0)
 		return r;
+	r = mig->host.claim(mig->host.opaque, err);
+	if (r < 0) {
+		migration_call_off(mig);
+		return r;
+	}
 	if (s.list) {
 		sequence_run_all(&s, PHASE_ANSWER_AGAIN, NULL);
 		sequence_run_all(&s, PHASE_ROLLBACK, NULL);

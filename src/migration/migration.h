@@ -51,6 +51,9 @@ struct migration_host {
 	 * resources applied) and gives its participants, in their power-on state. */
 	int (*build)(void *opaque, const char *config, struct participant_list **out,
 	             struct gw_error *err);
+	/* (D) The guest is about to be this side's: takes what only one side may use, such as
+	 * disks' locks. What cannot be taken is an error, and the guest does not run here. */
+	int (*claim)(void *opaque, struct gw_error *err);
 	/* (D) Everything is loaded and the devices run: vCPUs run, or the VM is paused. */
 	void (*start)(void *opaque, bool run);
 	/* (D) Throws away what build() made. */
@@ -68,10 +71,10 @@ void migration_destroy(struct migration *mig);
 /* The calls behind gw_vm_migrate, gw_vm_incoming and the like; see godwit.h. */
 int migration_start(struct migration *mig, const char *uri, struct gw_error *err);
 int migration_listen(struct migration *mig, const char *uri, struct gw_error *err);
-/* After a hand-over whose outcome is unknown here: the user has made sure that the destination's process has
- * ended without having run the guest, which is about to run here. Takes the participants out of
- * the state in which they were left; what one of them cannot do is logged. -EBUSY; -EPERM: the destination
- * has said that it runs the guest. */
+/* After a hand-over whose outcome is unknown here: the user has made sure that the destination's
+ * process has ended without having run the guest, which is about to run here. Takes the
+ * participants out of the state in which they were left; what one of them cannot do is logged.
+ * -EBUSY; -EPERM: the destination has said that it runs the guest. */
 int migration_take_back(struct migration *mig, struct gw_error *err);
 /* A guest that arrived paused is about to run for the first time: its passthrough devices, which
  * have slept so far, run from now on. The host calls it with `list` its participants, before the

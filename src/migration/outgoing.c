@@ -227,9 +227,10 @@ static int stop_guest(struct outgoing *o, struct gw_error *err)
 }
 
 /*
- * GO, a write of its own, and RUNNING. As long as the socket has taken no byte of GO the destination
- * cannot run the guest; and when it answers with ERROR it never will, since it sends none once it has
- * taken GO. Then the guest is still this side's. In all other cases this side cannot know.
+ * GO, a write of its own, and RUNNING. As long as the socket has taken no byte of GO the
+ * destination cannot run the guest; and when it answers with ERROR it never will, since it sends
+ * none once it has taken GO. Then the guest is still this side's. In all other cases this side
+ * cannot know.
  */
 static int say_go(struct outgoing *o, struct gw_error *err)
 {

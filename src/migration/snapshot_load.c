@@ -134,6 +134,8 @@ static int load(struct load *l, const char *dir, bool run, struct gw_error *err)
 	l->run = run && l->ran;
 	l->sequence.asleep = !l->run;
 	if (!r)
+		r = l->mig->host.claim(l->mig->host.opaque, err);
+	if (!r)
 		r = run_phase(l, PHASE_ANSWER_DMA, err);
 	return r ? r : run_phase(l, PHASE_RUN, err);
 }

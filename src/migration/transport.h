@@ -15,8 +15,8 @@
 
 struct channel {
 	int fd;
-	int cancel_fd; /* readable: -ECANCELED; -1: cannot be cancelled any more */
-	int stall_ms;  /* a write without progress for this long: -ETIMEDOUT */
+	int cancel_fd;  /* readable: -ECANCELED; -1: cannot be cancelled any more */
+	int stall_ms;   /* a write without progress for this long: -ETIMEDOUT */
 	uint64_t taken; /* bytes that the socket has taken, all in all */
 	/* Where given: called in a read whenever wake_fd is readable; ends the read if it fails. */
 	int (*woken)(void *opaque, struct gw_error *err);

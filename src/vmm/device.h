@@ -41,6 +41,12 @@ struct device_driver {
 	void (*run)(struct device *d);
 	void (*pause)(struct device *d);
 
+	/* Takes what only one machine may use, such as the lock of a disk, before the guest is this
+	 * machine's; gives it back once the guest is another's. Either may come again. May be NULL,
+	 * both. */
+	int (*claim)(struct device *d, struct gw_error *err);
+	void (*unclaim)(struct device *d);
+
 	/* The Ethernet address that the guest will find in it; false: not known before. May be
 	 * NULL.
 	 */

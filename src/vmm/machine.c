@@ -318,6 +318,24 @@ bool machine_running(const struct machine *m)
 	return m->running;
 }
 
+int machine_claim(struct machine *m, struct gw_error *err)
+{
+	for (struct device *d = m->devices; d; d = d->next) {
+		int r = d->driver->claim ? d->driver->claim(d, err) : 0;
+
+		if (r < 0)
+			return error_context(err, "device %s", d->id);
+	}
+	return 0;
+}
+
+void machine_unclaim(struct machine *m)
+{
+	for (struct device *d = m->devices; d; d = d->next)
+		if (d->driver->unclaim)
+			d->driver->unclaim(d);
+}
+
 void machine_defer(struct machine *m)
 {
 	io_eventfd_signal(m->deferred_fd);

@@ -113,6 +113,11 @@ void machine_pause(struct machine *m);
 void machine_run(struct machine *m);
 bool machine_running(const struct machine *m);
 
+/* All that only one machine may use (device_driver.claim); what one of them cannot take is the
+ * error, which names it. machine_unclaim() gives all of it back. With the owner's lock. */
+int machine_claim(struct machine *m, struct gw_error *err);
+void machine_unclaim(struct machine *m);
+
 /* Has every driver's deferred() called soon, on the loop, with the device lock. Any thread, any
  * lock. */
 void machine_defer(struct machine *m);

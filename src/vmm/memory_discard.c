@@ -145,8 +145,8 @@ static uint64_t extent_in_fd(const struct ram_region *r, uint64_t page, bool *ho
 	return *hole ? (uint64_t)end / PAGE_SIZE : DIV_ROUND_UP((uint64_t)end, PAGE_SIZE);
 }
 
-/* An extent of data is remembered: data stay data until they are discarded. A hole is not: the guest may
- * write there at any time, and a page that is taken for a hole is not sent. */
+/* An extent of data is remembered: data stay data until they are discarded. A hole is not: the
+ * guest may write there at any time, and a page that is taken for a hole is not sent. */
 static uint64_t alike_in_fd(struct memory *mem, size_t i, uint64_t page, bool *hole)
 {
 	uint64_t discards, n = 0;

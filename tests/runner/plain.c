@@ -8,7 +8,7 @@
  * that hangs is ended as everywhere (patience.h).
  *
  *   --filter PATTERN   of "suite/test", as Criterion has it, less its extensions
- *   --except FILE      all but the tests that are named in it
+ *   --except FILE      all but the tests that are named in it; may be repeated
  *   --only FILE        only those
  *   -jN                N at a time
  *   --verbose          names those that passed too, and says how long each took
@@ -126,12 +126,12 @@ static enum verdict judge(const struct criterion_test *test, int status)
 	return WIFEXITED(status) && WEXITSTATUS(status) == d->exit_code ? PASSED : FAILED;
 }
 
-/* One test at a time, of those of this process: every `jobs`th of all, from `share` on. */
+/* One test at a time: always the next that no other process has taken. */
 struct shift {
 	const char *pattern;
-	const char *listed; /* names, each in a line of its own that goes on with the reason */
+	char *listed; /* names, each in a line of its own that goes on with the reason */
 	bool only_listed, verbose, reported;
-	unsigned jobs, share;
+	unsigned jobs, *next; /* the next one's number, for all processes */
 	unsigned count[3];
 };
 
@@ -181,7 +181,7 @@ static double seconds(void)
 
 static void work(struct shift *s)
 {
-	unsigned n = 0;
+	unsigned n = 0, mine = __atomic_fetch_add(s->next, 1, __ATOMIC_RELAXED);
 
 	reported = &s->reported;
 	for (struct criterion_test **t = __start_cr_tst; t < __stop_cr_tst; t++) {
@@ -192,8 +192,9 @@ static void work(struct shift *s)
 		if (!*t)
 			continue;
 		snprintf(name, sizeof(name), "%s/%s", (*t)->category, (*t)->name);
-		if (!wanted(s, name) || n++ % s->jobs != s->share)
+		if (!wanted(s, name) || n++ != mine)
 			continue;
+		mine = __atomic_fetch_add(s->next, 1, __ATOMIC_RELAXED);
 		began = seconds();
 		v = run_apart(*t);
 		s->count[v]++;
@@ -203,11 +204,10 @@ static void work(struct shift *s)
 	}
 }
 
-/* The shifts that were made count in memory that is shared with them. */
+/* The shifts count in memory that is shared with them. */
 static void work_side_by_side(struct shift *s, unsigned jobs)
 {
 	for (unsigned i = 0; i < jobs; i++) {
-		s[i].share = i;
 		fflush(NULL);
 		if (fork() == 0) {
 			work(&s[i]);
@@ -221,15 +221,19 @@ static void work_side_by_side(struct shift *s, unsigned jobs)
 			s[0].count[v] += s[i].count[v];
 }
 
-static char *contents(const char *path)
+/* What is in the file, behind `before`. */
+static char *contents(const char *path, char *before)
 {
 	FILE *f = fopen(path, "re");
 	char *text = calloc(1, 65536);
+	size_t len = before ? strlen(before) : 0;
 
-	if (!f || !text || (!fread(text, 1, 65535, f) && ferror(f))) {
+	if (!f || !text || (!fread(text + len, 1, 65535 - len, f) && ferror(f))) {
 		fprintf(stderr, "cannot read %s\n", path);
 		exit(2);
 	}
+	memcpy(text, before ? before : "", len);
+	free(before);
 	fclose(f);
 	return text;
 }
@@ -247,7 +251,7 @@ static void parse(struct shift *s, int argc, char **argv)
 		} else if (i + 1 < argc &&
 		           (!strcmp(argv[i], "--except") || !strcmp(argv[i], "--only"))) {
 			s->only_listed = !strcmp(argv[i], "--only");
-			s->listed = contents(argv[++i]);
+			s->listed = contents(argv[++i], s->listed);
 		} else {
 			fprintf(stderr, "%s is no option\n", argv[i]);
 			exit(2);
@@ -261,12 +265,14 @@ static void parse(struct shift *s, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	struct shift *s = mmap(NULL, MAX_JOBS * sizeof(*s), PROT_READ | PROT_WRITE,
+	/* One more, which is of use for the number of the next test alone. */
+	struct shift *s = mmap(NULL, (MAX_JOBS + 1) * sizeof(*s), PROT_READ | PROT_WRITE,
 	                       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	if (s == MAP_FAILED)
 		return 2;
 	parse(&s[0], argc, argv);
+	s[0].next = &s[MAX_JOBS].count[0];
 	for (unsigned i = 1; i < s[0].jobs; i++)
 		s[i] = s[0];
 	work_side_by_side(s, s[0].jobs);

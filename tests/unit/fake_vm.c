@@ -16,7 +16,7 @@ static const char *const op_names[FAKE_OPS] = {
 	"none",       "prepare",  "pending",      "iterate",    "quiesce",    "stop",
 	"save",       "finish",   "answer-again", "rollback",   "begin-load", "load",
 	"load-pages", "map-file", "settle",       "answer-dma", "run",        "discard",
-	"stop-guest", "build",    "handed-over",
+	"stop-guest", "build",    "handed-over",  "claim",
 };
 
 const char *fake_op_name(enum fake_op op)
@@ -627,6 +627,11 @@ static void host_handed_over(void *opaque)
 	enter(vm, "host", OP_HANDED_OVER, NULL);
 }
 
+static int host_claim(void *opaque, struct gw_error *err)
+{
+	return enter(opaque, "host", OP_CLAIM, err);
+}
+
 static int host_build(void *opaque, const char *config, struct participant_list **out,
                       struct gw_error *err)
 {
@@ -708,6 +713,7 @@ struct fake_vm *fake_vm_new(struct tally *tally, bool destination, bool runs)
 		.resume_guest = host_resume_guest,
 		.handed_over = host_handed_over,
 		.build = host_build,
+		.claim = host_claim,
 		.start = host_start,
 		.abandon = host_abandon,
 		.event = host_event,

@@ -46,6 +46,7 @@ enum fake_op {
 	OP_STOP_GUEST,
 	OP_BUILD,
 	OP_HANDED_OVER,
+	OP_CLAIM,
 	FAKE_OPS
 };
 const char *fake_op_name(enum fake_op op);

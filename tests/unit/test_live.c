@@ -628,7 +628,7 @@ Test(live, source_killed_at_each_message)
 static void hold(unsigned type, int direction, const char *want)
 {
 	const bool before = type == FRAME_HELLO;
-	const uint64_t never = (uint64_t)patience_ms(), over = never / 20;
+	const uint64_t never = (uint64_t)patience_ms(), over = never / 40;
 	const struct gw_migrate_params params = { .network_timeout_ms = before ? over : never,
 		                                  .switchover_timeout_ms = before ? never : over };
 	struct pair x;

@@ -466,15 +466,22 @@ Test(virtio_blk, a_disk_in_use_is_refused)
 {
 	const struct options o = disk("lock", DISK);
 	struct vmachine *other = vmachine_new(8 * MIB);
+	struct gw_error err = { 0 };
 	struct rig g;
 
 	begin(&g, &o, OWN);
 	cr_assert_null(vmachine_add(other, &virtio_blk_driver, &o, sizeof(o)));
 	cr_assert_not_null(strstr(other->error, "in use"), "%s", other->error);
-	/* A guest that stands uses nothing. */
+	/* A guest that is paused keeps it, */
 	vmachine_pause(g.d.vm);
+	cr_assert_null(vmachine_add(other, &virtio_blk_driver, &o, sizeof(o)));
+	/* one that was handed over does not, and comes too late for it then. */
+	machine_unclaim(g.d.vm->m);
 	cr_assert_not_null(vmachine_add(other, &virtio_blk_driver, &o, sizeof(o)));
+	cr_assert_eq(machine_claim(g.d.vm->m, &err), -EBUSY);
+	cr_assert_not_null(strstr(err.text, "in use"), "%s", err.text);
 	vmachine_free(other);
+	cr_assert_eq(machine_claim(g.d.vm->m, &err), 0);
 	end(&g);
 }
 
@@ -512,6 +519,9 @@ Test(virtio_blk, moves_to_another_machine)
 	there->m->incoming = true;
 	device = vmachine_add(there, &virtio_blk_driver, &o, sizeof(o));
 	cr_assert_not_null(device, "%s", there->error);
+	cr_assert_eq(machine_claim(there->m, &err), -EBUSY);
+	machine_unclaim(g.d.vm->m);
+	cr_assert_eq(machine_claim(there->m, &err), 0, "%s", err.text);
 	{
 		struct rig h = g;
 

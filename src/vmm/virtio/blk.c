@@ -45,13 +45,37 @@ static struct blk *of(struct virtio *v)
 
 /* ---- active -------------------------------------------------------------------------------- */
 
+static int take_disk(struct blk *b, struct gw_error *err)
+{
+	int r = blk_file_lock(&b->file, err);
+
+	return r < 0 ? error_context(err, "%s", b->path) : 0;
+}
+
+static int claim(struct device *d, struct gw_error *err)
+{
+	return take_disk(of(container_of(d, struct virtio, device)), err);
+}
+
+static void unclaim(struct device *d)
+{
+	blk_file_unlock(&of(container_of(d, struct virtio, device))->file);
+}
+
+/* The disk is this machine's from its start until its guest is handed over, paused or not. A server
+ * of devices does not know whose the guest is: the disk is its own while the device is active. */
+static bool locks_while_active(const struct machine *m)
+{
+	return m->outside;
+}
+
 static int start(struct virtio *v, struct gw_error *err)
 {
 	struct blk *b = of(v);
-	int r = blk_file_lock(&b->file, err);
+	int r = take_disk(b, err);
 
 	if (r < 0)
-		return error_context(err, "%s", b->path);
+		return r;
 	/* Another host may have written what is cached here. */
 	if (b->arrived && !b->file.direct)
 		posix_fadvise(b->file.fd, 0, 0, POSIX_FADV_DONTNEED);
@@ -100,7 +124,8 @@ static void stop(struct virtio *v)
 	for (unsigned i = 0; i < v->queue_count; i++)
 		wait_for_queue(&b->queues[i]);
 	flush(b);
-	blk_file_unlock(&b->file);
+	if (locks_while_active(v->device.machine))
+		blk_file_unlock(&b->file);
 }
 
 static void stop_queue(struct virtio *v, struct virtio_queue *q)
@@ -265,17 +290,15 @@ static int check_host(const void *options, struct gw_error *err)
 	return 0;
 }
 
-/* A disk that somebody else uses is found out when the machine is made. Where a guest arrives it
+/* A disk that another process uses is found out when the machine is made. Where a guest arrives it
  * may be the source that still does. */
-static int try_lock(struct blk *b, const struct machine *m, struct gw_error *err)
+static int first_lock(struct blk *b, const struct machine *m, struct gw_error *err)
 {
-	int r = m->incoming ? 0 : blk_file_lock(&b->file, err);
+	int r = m->incoming ? 0 : take_disk(b, err);
 
-	if (r < 0)
-		return error_context(err, "%s", b->path);
-	if (!m->incoming)
+	if (!r && locks_while_active(m))
 		blk_file_unlock(&b->file);
-	return 0;
+	return r;
 }
 
 static int create(struct machine *m, const struct config_device *config, bool hot,
@@ -305,7 +328,7 @@ static int create(struct machine *m, const struct config_device *config, bool ho
 	         o->file[0] ? o->file : o->fd);
 	snprintf(b->serial, sizeof(b->serial), "%.*s", BLK_SERIAL_SIZE, o->serial);
 	r = blk_file_open(b->path, take_fd(&fd), o->read_only, o->direct, &b->file, err);
-	if (!r && (r = try_lock(b, m, err)) < 0)
+	if (!r && (r = first_lock(b, m, err)) < 0)
 		blk_file_close(&b->file);
 	if (r < 0) {
 		free(b);
@@ -384,5 +407,7 @@ const struct device_driver virtio_blk_driver = {
 	.create = create,
 	.describe = describe,
 	.command = command,
+	.claim = claim,
+	.unclaim = unclaim,
 	VIRTIO_DRIVER_CALLS,
 };

@@ -133,7 +133,10 @@ int blk_file_lock(const struct blk_file *file, struct gw_error *err)
 
 	if (r == -EAGAIN || r == -EACCES)
 		return error_set(err, -EBUSY, "the disk is in use: another process has locked it");
-	return 0;
+	/* A file system without locks. */
+	if (r == -EOPNOTSUPP || r == -ENOSYS)
+		return 0;
+	return r < 0 ? error_set_sys(err, r, "lock") : 0;
 }
 
 void blk_file_unlock(const struct blk_file *file)

@@ -7,9 +7,8 @@
  *   worker status                    one line (below)
  *   worker verify                    reads every page first; exit status 1 when one is wrong
  *   worker rate MIB_PER_S            0: writes no more
- *   worker gaps                      gaps over 30 ms: when (ms since start) and how long, newest last
- *   worker reset                     forgets the gaps
- *   worker stop
+ *   worker gaps                      gaps over 30 ms: when (ms since start) and how long, newest
+ * last worker reset                     forgets the gaps worker stop
  *
  * status: counter= (ticks of 10 ms) writes= (pages) pages_ok= pages_bad= (of the last verify; wrong
  * pages met while rewriting are counted in pages_bad too) gens= (the lowest and highest generation)
