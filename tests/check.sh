@@ -49,7 +49,7 @@ scenario_jobs() {
 		fi
 		name=lab-$(basename "$script" .sh)
 		[ "$1" = x86 ] || name=${name%"-$1"}-$1
-		job "$name" "$2" "$(lab_needs "$1" "$script")" lab on "$1" lab_run "$name" 0 "$script" ""
+		job "$name" 1 "$(lab_needs "$1" "$script")" lab on "$1" lab_run "$name" 0 "$script" ""
 	done
 	for group in "${!groups[@]}"; do
 		# shellcheck disable=SC2086 # a list
@@ -81,10 +81,11 @@ check_arm64() {
 	scenario_jobs arm64 1
 }
 
-# Two hosts want all of a small machine: they come last.
+# Two hosts take a third more than one processor, each waiting for the other: side by side, with what is left of the
+# others, they keep all busy. The scenario "local" runs the demo as well, in the same folder.
 two_hosts_x86() {
 	scenario_jobs x86 2
-	job demo 2 build,make-lab one on x86 demo/demo.sh
+	job demo 1 build,make-lab,lab-local one on x86 demo/demo.sh
 }
 two_hosts_arm64() { scenario_jobs arm64 2; }
 
@@ -102,7 +103,7 @@ case ${1:-}${ARCH:-both} in
 --fast*) check_fast ;;
 x86) check_x86 && two_hosts_x86 ;;
 arm64) check_arm64 && two_hosts_arm64 ;;
-both) check_x86 && check_arm64 && two_hosts_x86 && two_hosts_arm64 ;;
+both) check_x86 && two_hosts_x86 && check_arm64 && two_hosts_arm64 ;;
 *) bad "ARCH=$ARCH: there are x86 and arm64" ;;
 esac
 jobs_run "$slots"

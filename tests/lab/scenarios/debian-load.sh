@@ -19,9 +19,9 @@ pass() { echo "PASS debian-load $*"; }
 
 load_start() {
 	wait_for 20 ping -c1 -W1 -q "$GUEST_ADDR" >/dev/null || die "the guest does not answer"
-	stream_start a "$HOST_ADDR" 512
+	stream_start a "$HOST_ADDR" 256
 	con a 60 disktest start /root/data 32 2048
-	con a 60 worker start 48 8
+	con a 60 worker start 32 2
 	# Two that nobody here wrote, each held to a part of the CPU: both check what they read. When it
 	# is told to end, fio's status is 128.
 	con a 20 "systemd-run -q --unit=load-stress -p CPUQuota=10% -p RemainAfterExit=yes stress-ng --quiet \

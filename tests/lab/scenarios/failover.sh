@@ -6,7 +6,7 @@
 # long-arm64: neoverse-n1 4 40
 # nic: one address
 #
-# usage: failover.sh [ROUNDS]      (4)
+# usage: failover.sh [ROUNDS]      (2; tests/check-long.sh has it do 50)
 #
 # A guest with an 82574L, which cannot migrate, and a virtio-net of the same address that stands in
 # for it, is moved back and forth between two hosts. One TCP connection to host a lives through all
@@ -15,7 +15,7 @@
 set -eu
 . "$ROOT/tests/lab/vm.sh"
 
-ROUNDS=${1:-4}
+ROUNDS=${1:-2}
 MAC=52:54:00:79:00:01
 GUEST_ADDR=10.78.0.100
 PORT=4444

@@ -3,12 +3,16 @@
 # hosts: 1
 # together: moves
 # seconds: 300
+# long: 20 10
+#
+# usage: faults.sh [ROUNDS]      (2; tests/check-long.sh has it do 20)
 #
 # Live migration within one host, an mtty card along, and everything that can end it early: after
 # each the guest runs at its source, its card too, and can be migrated again.
 set -eu
 . "$ROOT/tests/lab/vm.sh"
 
+ROUNDS=${1:-2}
 pass() { echo "PASS faults $*"; }
 MEMORY=256M
 MTTY2=$(make_mtty 83b8f4f2-509f-382f-3c1e-e6bfe0fa1002)
@@ -110,7 +114,7 @@ ctl b cont >/dev/null
 
 # Back and forth, under load.
 from=b to=a
-for round in 1 2 3 4 5 6; do
+for round in $(seq "$ROUNDS"); do
 	case $to in a) card=$MTTY ;; *) card=$MTTY2 ;; esac
 	con $from 10 ttytest fill 0 7 "$round"
 	vm_incoming $to unix:/tmp/mig --map "devices.tty0.host=$card"
@@ -123,4 +127,4 @@ for round in 1 2 3 4 5 6; do
 	log "round $round: downtime $(field downtime "$(cat /tmp/migration)") ms; $(cat /tmp/verify)"
 	x=$from from=$to to=$x
 done
-pass "six live migrations in a row, patterns and card as they were"
+pass "$ROUNDS live migrations in a row, patterns and card as they were"

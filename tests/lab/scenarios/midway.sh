@@ -153,11 +153,6 @@ pass "cancelled in the middle, and begun again"
 
 # ---- masks ----
 for without in pre-copy p2p pre-copy,p2p; do
-	expect
-	ctl $to migrate-set-parameters downtime-limit=500 >/dev/null
-	fast $from
-	ctl $from migrate uri=unix:/tmp/mig >/dev/null
-	arrive
 	rm -rf /tmp/snap
 	con $from 10 ttytest fill 0 9 3
 	ctl $from snapshot-save directory=/tmp/snap --timeout 60 >/dev/null

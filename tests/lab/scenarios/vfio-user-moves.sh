@@ -6,7 +6,7 @@
 # long: 50 20
 # long-arm64: neoverse-n1 8 40
 #
-# usage: vfio-user-moves.sh [ROUNDS]      (4; tests/check-long.sh has it do 50)
+# usage: vfio-user-moves.sh [ROUNDS]      (2; tests/check-long.sh has it do 50)
 #
 # A guest whose network card and disk are served by other processes moves, ROUNDS times in a row, each
 # time to servers of its own there. One TCP connection carries data both ways meanwhile, disk and
@@ -14,7 +14,7 @@
 set -eu
 . "$ROOT/tests/lab/vm.sh"
 
-ROUNDS=${1:-4}
+ROUNDS=${1:-2}
 MEMORY=192M
 RATE=512
 HOST_ADDR=10.9.0.1
