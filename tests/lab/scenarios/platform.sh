@@ -107,7 +107,10 @@ for clock in continue realtime; do
 	vm_restore "r$clock" "/tmp/snap.$clock"
 	vm_is "r$clock" paused
 	ctl "r$clock" cont >/dev/null
-	eval "up_$clock=$(($(uptime_s "r$clock") - guest_$clock)) host=\$((\$(cut -d. -f1 /proc/uptime) - host_$clock))"
+	# shellcheck disable=SC2034 # used by eval
+	guest=$(uptime_s "r$clock")
+	host=$(cut -d. -f1 /proc/uptime)
+	eval "up_$clock=\$((guest - guest_$clock)) host=\$((host - host_$clock))"
 	# shellcheck disable=SC2154 # set by eval
 	if [ "$clock" = continue ] && [ "$up_continue" -gt $((host - AWAY + 1)) ]; then
 		die "continue: its time has gone on by $up_continue s of $host s"
