@@ -4,6 +4,7 @@
 # The demo on host A: steps 1 to 4; then it is the host that dies in step 6.
 set -eu
 . "$ROOT/tests/lab/vm.sh"
+PLAIN_TCP=1
 . "$ROOT/demo/steps.sh"
 
 step 1 "boot Debian's kernel with the 82574L and an mtty card"

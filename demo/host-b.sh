@@ -5,6 +5,7 @@
 # the host that it was to move to dies.
 set -eu
 . "$ROOT/tests/lab/vm.sh"
+PLAIN_TCP=1
 . "$ROOT/demo/steps.sh"
 
 slots_are_hot || movable_nic

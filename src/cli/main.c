@@ -17,8 +17,9 @@ static const struct subcommand {
 	const char *help;
 } subcommands[] = {
 	{ "run", cli_run,
-	  "run [CONFIG] [--set PATH=VALUE]... [FLAG]... [--control WHERE] [--paused] [-v|-q]\n"
-	  "run --incoming URI|defer [--map PATH=VALUE]... [--control WHERE] [-v|-q]",
+	  "run [CONFIG] [--set PATH=VALUE]... [FLAG]... [--control WHERE] [--paused] [--plain-tcp] "
+	  "[-v|-q]\n"
+	  "run --incoming URI|defer [--map PATH=VALUE]... [--control WHERE] [--plain-tcp] [-v|-q]",
 	  "Runs a virtual machine, from a configuration or as the place where one\n"
 	  "arrives, until it powers off or is told to quit. SIGINT and SIGTERM quit.\n"
 	  "\n"
@@ -33,6 +34,7 @@ static const struct subcommand {
 	  "  --vfio-user SOCKET  add a device that another process serves there\n"
 	  "  --incoming URI    wait for a migration on tcp:HOST:PORT or unix:PATH;\n"
 	  "                    defer: until migrate-incoming or snapshot-load is given\n"
+	  "  --plain-tcp       migration by tcp: to and from other hosts, without encryption\n"
 	  "  --map PATH=VALUE  host resources that differ here, as devices.ID.host=...\n"
 	  "  --control PATH    serve QMP on a UNIX socket; systemd: on the one that the\n"
 	  "                    service manager hands over; tls:HOST:PORT: on TCP\n"
@@ -43,7 +45,7 @@ static const struct subcommand {
 	  "                    run it\n"
 	  "  -v, -q            say more, or less; may be repeated\n" },
 	{ "restore", cli_restore,
-	  "restore DIR [--map PATH=VALUE]... [--control WHERE] [--paused] [-v|-q]",
+	  "restore DIR [--map PATH=VALUE]... [--control WHERE] [--paused] [--plain-tcp] [-v|-q]",
 	  "Runs a virtual machine from a snapshot directory. One that was paused when\n"
 	  "it was saved stays paused. Options as with run.\n" },
 	{ "ctl", cli_ctl,

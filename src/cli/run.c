@@ -26,6 +26,7 @@ struct wish {
 	struct control_choice control;
 	struct compose compose; /* what is put on top of the configuration */
 	bool paused;
+	bool plain_tcp;
 	enum gw_log_level level;
 	struct gw_map map[MAPS_MAX];
 	size_t map_count;
@@ -71,6 +72,9 @@ static int take_option(struct wish *wish, const char *what, int option, const ch
 		return take_map(wish, what, optarg);
 	case 'p':
 		wish->paused = true;
+		return CLI_OK;
+	case 't':
+		wish->plain_tcp = true;
 		return CLI_OK;
 	case 'v':
 		wish->level = MIN(wish->level + 1, (unsigned)GW_LOG_DEBUG);
@@ -198,7 +202,11 @@ static int live(struct gw_vm *vm, const struct wish *wish, fill_fn fill, const c
 
 	if (r < 0)
 		return cli_error(what, "%s", err.text);
-	r = fill(vm, wish, &control, &err);
+	if (wish->plain_tcp)
+		r = gw_vm_set_migrate_params(
+		        vm, &(struct gw_migrate_params){ .plain_tcp = GW_SWITCH_ON }, &err);
+	if (!r)
+		r = fill(vm, wish, &control, &err);
 	if (!r && !wish->device_tree)
 		r = gw_vm_wait(vm, -1, &err);
 	if (!r && gw_vm_state(vm) == GW_STATE_INTERNAL_ERROR)
@@ -237,6 +245,7 @@ int cli_run(int argc, char **argv)
 		CONTROL_OPTIONS,
 		COMPOSE_OPTIONS,
 		{ "paused", no_argument, NULL, 'p' },
+		{ "plain-tcp", no_argument, NULL, 't' },
 		{ "dump-dtb", required_argument, NULL, 'd' },
 		{ 0 },
 	};
@@ -272,6 +281,7 @@ int cli_restore(int argc, char **argv)
 		{ "map", required_argument, NULL, 'm' },
 		CONTROL_OPTIONS,
 		{ "paused", no_argument, NULL, 'p' },
+		{ "plain-tcp", no_argument, NULL, 't' },
 		{ 0 },
 	};
 	struct wish wish;

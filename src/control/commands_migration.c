@@ -161,7 +161,8 @@ enum {
 	SWITCHOVER_BANDWIDTH,
 	SWITCHOVER_TIMEOUT,
 	NETWORK_TIMEOUT,
-	UNPLUG_TIMEOUT
+	UNPLUG_TIMEOUT,
+	PLAIN_TCP /* a switch; the others are numbers */
 };
 
 const struct arg migrate_parameter_args[] = {
@@ -176,7 +177,9 @@ const struct arg migrate_parameter_args[] = {
 	                             "silence after which the peer is taken for dead, ms"),
 	[UNPLUG_TIMEOUT] = MAY_UINT("unplug-timeout", 1, 3600000,
 	                            "longest wait for the guest to let go of a device, ms"),
-	ARGS_END,
+	[PLAIN_TCP] = MAY("plain-tcp", ARG_BOOL,
+	                  "tcp: to and from other hosts is allowed, without encryption"),
+	[PLAIN_TCP + 1] = ARGS_END,
 };
 
 static const struct {
@@ -209,6 +212,11 @@ int command_set_parameters(struct call *call, struct gw_error *err)
 			value = UINT64_MAX;
 		*parameter(&params, i) = value;
 	}
+	if (args_get(call->args, migrate_parameter_args[PLAIN_TCP].name))
+		params.plain_tcp =
+		        args_bool(call->args, migrate_parameter_args[PLAIN_TCP].name, false)
+		                ? GW_SWITCH_ON
+		                : GW_SWITCH_OFF;
 	return gw_vm_set_migrate_params(call->vm, &params, err);
 }
 
@@ -227,6 +235,9 @@ int command_query_parameters(struct call *call, struct gw_error *err)
 		                             (double)value))
 			return error_set(err, -ENOMEM, "query-migrate-parameters: out of memory");
 	}
+	if (!cJSON_AddBoolToObject(call->ret, migrate_parameter_args[PLAIN_TCP].name,
+	                           params.plain_tcp == GW_SWITCH_ON))
+		return error_set(err, -ENOMEM, "query-migrate-parameters: out of memory");
 	return 0;
 }
 

@@ -43,6 +43,7 @@ int migration_create(const struct migration_host *host, struct migration **out,
 		.network_timeout_ms = 5000,
 		.unplug_timeout_ms = 30000,
 		.switchover_ack = GW_SWITCH_ON,
+		.plain_tcp = GW_SWITCH_OFF,
 	};
 	mig->cancel_fd = io_eventfd();
 	if (mig->cancel_fd < 0) {
@@ -389,7 +390,8 @@ int migration_listen(struct migration *mig, const char *uri, struct gw_error *er
 		return r;
 	r = set_uri(mig, uri, err);
 	if (!r)
-		r = transport_listen(uri, &mig->listen_fd, err);
+		r = transport_listen(uri, migration_params(mig).plain_tcp == GW_SWITCH_ON,
+		                     &mig->listen_fd, err);
 	if (!r) {
 		migration_set_status(mig, MIGRATION_SETUP);
 		r = migration_spawn(mig, incoming_thread, "incoming", err);
@@ -432,12 +434,16 @@ int migration_set_params(struct migration *mig, const struct gw_migrate_params *
 			                 (unsigned long long)rows[i].max);
 	if ((unsigned)params->switchover_ack > GW_SWITCH_OFF)
 		return error_set(err, -EINVAL, "switchover-ack: neither on nor off");
+	if ((unsigned)params->plain_tcp > GW_SWITCH_OFF)
+		return error_set(err, -EINVAL, "plain-tcp: neither on nor off");
 	pthread_mutex_lock(&mig->lock);
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
 		if (rows[i].value)
 			*rows[i].to = rows[i].value;
 	if (params->switchover_ack)
 		mig->params.switchover_ack = params->switchover_ack;
+	if (params->plain_tcp)
+		mig->params.plain_tcp = params->plain_tcp;
 	pthread_mutex_unlock(&mig->lock);
 	return 0;
 }

@@ -155,8 +155,8 @@ static int await_word(struct outgoing *o, enum frame_type type, int64_t timeout_
 /* The destination is there, before the guest is asked for anything. */
 static int connect_to_it(struct outgoing *o, struct gw_error *err)
 {
-	return transport_connect(o->mig->uri, o->mig->cancel_fd, o->params.network_timeout_ms,
-	                         &o->channel, err);
+	return transport_connect(o->mig->uri, o->params.plain_tcp == GW_SWITCH_ON,
+	                         o->mig->cancel_fd, o->params.network_timeout_ms, &o->channel, err);
 }
 
 static int greet(struct outgoing *o, struct gw_error *err)

@@ -22,6 +22,8 @@ struct address {
 	struct sockaddr_un un;
 	char host[HOST_MAX];
 	char port[16];
+	bool elsewhere; /* none of the name's addresses is on the loopback, and others are not
+	                   allowed */
 };
 
 static int parse_tcp(const char *uri, const char *rest, struct address *out, struct gw_error *err)
@@ -139,8 +141,19 @@ static int finish_connect(int fd, const struct sockaddr *sa, socklen_t len, int 
 	return -code;
 }
 
-/* Tries each address that the name has; `use` connects to or binds it. */
-static int try_addresses(const struct address *address, bool passive,
+static bool is_loopback(const struct sockaddr *sa)
+{
+	const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)sa;
+	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)sa;
+
+	if (sa->sa_family == AF_INET)
+		return ntohl(in->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+	return sa->sa_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
+}
+
+/* Tries each address that the name has; `use` connects to or binds it. Without `plain` only those
+ * of the loopback. */
+static int try_addresses(struct address *address, bool passive, bool plain,
                          int (*use)(int fd, const struct sockaddr *sa, socklen_t len, void *opaque),
                          void *opaque)
 {
@@ -154,9 +167,14 @@ static int try_addresses(const struct address *address, bool passive,
 	if (r)
 		return r == EAI_SYSTEM ? -errno : -EADDRNOTAVAIL;
 	r = -EADDRNOTAVAIL;
+	address->elsewhere = !plain;
 	for (struct addrinfo *a = list; a; a = a->ai_next) {
-		int fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		int fd;
 
+		if (!plain && !is_loopback(a->ai_addr))
+			continue;
+		address->elsewhere = false;
+		fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 		if (fd < 0) {
 			r = -errno;
 			continue;
@@ -193,8 +211,22 @@ static int use_bind(int fd, const struct sockaddr *sa, socklen_t len, void *opaq
 	return bind(fd, sa, len) < 0 ? -errno : 0;
 }
 
-int transport_connect(const char *uri, int cancel_fd, uint64_t timeout_ms, struct channel *out,
-                      struct gw_error *err)
+/* Why `what` failed. */
+static int explain(const char *uri, const struct address *address, int r, const char *what,
+                   struct gw_error *err)
+{
+	if (!address->elsewhere)
+		return error_set_sys(err, r, "%s: %s", uri, what);
+	return error_set(
+	        err, -EACCES,
+	        "%s: not on this host's loopback: the guest would travel in the clear, and "
+	        "whoever reaches the port could pass for the other side; where the network is "
+	        "trusted, the parameter \"plain-tcp\" allows it",
+	        uri);
+}
+
+int transport_connect(const char *uri, bool plain, int cancel_fd, uint64_t timeout_ms,
+                      struct channel *out, struct gw_error *err)
 {
 	struct connecting c = { cancel_fd, timeout_ms };
 	struct address address;
@@ -210,10 +242,10 @@ int transport_connect(const char *uri, int cancel_fd, uint64_t timeout_ms, struc
 		if (r < 0 && fd >= 0)
 			close(fd);
 	} else {
-		r = fd = try_addresses(&address, false, use_connect, &c);
+		r = fd = try_addresses(&address, false, plain, use_connect, &c);
 	}
 	if (r < 0)
-		return error_set_sys(err, r, "%s: connect", uri);
+		return explain(uri, &address, r, "connect", err);
 	tune_tcp(fd, timeout_ms);
 	*out = (struct channel){ .fd = fd, .cancel_fd = cancel_fd, .stall_ms = (int)timeout_ms };
 	return 0;
@@ -231,7 +263,7 @@ static void remove_stale(const struct sockaddr_un *un)
 		unlink(un->sun_path);
 }
 
-int transport_listen(const char *uri, int *out, struct gw_error *err)
+int transport_listen(const char *uri, bool plain, int *out, struct gw_error *err)
 {
 	struct address address;
 	int fd, r = parse_uri(uri, &address, err);
@@ -247,10 +279,10 @@ int transport_listen(const char *uri, int *out, struct gw_error *err)
 		if (r < 0)
 			close(fd);
 	} else {
-		r = fd = try_addresses(&address, true, use_bind, NULL);
+		r = fd = try_addresses(&address, true, plain, use_bind, NULL);
 	}
 	if (r < 0)
-		return error_set_sys(err, r, "%s: bind", uri);
+		return explain(uri, &address, r, "bind", err);
 	if (listen(fd, 1) < 0) {
 		r = -errno;
 		close(fd);

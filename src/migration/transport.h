@@ -27,10 +27,11 @@ struct channel {
 /* Checks a URI without doing anything. -EINVAL. */
 int transport_check_uri(const char *uri, struct gw_error *err);
 
-int transport_connect(const char *uri, int cancel_fd, uint64_t timeout_ms, struct channel *out,
-                      struct gw_error *err);
+/* -EACCES: tcp: to or from another host, which has to be asked for by `plain`. */
+int transport_connect(const char *uri, bool plain, int cancel_fd, uint64_t timeout_ms,
+                      struct channel *out, struct gw_error *err);
 /* A listening socket; and one connection from it. */
-int transport_listen(const char *uri, int *fd, struct gw_error *err);
+int transport_listen(const char *uri, bool plain, int *fd, struct gw_error *err);
 int transport_accept(int listen_fd, int cancel_fd, uint64_t timeout_ms, struct channel *out,
                      struct gw_error *err);
 

@@ -57,6 +57,7 @@ static void options(void)
 	AT(gw_migrate_params, network_timeout_ms);
 	AT(gw_migrate_params, unplug_timeout_ms);
 	AT(gw_migrate_params, switchover_ack);
+	AT(gw_migrate_params, plain_tcp);
 	SIZE(gw_save_options);
 	AT(gw_save_options, size);
 	AT(gw_save_options, unplug_primaries);

@@ -11,7 +11,7 @@
 #   vm_config NAME [DEVICE...]   writes the configuration. DEVICE: ID=HOST[@SLOT] for passthrough, or
 #                                an entry of the configuration's devices, as {"id":...}; with PORTS set
 #                                there are so many root ports, with NUMA set these nodes
-#   vm_start NAME [OPTION...]    godwit run
+#   vm_start NAME [OPTION...]    godwit run; with PLAIN_TCP set it may migrate by tcp: to other hosts, and so may those below
 #   vm_incoming NAME URI [OPTION...]   godwit run --incoming, with the consoles mapped
 #   vm_restore NAME DIR [OPTION...]    godwit restore, likewise
 #   vm_ready NAME [SECONDS]      waits until its control socket answers
@@ -109,7 +109,7 @@ _vm_spawn() {
 	_n=$1
 	shift
 	mkdir -p "$VMS/$_n"
-	godwit "$@" --control "$VMS/$_n/ctl" >>"$VMS/$_n/log" 2>&1 &
+	godwit "$@" ${PLAIN_TCP:+--plain-tcp} --control "$VMS/$_n/ctl" >>"$VMS/$_n/log" 2>&1 &
 	echo $! >"$VMS/$_n/pid"
 }
 

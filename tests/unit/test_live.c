@@ -958,6 +958,35 @@ Test(live, guest_of_unknown_whereabouts_can_be_taken_back)
 	pair_fini(&x);
 }
 
+/* Nothing that leaves the host does so in the clear unless it was asked for. */
+Test(live, tcp_to_other_hosts_has_to_be_asked_for)
+{
+	static const char *const elsewhere[] = { "tcp:0.0.0.0:0", "tcp::0", "tcp:192.0.2.1:4444",
+		                                 "tcp:[2001:db8::1]:4444" };
+	const struct gw_migrate_params plain = { .plain_tcp = GW_SWITCH_ON };
+	struct gw_error err;
+	struct pair x;
+
+	pair_init(&x, true);
+	for (size_t i = 0; i < ARRAY_SIZE(elsewhere); i++) {
+		cr_assert_eq(migration_listen(x.dst->mig, elsewhere[i], &err), -EACCES, "%s",
+		             elsewhere[i]);
+		cr_assert(strstr(err.text, "\"plain-tcp\""), "%s", err.text);
+	}
+	cr_assert_eq(migration_start(x.src->mig, "tcp:192.0.2.1:4444", &err), 0, "%s", err.text);
+	migration_wait(x.src->mig);
+	cr_assert(strstr(fake_vm_error(x.src), "\"plain-tcp\""), "%s", fake_vm_error(x.src));
+	cr_assert(x.src->runs);
+	cr_assert_eq(migration_listen(x.dst->mig, "tcp:127.0.0.1:0", &err), 0, "%s", err.text);
+	migration_cancel(x.dst->mig, NULL);
+	migration_wait(x.dst->mig);
+	migration_set_params(x.dst->mig, &plain, NULL);
+	cr_assert_eq(migration_listen(x.dst->mig, "tcp:0.0.0.0:0", &err), 0, "%s", err.text);
+	migration_cancel(x.dst->mig, NULL);
+	migration_wait(x.dst->mig);
+	pair_fini(&x);
+}
+
 Test(live, one_at_a_time)
 {
 	struct gw_error err;

@@ -14,6 +14,7 @@
 # card is behind a root port.
 set -eu
 . "$ROOT/tests/lab/vm.sh"
+PLAIN_TCP=1
 
 ROUNDS=${1:-2}
 MAC=52:54:00:79:00:01

@@ -8,6 +8,7 @@
 # A guest with an mtty card, writing memory all the while, moves live from host to host and back.
 set -eu
 . "$ROOT/tests/lab/vm.sh"
+PLAIN_TCP=1
 
 pass() { echo "PASS live-arm64 $*"; }
 MEMORY=256M

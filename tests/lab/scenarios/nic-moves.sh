@@ -14,6 +14,7 @@
 # root port.
 set -eu
 . "$ROOT/tests/lab/vm.sh"
+PLAIN_TCP=1
 
 ROUNDS=${1:-2}
 case $(uname -m) in
