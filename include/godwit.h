@@ -471,8 +471,8 @@ struct gw_migrate_params {
 	uint64_t unplug_timeout_ms;     /* for the guest to let go of a device; default 30000 */
 	/* Devices' initial data are loaded there before the guest stops here; default on. */
 	enum gw_switch switchover_ack;
-	/* tcp: to and from other hosts, in the clear, with nobody authenticated; default off, and
-	 * then -EACCES. Before gw_vm_incoming() too. */
+	/* tcp: to and from other hosts, neither encrypted nor authenticated; default off, and then
+	 * -EACCES. To be set before gw_vm_incoming() as well. */
 	enum gw_switch plain_tcp;
 };
 

@@ -219,9 +219,9 @@ static int explain(const char *uri, const struct address *address, int r, const 
 		return error_set_sys(err, r, "%s: %s", uri, what);
 	return error_set(
 	        err, -EACCES,
-	        "%s: not on this host's loopback: the guest would travel in the clear, and "
-	        "whoever reaches the port could pass for the other side; where the network is "
-	        "trusted, the parameter \"plain-tcp\" allows it",
+	        "%s: not on this host's loopback: the connection would be neither encrypted nor "
+	        "authenticated; where the network is trusted, the parameter \"plain-tcp\" "
+	        "allows it",
 	        uri);
 }
 

@@ -129,7 +129,7 @@ int memory_discard(struct memory *mem, uint64_t gpa, uint64_t len)
 }
 
 /* How many pages from `page` to the end of the region are alike. lseek(2) tells of swapped pages as
- * data; where it cannot tell, all is data. Nobody else uses the descriptor's position. */
+ * data; where it cannot tell, all is data. The descriptor's position has no other use. */
 static uint64_t extent_in_fd(const struct ram_region *r, uint64_t page, bool *hole)
 {
 	const uint64_t from = r->offset + page * PAGE_SIZE;
