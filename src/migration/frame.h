@@ -41,7 +41,7 @@ enum frame_type {
 	FRAME_PAGES,     /* u64 gpa, then whole pages */
 	FRAME_ZERO,      /* u64 gpa, u64 count: pages of zeros */
 	FRAME_END,       /* struct frame_end: nothing follows but GO */
-	FRAME_GO,        /* source: run; I never shall */
+	FRAME_GO,        /* source: run the guest */
 	FRAME_READY,     /* destination: all is loaded and checked */
 	FRAME_RUNNING,   /* destination: the guest runs */
 	FRAME_ERROR,     /* destination: text */

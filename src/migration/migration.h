@@ -44,7 +44,8 @@ struct migration_host {
 	                  struct gw_error *err);
 	/* (S) Undoes stop_guest: runs or stays paused as before. */
 	void (*resume_guest)(void *opaque);
-	/* (S) From here on the guest may be running elsewhere: never resume by yourself. */
+	/* (S) From here on the guest may be running elsewhere. resume_guest() comes after it only
+	 * where it is certain that the destination will not run it. */
 	void (*handed_over)(void *opaque);
 
 	/* (D) Makes the machine from a configuration that has arrived (the map of host
