@@ -81,6 +81,17 @@ if [ -e "$LAB_OUT/interactive" ]; then
 	off
 fi
 
+# A sign of life; and what this host does, when the time is over (tests/lab/lab).
+tell() {
+	while [ ! -e "$LAB_OUT/over" ]; do
+		cat /proc/uptime >"$LAB_OUT/alive"
+		sleep 5
+	done
+	"$ROOT/tests/lab/hang.sh" >"$LAB_OUT/.hang.log" 2>&1
+	mv "$LAB_OUT/.hang.log" "$LAB_OUT/hang.log"
+}
+tell &
+
 # One argument a line.
 set --
 while IFS= read -r w; do set -- "$@" "$w"; done <"$LAB_OUT/args"

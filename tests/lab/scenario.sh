@@ -28,10 +28,15 @@ scenario() {
 }
 
 scenarios() {
-	local out=$1 script seconds=0
+	local out=$1 script limit seconds=0 args=()
 	shift
-	for script; do seconds=$((seconds + $(header "$script" seconds 300))); done
-	tests/lab/lab -t "$seconds" -o "$out" tests/lab/together.sh -- "${@/#/$PWD/}" >"$out.log" 2>&1
+	for script; do
+		limit=$(header "$script" seconds 300)
+		args+=("$PWD/$script" "$limit")
+		# Each has its own limit there; putting the host back takes no longer than this.
+		seconds=$((seconds + limit + 30))
+	done
+	tests/lab/lab -t "$seconds" -o "$out" tests/lab/together.sh -- "${args[@]}" >"$out.log" 2>&1
 }
 
 passes() { cat "$1"/?/script.log 2>/dev/null | grep '^PASS '; }

@@ -83,6 +83,7 @@ in_fail() { exit 7; }
 in_panic() { echo c >/proc/sysrq-trigger; }
 in_off() { echo o >/proc/sysrq-trigger && sleep 10; }
 in_hang() { sleep 1000; }
+in_still() { monitor stop; }
 
 if [ -n "${LAB_HOST:-}" ]; then
 	# shellcheck source=tests/lab/lib.sh
@@ -156,10 +157,16 @@ part_fail() { lab 1 'host a: exit status 7' -t 60 "$self" -- fail; }
 part_panic() { lab 1 'host a: kernel panic: Kernel panic' -t 60 "$self" -- panic; }
 part_off() { lab 1 'host a: ended without a word' -t 60 "$self" -- off; }
 part_hang() { lab 1 'host a: time limit of 8 s is over' -T 8 "$self" -- hang; }
+# It has no time limit of its own to come to, as its clock does not go on.
+part_still() {
+	lab 1 'host a: stands still for [0-9]* s' -t 1000 "$self" -- still
+	grep -q '^VM status: paused' "$work/$part/a/qemu.hang.log" || bad "qemu.hang.log does not say so"
+}
 # The limit that scales with what a host's start took, and that of the start.
 part_limit() {
 	lab 1 'host a: time limit of [0-9]* s (2, times [0-9]*) is over' -t 2 "$self" -- hang
 	grep -qF "time limit of $((2 * $(cat "$work/$part/a/patience"))) s " "$work/$part.log" || bad "another limit"
+	grep -q 'sleep 1000' "$work/$part/a/hang.log" || bad "hang.log does not say what it did"
 }
 part_boot() { LAB_QEMU=-S lab 1 'host a: not all hosts were up within 5 s' -b 5 "$self" -- host; }
 part_term() { killed TERM; }
@@ -167,7 +174,7 @@ part_kill() { killed KILL; }
 # A job of a script ignores SIGINT, unless it has job control.
 part_int() { set -m; killed INT; set +m; }
 
-[ $# -gt 0 ] || set -- host l2 two fail panic off hang limit boot term int kill
+[ $# -gt 0 ] || set -- host l2 two fail panic off hang still limit boot term int kill
 for part; do
 	before=$failures
 	"part_$part"

@@ -4,10 +4,10 @@
 # Runs several scripts in one lab host, one after the other, whatever becomes of each. Before the next one the host is
 # as it was: what a script has left running, in /tmp, plugged in or bound elsewhere is taken away.
 #
-# usage: tests/lab/lab tests/lab/together.sh -- SCRIPT...
+# usage: tests/lab/lab tests/lab/together.sh -- SCRIPT SECONDS [SCRIPT SECONDS...]
 #
-# The output of SCRIPT goes to NAME.log in the host's output folder as well, and what the host's kernel has said
-# meanwhile to NAME.dmesg.log.
+# A script may take SECONDS, times the patience. What the host's kernel has said while it ran goes to NAME.dmesg.log in
+# the host's output folder; what the host's processes did when the time was over, to NAME.hang.log.
 set -u
 . "$ROOT/tests/lab/lib.sh"
 
@@ -44,21 +44,41 @@ tidy() {
 	return 0
 }
 
-result=0
-for script; do
-	name=$(basename "$script" .sh)
+# shellcheck disable=SC2317 # called by a shell of its own
+# limit SESSION SECONDS NAME: ends that session when the time is over.
+limit() {
+	sleep "$(patience "$2")"
+	log "FAILED: $3: its time limit of $(patience "$2") s ($2, times $LAB_PATIENCE) is over"
+	"$ROOT/tests/lab/hang.sh" >"$LAB_OUT/$3.hang.log" 2>&1
+	end_session "$1"
+}
+export -f limit end_session log patience
+
+# run SCRIPT SECONDS: returns its status.
+run() {
+	local name session watch rc
+	name=$(basename "$1" .sh)
 	log "$name begins"
-	LAB_PART=$name setsid "$script" </dev/null >"$LAB_OUT/$name.log" 2>&1 &
+	LAB_PART=$name setsid "$1" </dev/null &
 	session=$!
+	setsid bash -c 'limit "$@"' limit "$session" "$2" "$name" &
+	watch=$!
 	wait "$session"
 	rc=$?
-	cat "$LAB_OUT/$name.log"
-	if [ $rc != 0 ]; then
-		result=1
-		log "FAILED: $name, with status $rc: $(grep -a FAILED "$LAB_OUT/$name.log" | tail -n 1)"
-	fi
+	end_session "$watch"
+	wait "$watch" 2>/dev/null
 	end_session "$session"
 	dmesg -c >"$LAB_OUT/$name.dmesg.log"
+	return $rc
+}
+
+result=0
+while [ $# -gt 0 ]; do
+	name=$(basename "$1" .sh)
+	run "$1" "$2"
+	rc=$?
+	[ $rc = 0 ] || { result=1; log "FAILED: $name, with status $rc"; }
 	wait_for 20 tidy || { log "FAILED: the host is not as it was after $name"; exit 1; }
+	shift 2
 done
 exit $result

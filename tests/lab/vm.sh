@@ -15,7 +15,7 @@
 #   vm_incoming NAME URI [OPTION...]   godwit run --incoming, with the consoles mapped
 #   vm_restore NAME DIR [OPTION...]    godwit restore, likewise
 #   vm_ready NAME [SECONDS]      waits until its control socket answers
-#   ctl NAME COMMAND [K=V...] [--timeout SECONDS]    a command on its control socket
+#   ctl NAME COMMAND [K=V...] [--timeout SECONDS]    a command on its control socket, 60 s without a word
 #   con NAME SECONDS COMMAND...  a command in the guest
 #   con_wait NAME SECONDS TEXT   waits for a text on the console
 #   vm_up NAME [SECONDS]         waits for the guest's GUEST READY (40 s)
@@ -141,14 +141,17 @@ vm_restore() {
 ctl() {
 	_n=$1
 	shift
-	_before=
+	_before= _limit=60
 	for _word; do
 		shift
-		[ "$_before" != --timeout ] || _word=$(patience "$_word")
-		set -- "$@" "$_word"
+		if [ "$_before" = --timeout ]; then
+			_limit=$_word
+		elif [ "$_word" != --timeout ]; then
+			set -- "$@" "$_word"
+		fi
 		_before=$_word
 	done
-	godwit ctl "$VMS/$_n/ctl" "$@"
+	godwit ctl --timeout $((_limit * ${LAB_PATIENCE:-1})) "$VMS/$_n/ctl" "$@"
 }
 
 _answers() { ctl "$1" query-status >/dev/null 2>&1; }

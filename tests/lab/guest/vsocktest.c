@@ -66,6 +66,7 @@ static int call(unsigned cid, unsigned port, unsigned kib)
 	if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0)
 		return fail("connect");
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
 	for (uint64_t at = 0; at < kib * 1024ull; at += CHUNK) {
 		for (unsigned i = 0; i < CHUNK; i++)
 			buf[i] = byte_at(at + i);
