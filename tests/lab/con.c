@@ -5,7 +5,7 @@
  *   con SOCKET LOG TIMEOUT COMMAND...   sends COMMAND (its words joined by blanks), prints what it
  *                                       prints, ends with its exit status
  *   con SOCKET LOG TIMEOUT -s COMMAND...  ends when the guest has begun with COMMAND (poweroff -f)
- *   con SOCKET LOG TIMEOUT -w TEXT      waits until LOG holds TEXT; SOCKET is not used
+ *   con SOCKET LOG TIMEOUT -w TEXT [PID]   waits until LOG holds TEXT, or process PID has ended; SOCKET is not used
  *   con SOCKET LOG TIMEOUT -l LINE      types LINE, as at a login, and waits for nothing
  *
  * SOCKET is a UNIX stream socket that leads to the console, LOG the file that all of the guest's
@@ -20,8 +20,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -29,11 +31,14 @@
 #define FAILED 125
 #define CHUNK 16          /* the FIFO of a 16550 */
 #define PACE_MS 2         /* between chunks */
-#define POLL_MS 10        /* between looks at the log */
+#define SETTLE_MS 3       /* from a change of the log until it is looked at */
+#define LOOK_MS 250       /* between looks at a log that has not changed */
+#define POLL_MS 10        /* between tries to send */
 #define RESEND_S 5        /* until an unanswered command is sent again: the guest runs it once */
 #define LINE_MAX_LEN 3900 /* a line of a tty has 4096 bytes at most */
 
 static double deadline;
+static int changes = -1; /* inotify, of the log's folder: the log may be made or replaced while we wait */
 
 static char *text; /* what the log got since we began */
 static size_t text_len;
@@ -96,16 +101,48 @@ static void check_panic(void)
 		die("the guest's kernel panicked: %.*s", (int)strcspn(p, "\n"), p);
 }
 
-static int wait_text(const char *log, const char *want)
+static void watch(const char *log)
 {
+	char *folder = strdup(log), *end = folder ? strrchr(folder, '/') : NULL;
+
+	if (end)
+		end[end == folder] = 0;
+	changes = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	if (changes >= 0 && inotify_add_watch(changes, end ? folder : ".", IN_MODIFY | IN_MOVED_TO) < 0)
+		die("%s: %s", end ? folder : ".", strerror(errno));
+	free(folder);
+}
+
+/* Until the log has changed, or something comes from FD (-1: none). Each wake-up takes from the guest, on the same
+ * CPU, more than what it does. */
+static void wait_change(int fd)
+{
+	struct pollfd p[] = { { .fd = changes, .events = POLLIN }, { .fd = fd, .events = POLLIN } };
+	char buf[4096];
+
+	if (poll(p, 2, LOOK_MS) > 0)
+		poll(NULL, 0, SETTLE_MS);
+	while (read(changes, buf, sizeof(buf)) > 0)
+		;
+}
+
+static int wait_text(const char *log, const char *want, pid_t pid)
+{
+	const int process = pid ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+	struct pollfd ended = { .fd = process, .events = POLLIN };
+
 	for (;;) {
+		const int last = pid && (process < 0 || poll(&ended, 1, 0) > 0);
+
 		read_log(log);
 		if (text && strstr(text, want))
 			return 0;
 		check_panic();
+		if (last)
+			die("process %d has ended, without '%s' in %s", (int)pid, want, log);
 		if (now() >= deadline)
 			die("no '%s' in %s", want, log);
-		poll(NULL, 0, POLL_MS);
+		wait_change(process);
 	}
 }
 
@@ -246,7 +283,7 @@ static int run(const char *sock, const char *log, const char *cmd, int answered)
 		}
 		if (now() >= deadline)
 			die("no answer to '%s'", cmd);
-		poll(NULL, 0, POLL_MS);
+		wait_change(fd);
 	}
 }
 
@@ -271,16 +308,18 @@ int main(int argc, char **argv)
 	int first;
 
 	if (argc < 5 || atof(argv[3]) <= 0 || (!strcmp(argv[4], "-s") && argc < 6) ||
-	    ((!strcmp(argv[4], "-w") || !strcmp(argv[4], "-l")) && argc != 6)) {
+	    (!strcmp(argv[4], "-w") && argc != 6 && argc != 7) ||
+	    (!strcmp(argv[4], "-l") && argc != 6)) {
 		fprintf(stderr, "usage: con SOCKET LOG TIMEOUT [-s] COMMAND... | con SOCKET LOG "
-		                "TIMEOUT -w TEXT|-l LINE\n");
+		                "TIMEOUT -w TEXT [PID] | con SOCKET LOG TIMEOUT -l LINE\n");
 		return FAILED;
 	}
 	deadline = now() + atof(argv[3]) * (patience ? atof(patience) : 1);
-	if (!strcmp(argv[4], "-w"))
-		return wait_text(argv[2], argv[5]);
 	if (!strcmp(argv[4], "-l"))
 		return type(argv[1], argv[5]);
+	watch(argv[2]);
+	if (!strcmp(argv[4], "-w"))
+		return wait_text(argv[2], argv[5], argc > 6 ? atoi(argv[6]) : 0);
 	first = 4 + !strcmp(argv[4], "-s");
 	for (int i = first; i < argc; i++) {
 		if (n + strlen(argv[i]) + 1 > LINE_MAX_LEN)

@@ -45,15 +45,17 @@ die() {
 
 patience() { echo $(($1 * ${LAB_PATIENCE:-1})); }
 
-# What is waited for runs on the same CPU: looking for it must not take most of that.
+# What is waited for runs on the same CPU: looking for it must not take most of that. What does not come within the
+# first tries is not that near.
 wait_for() {
 	_now
-	_end=$((_now + $1 * ${LAB_PATIENCE:-1}))
+	_end=$((_now + $1 * ${LAB_PATIENCE:-1})) _tries=0
 	shift
 	until "$@"; do
 		_now
 		[ "$_now" -lt "$_end" ] || return 1
-		sleep 0.1
+		_tries=$((_tries + 1))
+		if [ $_tries -lt 8 ]; then sleep 0.1; else sleep 0.3; fi
 	done
 }
 
@@ -64,8 +66,10 @@ _now() {
 }
 
 gone() {
-	[ -r "/proc/$1/status" ] || return 0
-	grep -q '^State:.[ZX]' "/proc/$1/status" 2>/dev/null || [ ! -e "/proc/$1/status" ]
+	# In brackets its name; its state is behind that.
+	{ read -r _stat <"/proc/$1/stat"; } 2>/dev/null || return 0
+	case ${_stat##*) } in [ZX]*) return 0 ;; esac
+	return 1
 }
 
 load() {

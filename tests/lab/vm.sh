@@ -172,12 +172,8 @@ con_wait() {
 	/tmp/bin/con "$VMS/$1/con" "$VMS/$1/con.log" "$2" -w "$3"
 }
 
-_ended_or_up() {
-	gone "$(cat "$VMS/$1/pid")" || grep -q "GUEST READY" "$VMS/$1/con.log" 2>/dev/null
-}
 vm_up() {
-	wait_for "${2:-40}" _ended_or_up "$1" || :
-	grep -q "GUEST READY" "$VMS/$1/con.log" 2>/dev/null || {
+	/tmp/bin/con "$VMS/$1/con" "$VMS/$1/con.log" "${2:-40}" -w "GUEST READY" "$(cat "$VMS/$1/pid")" || {
 		tail -n 20 "$VMS/$1/log" "$VMS/$1/con.log" >&2
 		_threads "$1" >&2
 		_klog "$1" >&2
