@@ -6,9 +6,11 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 
 /* offset < 0: at the file's position. */
 static int read_at(int fd, void *buf, size_t len, off_t offset)
@@ -90,14 +92,77 @@ int io_writev_full(int fd, struct iovec *iov, int count)
 	return 0;
 }
 
+/* ---- opening ----------------------------------------------------------------------------- */
+
+static const struct {
+	mode_t type;
+	unsigned kind;
+	const char *name;
+} kinds_of_file[] = {
+	{ S_IFREG, IO_FILE, "a file" },
+	{ S_IFDIR, IO_DIRECTORY, "a directory" },
+	{ S_IFBLK, IO_BLOCK_DEVICE, "a block device" },
+	{ S_IFCHR, IO_CHARACTER_DEVICE, "a character device" },
+	{ S_IFIFO, IO_FIFO, "a FIFO" },
+	{ S_IFSOCK, IO_SOCKET, "a socket" },
+	{ S_IFLNK, IO_SYMLINK, "a symbolic link" },
+};
+
+static int check_kind(const char *path, mode_t mode, unsigned kinds, struct gw_error *err)
+{
+	const char *found = "something else", *name;
+	char wanted[160] = "";
+
+	for (size_t i = 0; i < ARRAY_SIZE(kinds_of_file); i++) {
+		name = kinds_of_file[i].name;
+		if ((mode & S_IFMT) == kinds_of_file[i].type) {
+			if (kinds & kinds_of_file[i].kind)
+				return 0;
+			found = name;
+		}
+		if (kinds & kinds_of_file[i].kind)
+			snprintf(wanted + strlen(wanted), sizeof(wanted) - strlen(wanted), "%s%s",
+			         wanted[0] ? " or " : "", name);
+	}
+	return error_set(err, -EINVAL, "%s is %s, not %s", path, found, wanted);
+}
+
+/* What stands there is looked at before it is opened, since opening a device can set it off, and
+ * again afterwards, since it may have been replaced meanwhile. */
+int io_open(int dir_fd, const char *path, int flags, unsigned kinds, struct gw_error *err)
+{
+	autoclose int fd = -1;
+	struct stat st;
+	int r;
+
+	if (fstatat(dir_fd, path, &st, flags & O_NOFOLLOW ? AT_SYMLINK_NOFOLLOW : 0) < 0)
+		return error_set_sys(err, -errno, "%s", path);
+	r = check_kind(path, st.st_mode, kinds, err);
+	if (r < 0)
+		return r;
+	fd = openat(dir_fd, path, flags | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return error_set_sys(err, -errno, "%s", path);
+	r = check_kind(path, st.st_mode, kinds, err);
+	if (!r && (r = io_set_nonblock(fd, 0)) < 0)
+		error_set_sys(err, r, "%s", path);
+	return r < 0 ? r : take_fd(&fd);
+}
+
 int io_read_file(const char *path, size_t limit, char **out, size_t *len, struct gw_error *err)
 {
 	autoclose int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	return fd < 0 ? error_set_sys(err, -errno, "%s", path)
+	              : io_read_all(fd, path, limit, out, len, err);
+}
+
+int io_read_all(int fd, const char *name, size_t limit, char **out, size_t *len,
+                struct gw_error *err)
+{
 	autofree char *buf = NULL;
 	size_t size = 0, room = 0;
 
-	if (fd < 0)
-		return error_set_sys(err, -errno, "%s", path);
 	for (;;) {
 		ssize_t n;
 
@@ -105,19 +170,19 @@ int io_read_file(const char *path, size_t limit, char **out, size_t *len, struct
 			char *more = realloc(buf, (room = room ? room * 2 : 4096) + 1);
 
 			if (!more)
-				return error_set(err, -ENOMEM, "%s: out of memory", path);
+				return error_set(err, -ENOMEM, "%s: out of memory", name);
 			buf = more;
 		}
 		n = read(fd, buf + size, room - size);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return error_set_sys(err, -errno, "%s", path);
+			return error_set_sys(err, -errno, "%s", name);
 		if (n == 0)
 			break;
 		size += (size_t)n;
 		if (size > limit)
-			return error_set(err, -EFBIG, "%s: larger than %zu bytes", path, limit);
+			return error_set(err, -EFBIG, "%s: larger than %zu bytes", name, limit);
 	}
 	buf[size] = 0;
 	if (len)

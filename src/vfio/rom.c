@@ -40,14 +40,16 @@ static uint8_t *blank(uint64_t size)
 
 static int load_file(struct vfio_pci *d, struct gw_error *err)
 {
-	autoclose int fd = open(d->rom, O_RDONLY | O_CLOEXEC);
+	autoclose int fd = io_open(AT_FDCWD, d->rom, O_RDONLY, IO_FILE, err);
 	struct stat st;
 	uint64_t size;
 	int r;
 
-	if (fd < 0 || fstat(fd, &st) < 0)
+	if (fd < 0)
+		return error_context(err, "rom");
+	if (fstat(fd, &st) < 0)
 		return error_set_sys(err, -errno, "rom: %s", d->rom);
-	if (!S_ISREG(st.st_mode) || st.st_size < 2 || (uint64_t)st.st_size > ROM_MAX)
+	if (st.st_size < 2 || (uint64_t)st.st_size > ROM_MAX)
 		return error_set(err, -EINVAL, "rom: %s: not a file of 2 bytes to 16 MiB", d->rom);
 	size = rounded((uint64_t)st.st_size);
 	d->rom_image = blank(size);

@@ -48,14 +48,13 @@ static int open_image(struct boot_image *image, const char *path, const char *ke
 {
 	struct stat st;
 
-	image->fd = open(path, O_RDONLY | O_CLOEXEC);
+	image->fd = io_open(AT_FDCWD, path, O_RDONLY, IO_FILE, err);
 	if (image->fd < 0)
-		return error_set_sys(err, -errno, "%s: %s", key, path);
+		return error_context(err, "%s", key);
 	if (fstat(image->fd, &st) < 0)
 		return error_set_sys(err, -errno, "%s: %s", key, path);
-	if (!S_ISREG(st.st_mode) || !st.st_size)
-		return error_set(err, -EINVAL, "%s: %s is not a file with anything in it", key,
-		                 path);
+	if (!st.st_size)
+		return error_set(err, -EINVAL, "%s: %s is empty", key, path);
 	image->size = (uint64_t)st.st_size;
 	return 0;
 }

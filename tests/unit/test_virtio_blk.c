@@ -497,7 +497,15 @@ Test(virtio_blk, refuses_what_is_no_disk)
 	cr_assert_not_null(strstr(vm->error, "No such file"), "%s", vm->error);
 	strcpy(o.file, "/dev/null");
 	cr_assert_null(vmachine_add(vm, &virtio_blk_driver, &o, sizeof(o)));
-	cr_assert_not_null(strstr(vm->error, "neither a file nor"), "%s", vm->error);
+	cr_assert_not_null(strstr(vm->error, "is a character device, not a file or a block device"),
+	                   "%s", vm->error);
+	/* Without a writer at its other end, which an open() would wait for. */
+	snprintf(o.file, sizeof(o.file), "/tmp/godwit-no-disk-%d", getpid());
+	cr_assert_eq(mkfifo(o.file, 0600), 0);
+	o.read_only = true;
+	cr_assert_null(vmachine_add(vm, &virtio_blk_driver, &o, sizeof(o)));
+	cr_assert_not_null(strstr(vm->error, "is a FIFO, not a file"), "%s", vm->error);
+	unlink(o.file);
 	vmachine_free(vm);
 }
 

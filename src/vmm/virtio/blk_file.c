@@ -101,10 +101,11 @@ int blk_file_open(const char *path, int fd, bool read_only, bool direct, struct 
 
 	*out = (struct blk_file){ .fd = fd, .read_only = read_only, .direct = direct };
 	if (fd < 0)
-		out->fd = open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC |
-		                             (direct ? O_DIRECT : 0));
+		out->fd = io_open(AT_FDCWD, path,
+		                  (read_only ? O_RDONLY : O_RDWR) | (direct ? O_DIRECT : 0),
+		                  IO_FILE | IO_BLOCK_DEVICE, err);
 	if (out->fd < 0)
-		return error_set_sys(err, -errno, "%s", path);
+		return out->fd;
 	r = look_at(out, err);
 	if (r < 0) {
 		blk_file_close(out);
