@@ -138,9 +138,12 @@ tests: $(BUILD)/tests/unit$(VARIANT) $(BUILD)/tests/kvm$(VARIANT) $(GUESTS_$(ARC
 $(OBJ)/tests/%.o: ALL_CFLAGS += -Itests
 $(OBJ)/tests/kvm/%.o: ALL_CFLAGS += -Itests/kvm -Itests/kvm/$(ARCH)
 $(OBJ)/tests/unit/%.o: ALL_CFLAGS += -Itests/unit -Itests/unit/$(ARCH)
+# Calls that unit tests can make fail (tests/unit/faults.h).
+FAULTS = $(patsubst %,-Wl$(comma)--wrap=%,malloc calloc realloc strdup free fsync)
+comma = ,
 $(BUILD)/tests/unit$(VARIANT): $(call obj,$(UNIT_SRC)) $(LIB_OBJ)
 	@mkdir -p $(@D)
-	$(CC) $(SANITIZE) -o $@ $^ $(LIBS) -lcriterion -lgnutls
+	$(CC) $(SANITIZE) $(FAULTS) -o $@ $^ $(LIBS) -lcriterion -lgnutls
 $(BUILD)/tests/kvm$(VARIANT): $(call obj,$(KVM_SRC)) $(LIB_OBJ)
 	@mkdir -p $(@D)
 	$(CC) $(SANITIZE) -o $@ $^ $(LIBS) -lcriterion

@@ -16,7 +16,12 @@
 
 struct tally {
 	uint64_t frames, bytes, pages, zero_pages;
-	cJSON *records; /* bytes by record type */
+};
+
+/* Bytes of the records of one type of one participant. */
+struct record_tally {
+	uint64_t key; /* the participant's number, then the type */
+	uint64_t bytes;
 };
 
 struct inspect {
@@ -24,7 +29,9 @@ struct inspect {
 	struct reader reader;
 	int fd;
 	cJSON *root;
-	struct tally *tallies; /* one a participant */
+	struct tally *tallies;        /* one a participant */
+	struct record_tally *records; /* ordered and merged only up to where they last were full */
+	size_t record_count, record_room;
 };
 
 static int file_read(struct input *input, void *buf, size_t len, struct gw_error *err)
@@ -35,18 +42,71 @@ static int file_read(struct input *input, void *buf, size_t len, struct gw_error
 	return r < 0 ? error_set(err, r, "it ends too early") : 0;
 }
 
-static void count_record(struct tally *t, const struct frame_header *h)
-{
-	char type[8];
-	cJSON *bytes;
+/* ---- records by type ---------------------------------------------------------------------
+ */
 
-	snprintf(type, sizeof(type), "%u", h->record);
-	bytes = cJSON_GetObjectItemCaseSensitive(t->records, type);
-	if (bytes)
-		cJSON_SetNumberValue(bytes, bytes->valuedouble + h->length);
-	else
-		cJSON_AddNumberToObject(t->records, type, h->length);
+static int by_key(const void *a, const void *b)
+{
+	const struct record_tally *x = a, *y = b;
+
+	return x->key < y->key ? -1 : x->key > y->key;
 }
+
+/* One row a key is left. */
+static void merge_records(struct inspect *in)
+{
+	struct record_tally *rows = in->records;
+	size_t count = 0;
+
+	if (!in->record_count)
+		return;
+	qsort(rows, in->record_count, sizeof(*rows), by_key);
+	for (size_t i = 1; i < in->record_count; i++) {
+		if (rows[i].key == rows[count].key)
+			rows[count].bytes += rows[i].bytes;
+		else
+			rows[++count] = rows[i];
+	}
+	in->record_count = count + 1;
+}
+
+/* Rows are appended as records come, and merged when there is no room: so neither time nor memory
+ * depends on how many types there are, and how they are mixed. */
+static int make_room(struct inspect *in, struct gw_error *err)
+{
+	const size_t room = in->record_room ? in->record_room * 2 : 256;
+	struct record_tally *more;
+
+	if (in->record_count < in->record_room)
+		return 0;
+	merge_records(in);
+	if (in->record_count < in->record_room / 2)
+		return 0;
+	more = realloc(in->records, room * sizeof(*more));
+	if (!more)
+		return error_set(err, -ENOMEM, "out of memory");
+	in->records = more;
+	in->record_room = room;
+	return 0;
+}
+
+static int count_record(struct inspect *in, const struct frame_header *h, struct gw_error *err)
+{
+	const uint64_t key = (uint64_t)h->participant << 16 | h->record;
+	struct record_tally *last = in->record_count ? &in->records[in->record_count - 1] : NULL;
+	int r = 0;
+
+	if (last && last->key == key) {
+		last->bytes += h->length;
+		return 0;
+	}
+	r = make_room(in, err);
+	if (!r)
+		in->records[in->record_count++] = (struct record_tally){ key, h->length };
+	return r;
+}
+
+/* ---- reading the frames ------------------------------------------------------------------ */
 
 static int count_frame(struct inspect *in, struct gw_error *err)
 {
@@ -63,15 +123,21 @@ static int count_frame(struct inspect *in, struct gw_error *err)
 	t = &in->tallies[h->participant];
 	t->frames++;
 	t->bytes += h->length;
-	if (h->type == FRAME_RECORD)
-		count_record(t, h);
 	if (h->type == FRAME_PAGES)
 		t->pages += h->length / PAGE_SIZE;
 	if (h->type == FRAME_ZERO && h->length == 16) {
 		memcpy(&count, in->reader.payload + 8, sizeof(count));
 		t->zero_pages += le64toh(count);
 	}
-	return 0;
+	return h->type == FRAME_RECORD ? count_record(in, h, err) : 0;
+}
+
+static void add_parsed(cJSON *to, const char *name, const char *text)
+{
+	cJSON *item = cJSON_Parse(text);
+
+	if (!cJSON_AddItemToObject(to, name, item))
+		cJSON_Delete(item);
 }
 
 static int read_frames(struct inspect *in, struct gw_error *err)
@@ -81,15 +147,13 @@ static int read_frames(struct inspect *in, struct gw_error *err)
 
 	if (r < 0)
 		return r;
-	cJSON_AddItemToObject(in->root, "config", cJSON_Parse(config));
+	add_parsed(in->root, "config", config);
 	r = reader_table(&in->reader, err);
 	if (r < 0)
 		return r;
 	in->tallies = calloc(in->reader.table_count + 1, sizeof(in->tallies[0]));
 	if (!in->tallies)
 		return error_set(err, -ENOMEM, "out of memory");
-	for (uint32_t i = 0; i < in->reader.table_count; i++)
-		in->tallies[i].records = cJSON_CreateObject();
 	for (;;) {
 		bool run;
 
@@ -107,10 +171,24 @@ static int read_frames(struct inspect *in, struct gw_error *err)
 	}
 }
 
+/* The rows of participant `i`, which begin at *next, as "type": bytes. */
+static void describe_records(const struct inspect *in, uint32_t i, size_t *next, cJSON *item)
+{
+	cJSON *to = cJSON_AddObjectToObject(item, "record-bytes");
+	char type[8];
+
+	for (; *next < in->record_count && in->records[*next].key >> 16 == i; (*next)++) {
+		snprintf(type, sizeof(type), "%u", (unsigned)(in->records[*next].key & 0xffff));
+		cJSON_AddNumberToObject(to, type, (double)in->records[*next].bytes);
+	}
+}
+
 static void describe_participants(struct inspect *in)
 {
 	cJSON *list = cJSON_AddArrayToObject(in->root, "participants");
+	size_t next = 0;
 
+	merge_records(in);
 	for (uint32_t i = 0; i < in->reader.table_count && in->tallies; i++) {
 		const struct table_row *row = &in->reader.table[i];
 		const struct tally *t = &in->tallies[i];
@@ -125,8 +203,9 @@ static void describe_participants(struct inspect *in)
 			cJSON_AddNumberToObject(item, "pages", (double)t->pages);
 			cJSON_AddNumberToObject(item, "zero-pages", (double)t->zero_pages);
 		}
-		cJSON_AddItemToObject(item, "record-bytes", t->records);
-		cJSON_AddItemToArray(list, item);
+		describe_records(in, i, &next, item);
+		if (!cJSON_AddItemToArray(list, item))
+			cJSON_Delete(item);
 	}
 }
 
@@ -141,6 +220,7 @@ static int inspect_stream(struct inspect *in, struct gw_error *err)
 	cJSON_AddNumberToObject(in->root, "bytes", (double)in->reader.bytes);
 	reader_fini(&in->reader);
 	free(in->tallies);
+	free(in->records);
 	return r;
 }
 
@@ -160,7 +240,8 @@ static void describe_memory(struct inspect *in, const struct snapshot_manifest *
 		cJSON_AddNumberToObject(row, "gpa", (double)m->ranges[i].gpa);
 		cJSON_AddNumberToObject(row, "size", (double)m->ranges[i].size);
 		cJSON_AddNumberToObject(row, "offset", (double)m->ranges[i].offset);
-		cJSON_AddItemToArray(ranges, row);
+		if (!cJSON_AddItemToArray(ranges, row))
+			cJSON_Delete(row);
 	}
 }
 
@@ -188,13 +269,13 @@ static int inspect_snapshot(struct inspect *in, int dir_fd, struct gw_error *err
 	keep_first(&first, memory_fd, &found, err);
 	describe_memory(in, &m, memory_fd);
 	if (memory_fd >= 0)
-		keep_first(&first, snapshot_verify_memory(dir_fd, memory_fd, &m, &found), &found,
-		           err);
+		keep_first(&first, snapshot_verify_memory(dir_fd, memory_fd, &m, -1, &found),
+		           &found, err);
 	in->fd = snapshot_open(dir_fd, "state", m.state_size, &found);
 	keep_first(&first, in->fd, &found, err);
 	if (in->fd < 0)
 		return first;
-	keep_first(&first, snapshot_verify_state(in->fd, &m, &found), &found, err);
+	keep_first(&first, snapshot_verify_state(in->fd, &m, -1, &found), &found, err);
 	r = inspect_stream(in, &found);
 	if (r < 0)
 		error_context(&found, "state");
@@ -202,32 +283,43 @@ static int inspect_snapshot(struct inspect *in, int dir_fd, struct gw_error *err
 	return first;
 }
 
+/* A directory is a snapshot, a file a stream. */
+static int inspect_open(struct inspect *in, int fd, struct gw_error *err)
+{
+	struct stat st;
+	int r;
+
+	if (fstat(fd, &st) < 0)
+		return error_set_sys(err, -errno, "fstat");
+	if (S_ISDIR(st.st_mode)) {
+		r = inspect_snapshot(in, fd, err);
+		if (in->fd >= 0)
+			close(in->fd);
+		return r;
+	}
+	in->fd = fd;
+	cJSON_AddStringToObject(in->root, "format", "stream");
+	return inspect_stream(in, err);
+}
+
 int inspect_path(const char *path, char **json, struct gw_error *err)
 {
 	struct inspect in = { .input.read = file_read, .fd = -1, .root = cJSON_CreateObject() };
-	autoclose int fd = open(path, O_RDONLY | O_CLOEXEC);
 	struct gw_error own = { 0 };
-	struct stat st;
-	int r = 0;
+	autoclose int fd = io_open(AT_FDCWD, path, O_RDONLY, IO_FILE | IO_DIRECTORY, &own);
+	int r = fd;
 
-	*json = NULL;
-	if (fd < 0 || fstat(fd, &st) < 0) {
-		r = error_set_sys(&own, -errno, "open");
-	} else if (S_ISDIR(st.st_mode)) {
-		r = inspect_snapshot(&in, fd, &own);
-		if (in.fd >= 0)
-			close(in.fd);
-	} else {
-		in.fd = fd;
-		cJSON_AddStringToObject(in.root, "format", "stream");
-		r = inspect_stream(&in, &own);
+	if (fd >= 0) {
+		r = inspect_open(&in, fd, &own);
+		if (r < 0)
+			error_context(&own, "%s", path);
 	}
 	cJSON_AddBoolToObject(in.root, "whole", r == 0);
 	*json = cJSON_Print(in.root);
 	cJSON_Delete(in.root);
 	if (!*json)
-		r = error_set(&own, -ENOMEM, "out of memory");
+		r = error_set(&own, -ENOMEM, "%s: out of memory", path);
 	if (r < 0 && err)
 		*err = own;
-	return r < 0 ? error_context(err, "%s", path) : 0;
+	return r;
 }

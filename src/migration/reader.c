@@ -8,6 +8,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Of JSON in a frame. */
+#define DEPTH_MAX 64
+
 int reader_init(struct reader *r, struct input *input, struct gw_error *err)
 {
 	*r = (struct reader){ .input = input, .payload = malloc(FRAME_PAYLOAD_MAX + 1) };
@@ -65,13 +68,38 @@ int reader_expect(struct reader *r, enum frame_type type, struct gw_error *err)
 	return ret;
 }
 
-/* JSON text must not end early by a NUL in its middle. */
+/* How deep objects and arrays are nested. */
+static unsigned depth_of(const char *text)
+{
+	unsigned depth = 0, deepest = 0;
+	bool quoted = false;
+
+	for (; *text; text++) {
+		if (quoted && *text == '\\' && text[1])
+			text++;
+		else if (*text == '"')
+			quoted = !quoted;
+		else if (!quoted && (*text == '{' || *text == '['))
+			deepest = MAX(deepest, ++depth);
+		else if (!quoted && depth && (*text == '}' || *text == ']'))
+			depth--;
+	}
+	return deepest;
+}
+
+/* JSON text must not end early by a NUL in its middle, nor be nested so deep that it becomes
+ * many times as long when it is printed. */
 static int check_text(const struct reader *r, struct gw_error *err)
 {
-	if (strlen((const char *)r->payload) == r->h.length)
-		return 0;
-	return error_set(err, -EPROTO, "frame %u (%s): NUL in text", r->h.sequence,
-	                 frame_type_name(r->h.type));
+	const char *text = (const char *)r->payload;
+
+	if (strlen(text) != r->h.length)
+		return error_set(err, -EPROTO, "frame %u (%s): NUL in text", r->h.sequence,
+		                 frame_type_name(r->h.type));
+	if (depth_of(text) > DEPTH_MAX)
+		return error_set(err, -EPROTO, "frame %u (%s): nested deeper than %d",
+		                 r->h.sequence, frame_type_name(r->h.type), DEPTH_MAX);
+	return 0;
 }
 
 int reader_hello(struct reader *r, struct gw_error *err)

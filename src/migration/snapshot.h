@@ -11,6 +11,7 @@
 #define MIGRATION_SNAPSHOT_H
 
 #include "base/error.h"
+#include "base/util.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,6 +19,8 @@
 #define SNAPSHOT_VERSION 1
 #define SNAPSHOT_BLOCK (1u << 20)
 #define SNAPSHOT_RANGES_MAX 64
+/* More than any machine has: what a manifest claims bounds what verifying it costs. */
+#define SNAPSHOT_MEMORY_MAX (16384 * GIB)
 
 struct snapshot_range {
 	char participant[40];
@@ -38,17 +41,17 @@ char *manifest_print(const struct snapshot_manifest *m, const char *config);
 /* Reads and checks manifest.json in the directory. */
 int manifest_read(int dir_fd, struct snapshot_manifest *m, struct gw_error *err);
 
-/* Opens `name` in the directory; its size must be that of the manifest. */
+/* Opens `name` in the directory, which must be a file, and of the size that the manifest has. */
 int snapshot_open(int dir_fd, const char *name, uint64_t size, struct gw_error *err);
 /* Those of them that are open; -1: not. */
 void snapshot_close_files(int dir_fd, int state_fd, int memory_fd);
-/* XXH3-64 of a whole file. */
-int snapshot_sum_file(int fd, const char *name, uint64_t *sum, struct gw_error *err);
-/* Checks `state` and each block of `memory`, by `memory.sums`. Holes are not read. */
-int snapshot_verify_state(int fd, const struct snapshot_manifest *m, struct gw_error *err);
+
+/* Verify `state`: its frames follow each other up to END, and its sum; and each block of `memory`
+ * by `memory.sums`. Holes are not read, so the cost goes by what is on the disk. -ECANCELED as soon
+ * as `cancel_fd` is readable (-1: never). */
+int snapshot_verify_state(int fd, const struct snapshot_manifest *m, int cancel_fd,
+                          struct gw_error *err);
 int snapshot_verify_memory(int dir_fd, int memory_fd, const struct snapshot_manifest *m,
-                           struct gw_error *err);
-/* The sum of a block of zeros, which holes are. */
-uint64_t snapshot_sum_block(const void *block, uint64_t len);
+                           int cancel_fd, struct gw_error *err);
 
 #endif

@@ -53,9 +53,9 @@ static int open_and_verify(struct load *l, const char *dir, struct gw_error *err
 	if (r >= 0)
 		r = l->memory_fd = snapshot_open(l->dir_fd, "memory", m->memory_size, err);
 	if (r >= 0)
-		r = snapshot_verify_state(l->state_fd, m, err);
+		r = snapshot_verify_state(l->state_fd, m, l->mig->cancel_fd, err);
 	if (r >= 0)
-		r = snapshot_verify_memory(l->dir_fd, l->memory_fd, m, err);
+		r = snapshot_verify_memory(l->dir_fd, l->memory_fd, m, l->mig->cancel_fd, err);
 	return MIN(r, 0);
 }
 
@@ -157,6 +157,8 @@ int migration_load(struct migration *mig, const char *dir, bool run, struct gw_e
 	if (r < 0)
 		return r;
 	r = load(&l, dir, run, &own);
+	if (r < 0)
+		migration_explain_cancel(mig, &own);
 	if (!r) {
 		migration_arrives(mig, l.run);
 		mig->host.start(mig->host.opaque, l.run);

@@ -5,6 +5,7 @@
  */
 #include "migration/migration_internal.h"
 #include "migration/snapshot.h"
+#include "migration/sums.h"
 #include "migration/writer.h"
 
 #include "base/error.h"
@@ -14,6 +15,7 @@
 #include <endian.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -28,8 +30,10 @@ struct save {
 	struct sequence sequence;
 	enum phase phase;
 	struct snapshot_manifest manifest;
+	XXH3_state_t state_sum;
+	struct block_sums memory_sums;
 	char tmp[PATH_MAX];
-	int dir_fd, state_fd, memory_fd;
+	int parent_fd, dir_fd, state_fd, memory_fd;
 	bool was_running, stopped;
 };
 
@@ -59,6 +63,23 @@ static int note_range(struct save *s, const struct participant *p, uint64_t gpa,
 	return 0;
 }
 
+/* Pages that are not zero; whoever quits does not wait for the rest. */
+static int save_run(struct save *s, const void *from, size_t len, uint64_t offset,
+                    struct gw_error *err)
+{
+	struct pollfd cancel = { .fd = s->mig->cancel_fd, .events = POLLIN };
+	int r;
+
+	if (poll(&cancel, 1, 0) > 0)
+		return error_set(err, -ECANCELED, "cancelled");
+	r = io_pwrite_full(s->memory_fd, from, len, (off_t)offset);
+	if (r < 0)
+		return error_set_sys(err, r, "%s/memory", s->tmp);
+	block_sums_add(&s->memory_sums, from, len);
+	return 0;
+}
+
+/* The guest stands still, so what is summed is what was written. */
 static int save_pages(struct sink *sink, struct participant *p, uint64_t gpa, const void *hva,
                       size_t count, struct gw_error *err)
 {
@@ -67,20 +88,17 @@ static int save_pages(struct sink *sink, struct participant *p, uint64_t gpa, co
 	uint64_t offset = s->manifest.memory_size;
 	int r = note_range(s, p, gpa, count * PAGE_SIZE, err);
 
-	for (size_t i = 0; i < count && hva && !r;) {
-		size_t n = 0;
+	for (size_t i = 0, n; i < count && !r; i += n) {
+		const bool zeros = !hva || page_is_zero(from + i * PAGE_SIZE);
 
-		if (page_is_zero(from + i * PAGE_SIZE)) {
-			i++;
-			continue;
-		}
-		while (i + n < count && n < 256 && !page_is_zero(from + (i + n) * PAGE_SIZE))
-			n++;
-		r = io_pwrite_full(s->memory_fd, from + i * PAGE_SIZE, n * PAGE_SIZE,
-		                   (off_t)(offset + i * PAGE_SIZE));
-		if (r < 0)
-			error_set_sys(err, r, "%s/memory", s->tmp);
-		i += n;
+		for (n = hva ? 1 : count; i + n < count && n < 256; n++)
+			if (page_is_zero(from + (i + n) * PAGE_SIZE) != zeros)
+				break;
+		if (zeros)
+			block_sums_add_zeros(&s->memory_sums, n * PAGE_SIZE);
+		else
+			r = save_run(s, from + i * PAGE_SIZE, n * PAGE_SIZE, offset + i * PAGE_SIZE,
+			             err);
 	}
 	return r;
 }
@@ -96,32 +114,19 @@ static int save_record(struct sink *sink, struct participant *p, uint16_t type, 
 
 static const struct sink_ops save_sink_ops = { .record = save_record, .pages = save_pages };
 
-/* Sums each block of `memory` as it has been written. */
 static int write_sums(struct save *s, struct gw_error *err)
 {
 	struct snapshot_manifest *m = &s->manifest;
-	uint64_t blocks = DIV_ROUND_UP(m->memory_size, (uint64_t)SNAPSHOT_BLOCK);
-	autofree uint64_t *sums = calloc(blocks + 1, 8);
-	autofree uint8_t *buf = malloc(SNAPSHOT_BLOCK);
+	struct block_sums *b = &s->memory_sums;
 	autoclose int fd =
-	        openat(s->dir_fd, "memory.sums", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	int r = 0;
+	        openat(s->dir_fd, "memory.sums", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	int r;
 
-	if (!sums || !buf)
+	if (!block_sums_end(b))
 		return error_set(err, -ENOMEM, "memory.sums: out of memory");
-	if (fd < 0)
-		return error_set_sys(err, -errno, "%s/memory.sums", s->tmp);
-	for (uint64_t i = 0; i < blocks && !r; i++) {
-		uint64_t at = i * SNAPSHOT_BLOCK;
-		uint64_t len = MIN(m->memory_size - at, (uint64_t)SNAPSHOT_BLOCK);
-
-		r = io_pread_full(s->memory_fd, buf, len, (off_t)at);
-		sums[i] = htole64(snapshot_sum_block(buf, len));
-	}
-	m->sums_size = blocks * 8;
-	m->sums_sum = snapshot_sum_block(sums, m->sums_size);
-	if (!r)
-		r = io_pwrite_full(fd, sums, m->sums_size, 0);
+	m->sums_size = b->count * sizeof(b->sums[0]);
+	m->sums_sum = sum_of(b->sums, m->sums_size);
+	r = fd < 0 ? -errno : io_write_full(fd, b->sums, m->sums_size);
 	if (!r && fsync(fd) < 0)
 		r = -errno;
 	return r < 0 ? error_set_sys(err, r, "%s/memory.sums", s->tmp) : 0;
@@ -132,15 +137,39 @@ static int write_sums(struct save *s, struct gw_error *err)
 static int state_write(struct output *output, struct iovec *iov, int count, struct gw_error *err)
 {
 	struct save *s = container_of(output, struct save, output);
-	int r = io_writev_full(s->state_fd, iov, count);
+	int r;
 
+	for (int i = 0; i < count; i++) {
+		XXH3_64bits_update(&s->state_sum, iov[i].iov_base, iov[i].iov_len);
+		s->manifest.state_size += iov[i].iov_len;
+	}
+	r = io_writev_full(s->state_fd, iov, count);
 	return r < 0 ? error_set_sys(err, r, "%s/state", s->tmp) : 0;
+}
+
+/* Before anything is written, so that nothing is left to go wrong at the end but the sync. */
+static int open_parent(struct save *s, const char *dir, size_t len, struct gw_error *err)
+{
+	char parent[PATH_MAX];
+	char *slash;
+
+	snprintf(parent, sizeof(parent), "%.*s", (int)len, dir);
+	slash = strrchr(parent, '/');
+	if (slash == parent)
+		slash[1] = 0;
+	else if (slash)
+		*slash = 0;
+	else
+		strcpy(parent, ".");
+	s->parent_fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return s->parent_fd < 0 ? error_set_sys(err, -errno, "%s", parent) : 0;
 }
 
 static int open_files(struct save *s, const char *dir, struct gw_error *err)
 {
 	const int flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC;
 	size_t len = strlen(dir);
+	int r;
 
 	while (len > 1 && dir[len - 1] == '/')
 		len--;
@@ -148,6 +177,9 @@ static int open_files(struct save *s, const char *dir, struct gw_error *err)
 		return error_set(err, -ENAMETOOLONG, "path too long");
 	if (access(dir, F_OK) == 0)
 		return error_set(err, -EEXIST, "it exists already");
+	r = open_parent(s, dir, len, err);
+	if (r < 0)
+		return r;
 	snprintf(s->tmp, sizeof(s->tmp), "%.*s.tmp-XXXXXX", (int)len, dir);
 	if (!mkdtemp(s->tmp)) {
 		int code = -errno;
@@ -167,16 +199,11 @@ static int write_manifest(struct save *s, const char *config, struct gw_error *e
 {
 	autoclose int fd = -1;
 	autofree char *text = NULL;
-	struct stat st;
-	int r = snapshot_sum_file(s->state_fd, "state", &s->manifest.state_sum, err);
+	int r;
 
-	if (r < 0)
-		return r;
-	if (fstat(s->state_fd, &st) < 0)
-		return error_set_sys(err, -errno, "%s/state", s->tmp);
 	s->manifest.version = SNAPSHOT_VERSION;
 	s->manifest.machine = frame_machine();
-	s->manifest.state_size = (uint64_t)st.st_size;
+	s->manifest.state_sum = XXH3_64bits_digest(&s->state_sum);
 	text = manifest_print(&s->manifest, config);
 	if (!text)
 		return error_set(err, -ENOMEM, "manifest.json: out of memory");
@@ -187,22 +214,10 @@ static int write_manifest(struct save *s, const char *config, struct gw_error *e
 	return r < 0 ? error_set_sys(err, r, "%s/manifest.json", s->tmp) : 0;
 }
 
-static int sync_parent(const char *dir)
+/* A file system may have no sync of a directory. */
+static int sync_directory(int fd)
 {
-	char parent[PATH_MAX];
-	char *slash;
-	autoclose int fd = -1;
-
-	snprintf(parent, sizeof(parent), "%s", dir);
-	slash = strrchr(parent, '/');
-	if (slash == parent)
-		slash[1] = 0;
-	else if (slash)
-		*slash = 0;
-	else
-		strcpy(parent, ".");
-	fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
+	return fsync(fd) < 0 && errno != EINVAL ? -errno : 0;
 }
 
 /* Not every file system knows RENAME_NOREPLACE. Without it rename(2) of a directory replaces
@@ -222,14 +237,22 @@ static int publish(struct save *s, const char *dir, struct gw_error *err)
 	int r;
 
 	if (ftruncate(s->memory_fd, (off_t)s->manifest.memory_size) < 0 ||
-	    fsync(s->memory_fd) < 0 || fsync(s->state_fd) < 0 || fsync(s->dir_fd) < 0)
+	    fsync(s->memory_fd) < 0 || fsync(s->state_fd) < 0)
 		return error_set_sys(err, -errno, "%s: sync", s->tmp);
+	r = sync_directory(s->dir_fd);
+	if (r < 0)
+		return error_set_sys(err, r, "%s: sync", s->tmp);
 	r = name_it(s->tmp, dir);
 	if (r < 0)
 		return error_set_sys(err, r, "naming it");
 	s->tmp[0] = 0;
-	r = sync_parent(dir);
-	return r < 0 ? error_set_sys(err, r, "sync of the directory above") : 0;
+	r = sync_directory(s->parent_fd);
+	if (r < 0) {
+		error_set_sys(err, r, "sync of the directory above");
+		error_append(err, "the snapshot is there and whole, but may be gone when this "
+		                  "host loses power");
+	}
+	return r;
 }
 
 static void remove_files(struct save *s)
@@ -262,8 +285,8 @@ static int save_guest(struct save *s, const char *config, struct gw_error *err)
 	return r ? r : writer_end(&s->writer, s->was_running, err);
 }
 
-/* All of the guest is in the files: it goes on, whatever becomes of them. Checksums and the disk
- * need not keep it waiting. */
+/* All of the guest is in the files: it goes on, whatever becomes of them. The disk need not
+ * keep it waiting. */
 static void let_go(struct save *s)
 {
 	sequence_run_all(&s->sequence, PHASE_ANSWER_AGAIN, NULL);
@@ -312,6 +335,7 @@ int migration_save(struct migration *mig, const char *dir, bool let_leave, struc
 		.mig = mig,
 		.sequence = { .log = mig->host.log, .goes_on = true },
 		.phase = PHASE_PREPARE,
+		.parent_fd = -1,
 		.dir_fd = -1,
 		.state_fd = -1,
 		.memory_fd = -1,
@@ -320,19 +344,26 @@ int migration_save(struct migration *mig, const char *dir, bool let_leave, struc
 
 	if (r < 0)
 		return r;
+	XXH3_64bits_reset(&s.state_sum);
+	block_sums_init(&s.memory_sums);
 	s.sequence.asleep = mig->asleep;
 	s.sequence.sink = &s.sink;
 	s.sequence.list = mig->host.participants(mig->host.opaque);
 	r = s.sequence.list ? save(&s, dir, let_leave, &own)
 	                    : error_set(&own, -ENODATA, "the VM is empty");
-	if (r < 0)
+	if (r < 0) {
+		migration_explain_cancel(mig, &own);
 		sequence_undo(&s.sequence, s.phase, &own);
+	}
 	if (s.stopped)
 		mig->host.resume_guest(mig->host.opaque);
 	if (r < 0)
 		remove_files(&s);
 	sequence_end(&s.sequence);
 	snapshot_close_files(s.dir_fd, s.state_fd, s.memory_fd);
+	if (s.parent_fd >= 0)
+		close(s.parent_fd);
+	block_sums_fini(&s.memory_sums);
 	writer_fini(&s.writer);
 	migration_call_off(mig);
 	if (r < 0 && err)

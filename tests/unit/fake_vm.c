@@ -379,10 +379,14 @@ static int device_send(struct fake_part *part, struct sink *sink, uint16_t type,
                        struct gw_error *err)
 {
 	autofree uint8_t *buf = malloc(RECORD_MAX);
-	size_t len = device_record(part, part->sent, buf);
-	/* In two pieces, as a driver with a header of its own does it. */
-	int r = sink->ops->record(sink, &part->p, type, buf, 16, buf + 16, len - 16, err);
+	size_t len;
+	int r;
 
+	if (!buf)
+		return error_set(err, -ENOMEM, "out of memory");
+	len = device_record(part, part->sent, buf);
+	/* In two pieces, as a driver with a header of its own does it. */
+	r = sink->ops->record(sink, &part->p, type, buf, 16, buf + 16, len - 16, err);
 	part->sent += r == 0;
 	return r;
 }
@@ -438,7 +442,8 @@ static int device_load(struct participant *p, uint32_t version, uint16_t type, c
 {
 	struct fake_part *part = part_of(p);
 	autofree uint8_t *want = malloc(RECORD_MAX);
-	int r = enter(part->vm, p->name, OP_LOAD, err);
+	int r = want ? enter(part->vm, p->name, OP_LOAD, err)
+	             : error_set(err, -ENOMEM, "out of memory");
 
 	(void)version;
 	while (__atomic_load_n(&part->vm->hold_load, __ATOMIC_ACQUIRE))

@@ -203,7 +203,7 @@ Test(snapshot, flipped_bit_in_any_file_is_caught_before_anything_is_built)
 		const char *name, *want;
 		int steps;
 	} rows[] = {
-		{ "state", "state: damaged", 150 },
+		{ "state", "damaged (checksum mismatch)", 150 },
 		{ "memory", "memory: block at offset", 150 },
 		{ "memory.sums", "memory.sums: damaged", 16 },
 	};
@@ -321,14 +321,15 @@ Test(snapshot, manifest_that_cannot_be_is_refused)
 		.machine = HOST_ELF_MACHINE,
 		.memory_size = 2 * SNAPSHOT_BLOCK,
 		.sums_size = 16,
-		.ranges = { { "ram", 0, SNAPSHOT_BLOCK, 0 } },
-		.range_count = 1,
+		.ranges = { { "ram", 0, SNAPSHOT_BLOCK, 0 },
+		            { "ram", GIB, SNAPSHOT_BLOCK, SNAPSHOT_BLOCK } },
+		.range_count = 2,
 	};
 	struct place x;
 
 	place_init(&x);
 	cr_assert_eq(mkdir(x.dir, 0700), 0);
-	for (int i = 0; i < 8; i++) {
+	for (int i = 0; i < 10; i++) {
 		struct snapshot_manifest m = good, read;
 		struct gw_error err;
 		char path[160], *text;
@@ -342,6 +343,9 @@ Test(snapshot, manifest_that_cannot_be_is_refused)
 		m.ranges[0].size = i == 6 ? 0 : m.ranges[0].size;
 		/* offset + size overflows */
 		m.ranges[0].offset = i == 7 ? (1ull << 53) - PAGE_SIZE : m.ranges[0].offset;
+		/* Two ranges at one place; a place without a range. */
+		m.ranges[1].offset -= i == 8 ? PAGE_SIZE : 0;
+		m.range_count -= i == 9;
 		text = manifest_print(&m, "{}");
 		snprintf(path, sizeof(path), "%s/manifest.json", x.dir);
 		fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
