@@ -256,7 +256,7 @@ GW_API int gw_vm_inject_nmi(struct gw_vm *vm, struct gw_error *err);
 /* Writes guest memory and the vCPUs' registers to `fd` as an ELF core file, which gdb and crash
  * read. `fd` stays the caller's. vCPUs are stopped meanwhile. Blocks until all is written, and
  * other calls on the VM with it; a pipe or socket that nobody reads from for 10 s is given up.
- * Errors: -EBUSY (migration under way), -ETIMEDOUT (nobody reads), and those of writing. */
+ * Errors: -EBUSY (migration under way), -ETIMEDOUT (nobody reads), -EPIPE (no SIGPIPE), and more. */
 GW_API int gw_vm_dump_memory(struct gw_vm *vm, int fd, struct gw_error *err);
 
 /* Writes the flattened device tree by which an arm64 machine is described to its guest, as it would
@@ -414,8 +414,8 @@ struct gw_map {
  * Saves the VM to a new directory `dir` (docs/snapshot.md), atomically: it appears whole or not at
  * all. vCPUs are stopped until all of the guest is in the files, and then go on as before. What is
  * on its disks is not saved. Errors: -EEXIST, -ENOTSUP (a device cannot be saved; named), -ENOSPC,
- * -EBUSY, and I/O errors; the guest goes on in every case.
- */
+ * -EBUSY, and I/O errors; the guest goes on in every case. If nothing but the sync of the directory
+ * above fails, `dir` is there and whole, and the error says so. */
 GW_API int gw_vm_save(struct gw_vm *vm, const char *dir, struct gw_error *err);
 
 /* As gw_vm_save, with more to choose. */

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "base/thread.h"
 #include "base/util.h"
 #include "vmm/arch.h"
 #include "vmm/dump.h"
@@ -225,6 +226,7 @@ int gw_vm_inject_nmi(struct gw_vm *vm, struct gw_error *err)
 int gw_vm_dump_device_tree(struct gw_vm *vm, int fd, struct gw_error *err)
 {
 	autofree void *tree = NULL;
+	struct thread_pipe pipe;
 	size_t len = 0;
 	int r;
 
@@ -235,7 +237,9 @@ int gw_vm_dump_device_tree(struct gw_vm *vm, int fd, struct gw_error *err)
 	pthread_mutex_unlock(&vm->lock);
 	if (r < 0)
 		return error_context(err, "device tree");
+	thread_pipe_begin(&pipe);
 	r = io_write_full(fd, tree, len);
+	thread_pipe_end(&pipe);
 	return r < 0 ? error_set_sys(err, r, "device tree: writing it") : 0;
 }
 

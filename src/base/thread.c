@@ -21,6 +21,38 @@ int thread_start(pthread_t *thread, void *(*run)(void *opaque), void *opaque, co
 	return -r;
 }
 
+static sigset_t pipe_signal(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGPIPE);
+	return set;
+}
+
+void thread_pipe_begin(struct thread_pipe *p)
+{
+	const sigset_t set = pipe_signal();
+	sigset_t pending;
+
+	pthread_sigmask(SIG_BLOCK, &set, &p->mask);
+	p->pending = sigismember(&p->mask, SIGPIPE);
+	if (!p->pending && !sigpending(&pending))
+		p->pending = sigismember(&pending, SIGPIPE);
+}
+
+void thread_pipe_end(const struct thread_pipe *p)
+{
+	const sigset_t set = pipe_signal();
+	const struct timespec now = { 0 };
+
+	if (!p->pending)
+		while (sigtimedwait(&set, NULL, &now) < 0 && errno == EINTR)
+			;
+	if (!sigismember(&p->mask, SIGPIPE))
+		pthread_sigmask(SIG_SETMASK, &p->mask, NULL);
+}
+
 void thread_cond_init(pthread_cond_t *cond)
 {
 	pthread_condattr_t attr;

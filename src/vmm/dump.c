@@ -4,6 +4,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/io.h"
+#include "base/thread.h"
 #include "base/util.h"
 #include "vmm/arch.h"
 #include "vmm/machine.h"
@@ -214,7 +215,7 @@ static int look_at(struct dump_file *f, off_t begin)
 	return f->holes && ftruncate(f->fd, begin) < 0 ? -errno : 0;
 }
 
-int dump_write(struct machine *m, int fd, struct gw_error *err)
+static int write_core(struct machine *m, int fd, struct gw_error *err)
 {
 	const off_t begin = lseek(fd, 0, SEEK_CUR);
 	struct dump_file f = { .fd = fd };
@@ -243,5 +244,16 @@ int dump_write(struct machine *m, int fd, struct gw_error *err)
 	/* Zeros at the very end leave the file too short. */
 	if (!r && f.holes && ftruncate(fd, begin + (off_t)total) < 0)
 		r = error_set_sys(err, -errno, "setting the length");
+	return r;
+}
+
+int dump_write(struct machine *m, int fd, struct gw_error *err)
+{
+	struct thread_pipe pipe;
+	int r;
+
+	thread_pipe_begin(&pipe);
+	r = write_core(m, fd, err);
+	thread_pipe_end(&pipe);
 	return r;
 }

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "base/thread.h"
 #include "base/util.h"
 
 #include <fcntl.h>
@@ -74,6 +75,9 @@ static ssize_t write_some(const struct serial_ends *e, unsigned which, const uin
 {
 	const int fd = e->ends[which].fd;
 	struct pollfd p = { .fd = fd, .events = POLLOUT };
+	struct thread_pipe pipe;
+	ssize_t n;
+	int code;
 
 	if (e->ends[which].is_socket)
 		return send(fd, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -84,7 +88,13 @@ static ssize_t write_some(const struct serial_ends *e, unsigned which, const uin
 		}
 		len = MIN(len, STDOUT_CHUNK);
 	}
-	return write(fd, buf, len);
+	/* With an external loop the thread is the embedder's. */
+	thread_pipe_begin(&pipe);
+	n = write(fd, buf, len);
+	code = errno;
+	thread_pipe_end(&pipe);
+	errno = code;
+	return n;
 }
 
 static void flush(struct serial_ends *e, unsigned which)
@@ -402,10 +412,12 @@ static int listen_at(struct serial_ends *e, const char *keys, const char *path,
 
 static int open_log(struct serial_ends *e, const char *keys, const char *path, struct gw_error *err)
 {
-	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	/* A FIFO that nobody reads is refused, and not waited for. */
+	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC, 0600);
 
 	if (fd < 0)
 		return error_set_sys(err, -errno, "%slog %s: open", keys, path);
+	io_set_nonblock(fd, 0);
 	e->ends[END_LOG].fd = fd;
 	return 0;
 }

@@ -5,7 +5,9 @@
 #include "vmm/dump.h"
 
 #include <elf.h>
+#include <signal.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 
 #define RAM (4 * MIB)
 #define MARK 0x123456
@@ -126,6 +128,58 @@ Test(dump, a_reader_that_does_not_read_is_given_up)
 	cr_assert_eq(pipe(ends), 0);
 	cr_assert_eq(dump_write(vm->m, ends[1], &err), -ETIMEDOUT);
 	close(ends[0]);
+	close(ends[1]);
+	vmachine_free(vm);
+}
+
+static int signals;
+
+static void on_signal(int number)
+{
+	(void)number;
+	signals++;
+}
+
+static bool is_blocked(void)
+{
+	sigset_t mask;
+
+	pthread_sigmask(SIG_BLOCK, NULL, &mask);
+	return sigismember(&mask, SIGPIPE);
+}
+
+Test(dump, a_reader_that_is_gone_raises_no_signal)
+{
+	struct vmachine *vm = marked();
+	struct gw_error err = { 0 };
+	sigset_t set;
+	int ends[2];
+
+	signal(SIGPIPE, on_signal);
+	for (int kind = 0; kind < 2; kind++) {
+		cr_assert_eq(kind ? socketpair(AF_UNIX, SOCK_STREAM, 0, ends) : pipe(ends), 0);
+		close(ends[0]);
+		cr_assert_eq(dump_write(vm->m, ends[1], &err), -EPIPE, "%s", err.text);
+		cr_assert_eq(signals, 0);
+		cr_assert_not(is_blocked());
+		/* The embedder's own writes raise it as ever. */
+		cr_assert_eq(write(ends[1], "", 1), -1);
+		cr_assert_eq(signals, 1);
+		signals = 0;
+		close(ends[1]);
+	}
+	/* One that is held back by the embedder stays so. */
+	sigemptyset(&set);
+	sigaddset(&set, SIGPIPE);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	cr_assert_eq(pipe(ends), 0);
+	close(ends[0]);
+	cr_assert_eq(write(ends[1], "", 1), -1);
+	cr_assert_eq(dump_write(vm->m, ends[1], &err), -EPIPE);
+	cr_assert_eq(signals, 0);
+	cr_assert(is_blocked());
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+	cr_assert_eq(signals, 1);
 	close(ends[1]);
 	vmachine_free(vm);
 }
