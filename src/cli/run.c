@@ -15,8 +15,12 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 
 #define MAPS_MAX 64
+/* Of a device tree, which is some kilobytes. */
+#define DEVICE_TREE_MAX (16u << 20)
 
 /* What a command line asks for. */
 struct wish {
@@ -136,13 +140,34 @@ static int serve(struct gw_vm *vm, const struct wish *wish, struct gw_control **
 	return control_open(vm, &wish->control, control, err);
 }
 
-static int dump_device_tree(struct gw_vm *vm, const char *path, struct gw_error *err)
+/* A file that cannot be written whole is none. */
+static int write_file(const char *path, const void *data, size_t len, struct gw_error *err)
 {
 	autoclose int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+	struct stat st;
+	int r = fd < 0 ? -errno : io_write_full(fd, data, len);
+
+	if (fd >= 0 && r < 0 && !fstat(fd, &st) && S_ISREG(st.st_mode))
+		unlink(path);
+	return r < 0 ? error_set_sys(err, r, "--dump-dtb: %s", path) : 0;
+}
+
+/* The file is made, or what is in it cut off, only when there is something to write. */
+static int dump_device_tree(struct gw_vm *vm, const char *path, struct gw_error *err)
+{
+	autoclose int fd = memfd_create("device-tree", MFD_CLOEXEC);
+	autofree char *tree = NULL;
+	size_t len = 0;
+	int r;
 
 	if (fd < 0)
-		return error_set_sys(err, -errno, "--dump-dtb: %s", path);
-	return gw_vm_dump_device_tree(vm, fd, err);
+		return error_set_sys(err, -errno, "--dump-dtb: memfd_create");
+	r = gw_vm_dump_device_tree(vm, fd, err);
+	if (!r && lseek(fd, 0, SEEK_SET) < 0)
+		r = error_set_sys(err, -errno, "--dump-dtb: lseek");
+	if (!r)
+		r = io_read_all(fd, "--dump-dtb", DEVICE_TREE_MAX, &tree, &len, err);
+	return r ? r : write_file(path, tree, len, err);
 }
 
 static int configure(struct gw_vm *vm, const struct wish *wish, struct gw_error *err)
