@@ -256,7 +256,7 @@ GW_API int gw_vm_inject_nmi(struct gw_vm *vm, struct gw_error *err);
 /* Writes guest memory and the vCPUs' registers to `fd` as an ELF core file, which gdb and crash
  * read. `fd` stays the caller's. vCPUs are stopped meanwhile. Blocks until all is written, and
  * other calls on the VM with it; a pipe or socket that nobody reads from for 10 s is given up.
- * Errors: -EBUSY (migration under way), -ETIMEDOUT (nobody reads), -EPIPE (no SIGPIPE), and more. */
+ * Errors: -EBUSY (migrating), -ETIMEDOUT (nobody reads), -EPIPE (without a SIGPIPE), and more. */
 GW_API int gw_vm_dump_memory(struct gw_vm *vm, int fd, struct gw_error *err);
 
 /* Writes the flattened device tree by which an arm64 machine is described to its guest, as it would

@@ -50,7 +50,9 @@ const struct event_kind control_events[] = {
 	{ "DEVICE_DEGRADED",
 	  ARGS(MUST("device", ARG_STRING, "its id"), MUST("state", ARG_STRING, "reset or failed"),
 	       MUST("reason", ARG_STRING, "what failed, and what was done about it")),
-	  false, "a failed migration has left a VFIO device in a state that the guest notices" },
+	  false,
+	  "a migration has left a device in a state that the guest notices, or it does not run "
+	  "where it arrived" },
 	{ "DUMP_COMPLETED",
 	  ARGS(MUST_OF("result", ARG_OBJECT, "DumpQueryResult", "as query-dump has it"),
 	       MAY("error", ARG_STRING, "why it failed")),

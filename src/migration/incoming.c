@@ -15,6 +15,7 @@
 #include "base/util.h"
 
 #include <endian.h>
+#include <stdio.h>
 #include <string.h>
 
 struct incoming {
@@ -30,6 +31,7 @@ struct incoming {
 	int wake_fd;     /* a lane has come to a MARK, or has failed */
 	enum phase phase;
 	bool built, run;
+	char degraded[DEGRADED_MAX]; /* devices that do not run here, a line each */
 };
 
 static int in_read(struct input *input, void *buf, size_t len, struct gw_error *err)
@@ -208,20 +210,56 @@ static int await_go(struct incoming *in, struct gw_error *err)
 	return in->mig->host.claim(in->mig->host.opaque, err);
 }
 
+/* ---- it runs ---------------------------------------------------------------------------------
+ */
+
+/* A line more; what does not fit is left out. */
+static void note_degraded(struct incoming *in, const char *why)
+{
+	const size_t len = strlen(in->degraded);
+
+	snprintf(in->degraded + len, sizeof(in->degraded) - len, "%s%s", len ? "\n" : "", why);
+}
+
+static void on_degraded(void *opaque, const struct participant *p, enum phase phase,
+                        const struct gw_error *err)
+{
+	struct incoming *in = opaque;
+	char why[sizeof(err->text) + sizeof(p->name) + 32];
+
+	migration_tell_degraded(in->mig, p, phase, err);
+	snprintf(why, sizeof(why), "%s: %s: %s", p->name, phase_name(phase), err->text);
+	if (!p->ops->trouble)
+		note_degraded(in, why);
+}
+
+/* Those that tell of themselves, who may have been brought back by a reset. */
+static void look_for_trouble(struct incoming *in)
+{
+	char why[640];
+
+	for (struct participant *p = in->sequence.list->first; p; p = p->next)
+		if (p->ops->trouble && p->ops->trouble(p, why, sizeof(why)))
+			note_degraded(in, why);
+}
+
 /* From here on this side has the guest. A device that will not run is an error that the guest
  * has to live with: there is no other side any more that could run it. Where the guest stays
- * paused, passthrough devices sleep until it runs. */
+ * paused, passthrough devices sleep until it runs. RUNNING carries what the source's user has to
+ * know of them. */
 static void run_guest(struct incoming *in)
 {
 	const struct migration_host *host = &in->mig->host;
 	struct gw_error err = { 0 };
 
 	in->sequence.asleep = !in->run;
-	sequence_run_all(&in->sequence, PHASE_ANSWER_DMA, &err);
-	sequence_run_all(&in->sequence, PHASE_RUN, &err);
+	in->sequence.watch = (struct sequence_watch){ .opaque = in, .failed = on_degraded };
+	sequence_run_all(&in->sequence, PHASE_ANSWER_DMA, NULL);
+	sequence_run_all(&in->sequence, PHASE_RUN, NULL);
+	look_for_trouble(in);
 	migration_arrives(in->mig, in->run);
 	host->start(host->opaque, in->run);
-	if (say(in, FRAME_RUNNING, &err) < 0)
+	if (say_bytes(in, FRAME_RUNNING, in->degraded, strlen(in->degraded), &err) < 0)
 		log_warn(host->log,
 		         "incoming: the guest runs here, but the source was not told: %s",
 		         err.text);

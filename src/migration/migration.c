@@ -7,6 +7,7 @@
 #include "base/thread.h"
 #include "base/util.h"
 
+#include <cjson/cJSON.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -94,6 +95,25 @@ void migration_set_status(struct migration *mig, enum migration_status status)
 		tell_status(mig, status);
 }
 
+void migration_tell_degraded(void *opaque, const struct participant *p, enum phase phase,
+                             const struct gw_error *err)
+{
+	struct migration *mig = opaque;
+	cJSON *root = p->ops->trouble ? NULL : cJSON_CreateObject();
+	autofree char *reason = NULL;
+	char *data = NULL;
+
+	if (root && asprintf(&reason, "%s: %s", phase_name(phase), err->text) >= 0 &&
+	    cJSON_AddStringToObject(root, "device", p->name) &&
+	    cJSON_AddStringToObject(root, "state", "failed") &&
+	    cJSON_AddStringToObject(root, "reason", reason))
+		data = cJSON_PrintUnformatted(root);
+	if (data)
+		mig->host.event(mig->host.opaque, "DEVICE_DEGRADED", data);
+	free(data);
+	cJSON_Delete(root);
+}
+
 static void tell_ended(struct migration *mig)
 {
 	if (mig->host.ended)
@@ -131,6 +151,7 @@ int migration_begin(struct migration *mig, bool incoming, struct gw_error *err)
 	progress_fini(&mig->progress);
 	mig->asleep &= !incoming;
 	mig->error = (struct gw_error){ 0 };
+	mig->degraded_there[0] = 0;
 	io_eventfd_drain(mig->cancel_fd);
 	mig->status = MIGRATION_NONE;
 	pthread_mutex_unlock(&mig->lock);
@@ -363,6 +384,7 @@ int migration_take_back(struct migration *mig, struct gw_error *err)
 /* One that comes in has come in, and only its last words are still under way. */
 int migration_wake(struct migration *mig, struct participant_list *list, struct gw_error *err)
 {
+	const struct sequence_watch watch = { .opaque = mig, .failed = migration_tell_degraded };
 	bool wakes;
 	int r = 0;
 
@@ -375,7 +397,7 @@ int migration_wake(struct migration *mig, struct participant_list *list, struct 
 	pthread_mutex_unlock(&mig->lock);
 	if (!wakes)
 		return r;
-	sequence_wake(mig->host.log, list);
+	sequence_wake(mig->host.log, list, &watch);
 	pthread_mutex_lock(&mig->lock);
 	mig->asleep = mig->waking = false;
 	pthread_mutex_unlock(&mig->lock);

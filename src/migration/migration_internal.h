@@ -13,6 +13,7 @@
 
 #define URI_MAX 512
 #define REASON_MAX 256
+#define DEGRADED_MAX 2048
 
 struct migration {
 	struct migration_host host;
@@ -31,6 +32,8 @@ struct migration {
 	struct stats stats;
 	struct progress progress; /* of the outgoing one */
 	struct gw_error error;    /* of the last that failed */
+	/* What the destination said of devices that do not run there, a line each. */
+	char degraded_there[DEGRADED_MAX];
 	struct gw_migrate_params params;
 	char uri[URI_MAX];
 	int listen_fd; /* incoming */
@@ -62,6 +65,10 @@ void migration_explain_cancel(struct migration *mig, struct gw_error *err);
  * `tell`: as a status. What has left comes back when the migration has ended and the guest is still
  * here. */
 int migration_let_leave(struct migration *mig, bool tell, struct gw_error *err);
+/* (D) The event for a participant that does not run where it arrived, unless it says so itself
+ * (trouble()). As sequence_watch.failed; `mig` is the opaque. */
+void migration_tell_degraded(void *mig, const struct participant *p, enum phase phase,
+                             const struct gw_error *err);
 /* A snapshot of the parameters. */
 struct gw_migrate_params migration_params(struct migration *mig);
 

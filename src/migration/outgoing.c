@@ -12,6 +12,7 @@
 #include "base/util.h"
 
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 
 /* ---- the connection ------------------------------------------------------------------ */
@@ -251,6 +252,22 @@ static int say_go(struct outgoing *o, struct gw_error *err)
 	return r;
 }
 
+/* RUNNING is in hand: the lines of it are devices that do not run there. */
+static void note_running(struct outgoing *o)
+{
+	struct migration *mig = o->mig;
+	char *text = (char *)o->reader.payload, *rest = NULL;
+
+	pthread_mutex_lock(&mig->lock);
+	mig->stats.running = now_ms();
+	mig->gone = true;
+	snprintf(mig->degraded_there, sizeof(mig->degraded_there), "%s", text);
+	pthread_mutex_unlock(&mig->lock);
+	for (char *why = strtok_r(text, "\n", &rest); why; why = strtok_r(NULL, "\n", &rest))
+		log_warn(mig->host.log, "migration: the guest runs at %s, but not all of it: %s",
+		         mig->uri, why);
+}
+
 static int hand_over(struct outgoing *o, struct gw_error *err)
 {
 	struct migration *mig = o->mig;
@@ -275,10 +292,7 @@ static int hand_over(struct outgoing *o, struct gw_error *err)
 			             mig->uri);
 		return r;
 	}
-	pthread_mutex_lock(&mig->lock);
-	mig->stats.running = now_ms();
-	mig->gone = true;
-	pthread_mutex_unlock(&mig->lock);
+	note_running(o);
 	return 0;
 }
 

@@ -170,23 +170,38 @@ static void add_reasons(void *opaque, const struct participant_list *list)
 		cJSON_Delete(reasons);
 }
 
-static void add_degraded(void *opaque, const struct participant_list *list)
+static void add_degraded(cJSON *root, const char *why)
 {
-	cJSON *degraded = NULL;
+	cJSON *list = cJSON_GetObjectItemCaseSensitive(root, "degraded-devices");
+
+	add_reason(list ? list : cJSON_AddArrayToObject(root, "degraded-devices"), why);
+}
+
+static void add_degraded_here(void *opaque, const struct participant_list *list)
+{
 	char why[640];
 
-	for (struct participant *p = list->first; p; p = p->next) {
-		if (!p->ops->trouble || !p->ops->trouble(p, why, sizeof(why)))
-			continue;
-		degraded = degraded ? degraded : cJSON_AddArrayToObject(opaque, "degraded-devices");
-		add_reason(degraded, why);
+	for (struct participant *p = list->first; p; p = p->next)
+		if (p->ops->trouble && p->ops->trouble(p, why, sizeof(why)))
+			add_degraded(opaque, why);
+}
+
+/* A line each; the text is taken apart. */
+static void add_degraded_there(cJSON *root, char *text)
+{
+	char line[DEGRADED_MAX + 16];
+
+	for (char *rest = NULL, *why = strtok_r(text, "\n", &rest); why;
+	     why = strtok_r(NULL, "\n", &rest)) {
+		snprintf(line, sizeof(line), "destination: %s", why);
+		add_degraded(root, line);
 	}
 }
 
 static void add_participants(void *opaque, const struct participant_list *list)
 {
 	add_reasons(opaque, list);
-	add_degraded(opaque, list);
+	add_degraded_here(opaque, list);
 }
 
 int migration_query(struct migration *mig, char **json, struct gw_error *err)
@@ -195,6 +210,7 @@ int migration_query(struct migration *mig, char **json, struct gw_error *err)
 	enum migration_status status;
 	struct gw_error error;
 	struct stats stats;
+	char there[DEGRADED_MAX];
 	cJSON *list;
 	bool incoming, ok;
 
@@ -203,6 +219,7 @@ int migration_query(struct migration *mig, char **json, struct gw_error *err)
 	stats = mig->stats;
 	error = mig->error;
 	incoming = mig->incoming;
+	memcpy(there, mig->degraded_there, sizeof(there));
 	list = devices(&mig->progress);
 	pthread_mutex_unlock(&mig->lock);
 
@@ -211,6 +228,8 @@ int migration_query(struct migration *mig, char **json, struct gw_error *err)
 		ok = cJSON_AddStringToObject(root, "error-desc", error.text);
 	if (ok)
 		mig->host.with_participants(mig->host.opaque, add_participants, root);
+	if (ok)
+		add_degraded_there(root, there);
 	*json = ok ? cJSON_PrintUnformatted(root) : NULL;
 	cJSON_Delete(root);
 	return *json ? 0 : error_set(err, -ENOMEM, "query-migrate: out of memory");

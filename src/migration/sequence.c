@@ -250,6 +250,8 @@ static int failed(struct sequence *s, enum phase phase, const struct participant
 	}
 	log_error(s->log, "%s: %s: %s", p->name, name, own->text);
 	error_append(err, "%s: %s: %s", p->name, name, own->text);
+	if (s->watch.failed)
+		s->watch.failed(s->watch.opaque, p, phase, own);
 	return 0;
 }
 
@@ -384,9 +386,10 @@ void sequence_undo(struct sequence *s, enum phase phase, struct gw_error *err)
 	s->begun = false;
 }
 
-void sequence_wake(const struct log *log, struct participant_list *list)
+void sequence_wake(const struct log *log, struct participant_list *list,
+                   const struct sequence_watch *watch)
 {
-	struct sequence s = { .log = log, .list = list, .waking = true };
+	struct sequence s = { .log = log, .list = list, .watch = *watch, .waking = true };
 
 	sequence_run_all(&s, PHASE_ANSWER_DMA, NULL);
 	sequence_run_all(&s, PHASE_RUN, NULL);

@@ -36,6 +36,9 @@ struct sequence_watch {
 	void (*called)(void *opaque, const struct participant *p, enum phase phase, int64_t us);
 	void (*pending)(void *opaque, const struct participant *p,
 	                const struct participant_pending *pending);
+	/* It failed, and the phase went on past it. */
+	void (*failed)(void *opaque, const struct participant *p, enum phase phase,
+	               const struct gw_error *err);
 };
 
 struct sequence {
@@ -75,8 +78,10 @@ void sequence_undo(struct sequence *s, enum phase failed, struct gw_error *err);
  * Failures are logged and appended to `err`. */
 void sequence_run_all(struct sequence *s, enum phase phase, struct gw_error *err);
 
-/* What an earlier sequence left asleep answers DMA, then runs; what fails is logged. */
-void sequence_wake(const struct log *log, struct participant_list *list);
+/* What an earlier sequence left asleep answers DMA, then runs; what fails is logged, and told to
+ * `watch`. */
+void sequence_wake(const struct log *log, struct participant_list *list,
+                   const struct sequence_watch *watch);
 
 /* All that is still to be sent; `not_yet` if any says so. */
 int sequence_pending(struct sequence *s, enum pending_effort effort,

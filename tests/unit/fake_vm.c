@@ -674,6 +674,8 @@ static void host_event(void *opaque, const char *name, const char *data)
 	struct fake_vm *vm = opaque;
 	char word[32] = "";
 
+	if (!strcmp(name, "DEVICE_DEGRADED"))
+		append(vm, vm->degraded, sizeof(vm->degraded), data, "");
 	if (strcmp(name, "MIGRATION"))
 		return;
 	sscanf(data, "{\"status\":\"%31[a-z]", word);

@@ -104,7 +104,8 @@ struct fake_vm {
 	/* what came of it */
 	bool runs, was_running, handed_over, abandoned, started;
 	char trace[16384];
-	char events[2048];
+	char events[2048];   /* of MIGRATION */
+	char degraded[2048]; /* of DEVICE_DEGRADED */
 	char logged_text[2048];
 	pthread_mutex_t lock; /* these texts, fail_op and fail_at */
 };

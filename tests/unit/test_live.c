@@ -191,6 +191,8 @@ Test(live, failed_rollback_does_not_hide_the_first_error)
 Test(live, device_that_will_not_run_does_not_stop_the_guest)
 {
 	static const enum fake_op ops[] = { OP_ANSWER_DMA, OP_RUN };
+	static const char *const phases[] = { "answer-dma", "run" };
+	char want[100], *json;
 
 	for (size_t i = 0; i < ARRAY_SIZE(ops); i++) {
 		struct pair x;
@@ -205,6 +207,17 @@ Test(live, device_that_will_not_run_does_not_stop_the_guest)
 		cr_assert_str_eq(fake_vm_status(x.src), "completed");
 		cr_assert(strstr(x.dst->logged_text, "tty"), "%s", x.dst->logged_text);
 		cr_assert_eq(x.tally->most, 1);
+		/* An event there, and in the source's outcome. */
+		snprintf(want, sizeof(want), "\"reason\":\"%s: it broke\"", phases[i]);
+		cr_assert(strstr(x.dst->degraded, "{\"device\":\"tty\",\"state\":\"failed\""), "%s",
+		          x.dst->degraded);
+		cr_assert(strstr(x.dst->degraded, want), "%s", x.dst->degraded);
+		snprintf(want, sizeof(want),
+		         "\"degraded-devices\":[\"destination: tty: %s: it broke\"]", phases[i]);
+		cr_assert_eq(migration_query(x.src->mig, &json, NULL), 0);
+		cr_assert(strstr(json, want), "%s", json);
+		free(json);
+		cr_assert(strstr(x.src->logged_text, phases[i]), "%s", x.src->logged_text);
 		pair_fini(&x);
 	}
 }

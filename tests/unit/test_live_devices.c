@@ -257,6 +257,7 @@ Test(live_devices, device_that_will_not_wake_keeps_nobody_asleep_D5)
 	cont(x.dst);
 	cr_assert_eq(fake_part(x.dst, "nic")->state, RUNS);
 	cr_assert(strstr(x.dst->logged_text, "tty: run: it broke"), "%s", x.dst->logged_text);
+	cr_assert(strstr(x.dst->degraded, "\"device\":\"tty\""), "%s", x.dst->degraded);
 	pair_fini(&x);
 }
 

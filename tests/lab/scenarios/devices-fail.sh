@@ -128,9 +128,11 @@ for arc in STOP-RUNNING_P2P RUNNING_P2P-RUNNING; do
 	ctl a migrate uri=unix:/tmp/mig >/dev/null
 	ctl a wait-migration --timeout 60 >/tmp/migration || die "not completed: $(cat /tmp/migration)"
 	event_came b DEVICE_DEGRADED
+	grep -q '"degraded-devices":\["destination: device bad was reset' /tmp/migration ||
+		die "the source does not know of it: $(cat /tmp/migration)"
 	vm_is b running
 	back b a
-	pass "$arc fails at the destination: the guest runs there, the device was reset"
+	pass "$arc fails at the destination: the guest runs there, the device was reset, and the source knows"
 done
 
 # ---- the server dies at one message after another ----
