@@ -7,9 +7,11 @@
 #include <criterion/criterion.h>
 
 #include "base/util.h"
+#include "config_drivers.h"
 #include "fake_vm.h"
 #include "faults.h"
 #include "migration/inspect.h"
+#include "vmm/config.h"
 
 #include <cjson/cJSON.h>
 #include <dirent.h>
@@ -132,6 +134,10 @@ static void check_saved(struct run *x, unsigned nth)
 	cr_assert(x->src->runs, "allocation %u: the guest does not go on", nth);
 	cr_assert(fake_vm_all(x->src, AT_REST), "allocation %u: %s", nth, x->src->trace);
 	cr_assert_eq(there, x->result == 0, "allocation %u: %s", nth, x->err.text);
+	if (there) {
+		inspect(x);
+		cr_assert_eq(x->result, 0, "allocation %u: %s", nth, x->err.text);
+	}
 	cr_assert_eq(remove_all(x->parent), there, "allocation %u: something is left", nth);
 }
 
@@ -207,4 +213,53 @@ Test(out_of_memory, inspecting)
 Test(out_of_memory, live_migration)
 {
 	each(do_nothing, live, check_moved);
+}
+
+/* A save prints it, and where it arrives it is read. */
+static bool config_once(unsigned nth, char **whole)
+{
+	static const char json[] =
+	        "{\"cpus\":2,\"memory\":\"64M\",\"name\":\"x\",\"boot\":{\"kernel\":\"/k\"},"
+	        "\"numa\":[{\"cpus\":\"0\",\"memory\":\"32M\"},{\"cpus\":\"1\",\"memory\":"
+	        "\"32M\"}],\"devices\":[{\"type\":\"t\",\"id\":\"a\",\"host\":\"b\",\"any\":{"
+	        "\"c\":[1,2]}},{\"type\":\"plain\",\"id\":\"d\"}]}";
+	struct config *config = calloc(1, sizeof(*config));
+	struct gw_error err = { 0 };
+	char *text = NULL;
+	bool hit;
+	int r;
+
+	watch_json(true);
+	faults_arm(FAULT_ALLOC, nth);
+	r = config_parse(json, "x", &drivers, config, &err);
+	if (!r)
+		text = config_print(config, &drivers);
+	if (nth && text)
+		cr_assert_str_eq(text, *whole, "allocation %u: it lacks something", nth);
+	if (nth)
+		free(text);
+	else
+		*whole = text;
+	hit = faults_disarm();
+	watch_json(false);
+	cr_assert(hit || (!r && text), "%s", err.text);
+	if (!nth)
+		return false;
+	cr_assert(!r || err.text[0], "allocation %u: not a word", nth);
+	cr_assert_eq(faults_left(), 0, "allocation %u: %zu allocations are left", nth,
+	             faults_left());
+	free(config);
+	return hit;
+}
+
+Test(out_of_memory, the_configuration)
+{
+	char *whole = NULL;
+	unsigned nth = 1;
+
+	config_once(0, &whole);
+	while (config_once(nth, &whole))
+		nth++;
+	cr_assert_gt(nth, 10, "only %u allocations", nth);
+	free(whole);
 }

@@ -59,3 +59,12 @@ sed -i 's,/tmp/vmlinuz,/tmp/none,; s,"cpus": 1,"cpus": 0,; s,"name": "c","nam": 
 expect_fail "cpus: 0 is not within" godwit run "$VMS/c/config.json" --control /tmp/x
 expect_fail "nam: no such key" godwit run "$VMS/c/config.json" --control /tmp/x
 pass "a faulty configuration is refused, all faults named"
+
+sed -i 's,"cpus": 0,"cpus": 1,; s,"nam": "c","name": "c",; s,/tmp/none,/tmp/vmlinuz,' "$VMS/c/config.json"
+echo kept >/tmp/kept.dtb
+for file in none kept; do
+	expect_fail "ACPI" godwit run "$VMS/c/config.json" --dump-dtb "/tmp/$file.dtb" --control /tmp/x
+done
+[ ! -e /tmp/none.dtb ] || die "an empty file is left"
+[ "$(cat /tmp/kept.dtb)" = kept ] || die "the file has lost what was in it"
+pass "--dump-dtb makes no file where there is no device tree"

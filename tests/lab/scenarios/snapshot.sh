@@ -76,3 +76,16 @@ for file in manifest.json state memory memory.sums; do
 	rm -r /tmp/bad
 	pass "a changed byte and a missing one in $file are caught and named"
 done
+
+vm_incoming b defer
+for file in manifest.json state memory memory.sums; do
+	cp -r --sparse=always /tmp/one /tmp/bad
+	rm "/tmp/bad/$file"
+	mkfifo "/tmp/bad/$file"
+	expect_fail "$file is a FIFO, not a file" godwit restore /tmp/bad --control /tmp/x
+	expect_fail "$file is a FIFO, not a file" godwit inspect /tmp/bad
+	expect_fail "$file is a FIFO, not a file" ctl b snapshot-load directory=/tmp/bad
+	rm -r /tmp/bad
+done
+vm_quit b
+pass "a FIFO in place of a file is named and not waited for"
