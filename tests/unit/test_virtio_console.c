@@ -5,8 +5,10 @@
 #include "vmm/virtio/devices.h"
 
 #include <cjson/cJSON.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 struct tty {
@@ -532,5 +534,31 @@ Test(virtio_console, hostile_state)
 		cr_assert_eq(t.d.v->ops->load(t.d.v, &in, &err), -EINVAL, "state %zu", i);
 		cr_assert(strstr(err.text, bad[i].says), "%s", err.text);
 	}
+	end(&t);
+}
+
+/* A FIFO: it is not waited for until it has a reader, and when that goes nobody is killed. */
+Test(virtio_console, a_log_without_a_reader_holds_up_and_ends_nothing)
+{
+	struct tty t;
+	char path[128];
+	int reader;
+
+	signal(SIGPIPE, SIG_DFL);
+	prepare_two(&t);
+	snprintf(path, sizeof(path), "%s/log", t.dir);
+	cr_assert_eq(mkfifo(path, 0600), 0);
+	cr_assert_null(add(&t));
+	cr_assert_not_null(strstr(t.vm->error, path), "%s", t.vm->error);
+	reader = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	cr_assert_geq(reader, 0);
+	begin(&t, 3);
+	greet(&t);
+	say(&t, 5, "one");
+	vmachine_turn(t.vm);
+	expect(reader, "one");
+	close(reader);
+	say(&t, 5, "two");
+	vmachine_turn(t.vm);
 	end(&t);
 }
