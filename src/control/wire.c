@@ -239,6 +239,7 @@ char *wire_error(const char *cls, const char *text, cJSON *id)
 	return to_line(root, ok);
 }
 
+/* QMP leaves "data" out where there is nothing to say. */
 char *wire_event(const struct gw_event *event)
 {
 	cJSON *root = cJSON_CreateObject();
@@ -248,7 +249,11 @@ char *wire_event(const struct gw_event *event)
 	          cJSON_AddNumberToObject(time, "seconds", (double)event->seconds) &&
 	          cJSON_AddNumberToObject(time, "microseconds", (double)event->microseconds);
 
-	ok = put(root, "data", data ? data : cJSON_CreateObject()) && ok;
+	if (cJSON_GetArraySize(data)) {
+		ok = put(root, "data", data) && ok;
+	} else {
+		cJSON_Delete(data);
+	}
 	return to_line(root, ok);
 }
 
