@@ -125,11 +125,18 @@ static int do_wait(struct ctl *ctl, struct gw_error *err)
 	}
 }
 
+/* NULL: none has begun. QEMU leaves the member out, or says "none". */
+static const char *migration_status(const cJSON *info)
+{
+	const char *status = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(info, "status"));
+
+	return status && strcmp(status, "none") != 0 ? status : NULL;
+}
+
 /* The status if it is one that a migration ends with. */
-static const char *final_status(const cJSON *info)
+static const char *final_status(const char *status)
 {
 	static const char *const final[] = { "completed", "failed", "cancelled" };
-	const char *status = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(info, "status"));
 
 	for (size_t i = 0; status && i < ARRAY_SIZE(final); i++)
 		if (!strcmp(status, final[i]))
@@ -155,15 +162,19 @@ static int do_wait_migration(struct ctl *ctl, struct gw_error *err)
 	for (;;) {
 		cJSON *info = NULL;
 		const char *status;
+		bool over;
 		int r = qmp_command(ctl->qmp, "query-migrate", NULL, ctl->deadline_ms, &info, err);
 
 		if (r < 0)
 			return r;
-		status = final_status(info);
-		if (status)
+		status = migration_status(info);
+		if (!status)
+			r = error_set(err, -ENODATA, "no migration has begun");
+		else if ((status = final_status(status)))
 			r = report_migration(ctl, info, status, err);
+		over = r < 0 || status;
 		cJSON_Delete(info);
-		if (status)
+		if (over)
 			return r;
 		if (ctl->deadline_ms >= 0 && now_ms() + POLL_MS > ctl->deadline_ms)
 			return error_set(err, -ETIMEDOUT, "the migration has not ended in time");

@@ -137,6 +137,8 @@ test_prompt() {
 	out=$(printf 'query-kvm\nno-such\nquery-uuid\n' | "$godwit" ctl "$work/sock" -H 2>&1)
 	check "prompt: commands from stdin" grep -q '^enabled  true' <<<"$out"
 	check "prompt: go on after an error" grep -q '^UUID  0000' <<<"$out"
+	out=$(timeout 20 "$godwit" ctl "$work/sock" wait-migration 2>&1)
+	check "ctl: wait-migration where none has begun" [ "$out" = "godwit: ctl: no migration has begun" ]
 	out=$({
 		sleep 1
 		printf 'query-sta\t\n'
