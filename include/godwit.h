@@ -272,7 +272,7 @@ GW_API int gw_vm_device_add(struct gw_vm *vm, const char *json, struct gw_error 
 
 /* Asks the guest to let a device go. Returns once asked; DEVICE_DELETED follows when the guest
  * has ejected it and it has been handed back to the host. A machine that never ran lets go at
- * once. Errors: -ENOENT (class DEVICE_NOT_FOUND), -EBUSY (migration under way). */
+ * once. Errors: -ENOENT and -ENODATA (class DEVICE_NOT_FOUND), -EBUSY (migration under way). */
 GW_API int gw_vm_device_del(struct gw_vm *vm, const char *id, struct gw_error *err);
 
 /* As gw_vm_device_del, with an end to the waiting. When the guest has not let go after

@@ -109,6 +109,8 @@ bool vm_guest_wants(const struct gw_vm *vm);
 int vm_need_machine(struct gw_vm *vm, struct gw_error *err);
 
 /* ---- vm_devices.c: with `lock` held ---- */
+/* Class DEVICE_NOT_FOUND: -ENOENT, -ENODATA while the VM is empty. */
+int vm_check_has_device(struct gw_vm *vm, const char *id, struct gw_error *err);
 /* -EBUSY while it is saved, moved or in transit. */
 int vm_check_may_change(struct gw_vm *vm, struct gw_error *err);
 

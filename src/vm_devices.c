@@ -27,6 +27,17 @@ int vm_check_may_change(struct gw_vm *vm, struct gw_error *err)
 	return r;
 }
 
+int vm_check_has_device(struct gw_vm *vm, const char *id, struct gw_error *err)
+{
+	if (!vm->machine)
+		return error_set_class(err, -ENODATA, GW_ERROR_DEVICE_NOT_FOUND,
+		                       "there is no device \"%s\": the VM is empty", id);
+	if (!machine_find_device(vm->machine, id) && !config_find_device(&vm->machine->config, id))
+		return error_set_class(err, -ENOENT, GW_ERROR_DEVICE_NOT_FOUND,
+		                       "the machine has no device \"%s\"", id);
+	return 0;
+}
+
 /* With `lock` held. A device that another one stands in for comes when the guest can deal with it.
  */
 static int add(struct gw_vm *vm, struct config_device *device, struct gw_error *err)
@@ -171,7 +182,9 @@ int gw_vm_device_command(struct gw_vm *vm, const char *id, const char *name, con
 		r = error_set(err, -EINVAL, "the arguments are not a JSON object");
 	if (!r) {
 		pthread_mutex_lock(&vm->lock);
-		r = vm_check_may_change(vm, err);
+		r = vm_check_has_device(vm, id, err);
+		if (!r)
+			r = vm_check_may_change(vm, err);
 		if (!r)
 			r = command(vm, id, name, parsed, &answer, err);
 		pthread_mutex_unlock(&vm->lock);

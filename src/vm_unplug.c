@@ -162,11 +162,12 @@ static int request(struct gw_vm *vm, const char *id, struct gw_error *err)
 	const struct config_device *config;
 	uint64_t bit = 0;
 	struct device *d;
-	int r = vm_check_may_change(vm, err);
+	int r = vm_check_has_device(vm, id, err);
 
-	if (r < 0)
-		return r;
-	r = check_alone(vm, id, err);
+	if (!r)
+		r = vm_check_may_change(vm, err);
+	if (!r)
+		r = check_alone(vm, id, err);
 	if (r < 0)
 		return r;
 	config = config_find_device(&vm->machine->config, id);

@@ -47,10 +47,10 @@ const struct command *command_find(const char *name);
 
 /* JSON text of the public API, which is released, as an item. -ENOMEM. */
 int command_take_json(char *json, cJSON **ret, struct gw_error *err);
-/* A call of the public API that returns JSON, as the reply. */
+/* A call of the public API that returns JSON, as the reply; that of an empty VM is `empty`. */
 int command_pass_json(struct call *call,
                       int (*query)(struct gw_vm *vm, char **json, struct gw_error *err),
-                      struct gw_error *err);
+                      const char *empty, struct gw_error *err);
 
 /* ---- commands_protocol.c ---- */
 int command_negotiate(struct call *call, struct gw_error *err);

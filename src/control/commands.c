@@ -200,10 +200,14 @@ int command_take_json(char *json, cJSON **ret, struct gw_error *err)
 
 int command_pass_json(struct call *call,
                       int (*query)(struct gw_vm *vm, char **json, struct gw_error *err),
-                      struct gw_error *err)
+                      const char *empty, struct gw_error *err)
 {
 	char *json = NULL;
 	int r = query(call->vm, &json, err);
 
+	if (r == -ENODATA) {
+		call->ret = cJSON_Parse(empty);
+		return call->ret ? 0 : error_set(err, -ENOMEM, "out of memory");
+	}
 	return r < 0 ? r : command_take_json(json, &call->ret, err);
 }

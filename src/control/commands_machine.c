@@ -115,7 +115,7 @@ static bool complete_cpu(cJSON *cpu)
 int command_query_cpus(struct call *call, struct gw_error *err)
 {
 	cJSON *cpu;
-	int r = command_pass_json(call, gw_vm_query_cpus, err);
+	int r = command_pass_json(call, gw_vm_query_cpus, "[]", err);
 
 	if (r < 0)
 		return r;
@@ -129,17 +129,18 @@ int command_query_cpus(struct call *call, struct gw_error *err)
 
 int command_query_pci(struct call *call, struct gw_error *err)
 {
-	return command_pass_json(call, gw_vm_query_pci, err);
+	return command_pass_json(call, gw_vm_query_pci, "[]", err);
 }
 
 int command_query_memory(struct call *call, struct gw_error *err)
 {
-	return command_pass_json(call, gw_vm_query_memory, err);
+	return command_pass_json(call, gw_vm_query_memory,
+	                         "{\"base-memory\":0,\"plugged-memory\":0}", err);
 }
 
 int command_query_config(struct call *call, struct gw_error *err)
 {
-	return command_pass_json(call, gw_vm_query_config, err);
+	return command_pass_json(call, gw_vm_query_config, "{}", err);
 }
 
 static int config_schema(struct gw_vm *vm, char **json, struct gw_error *err)
@@ -150,7 +151,7 @@ static int config_schema(struct gw_vm *vm, char **json, struct gw_error *err)
 
 int command_query_config_schema(struct call *call, struct gw_error *err)
 {
-	return command_pass_json(call, config_schema, err);
+	return command_pass_json(call, config_schema, "{}", err);
 }
 
 /* ---- buttons ------------------------------------------------------------------------------- */

@@ -149,7 +149,7 @@ int command_migrate_cancel(struct call *call, struct gw_error *err)
 
 int command_query_migrate(struct call *call, struct gw_error *err)
 {
-	return command_pass_json(call, gw_vm_query_migrate, err);
+	return command_pass_json(call, gw_vm_query_migrate, "{}", err);
 }
 
 /* ---- parameters ------------------------------------------------------------------------- */

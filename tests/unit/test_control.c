@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/util.h"
 #include "control/client.h"
+#include "control/command.h"
 #include "control_client.h"
 
 #include <cjson/cJSON.h>
@@ -69,6 +70,65 @@ Test(control, states_are_told_as_qmp_names_them)
 	cr_assert_eq(gw_vm_incoming(server.vm, NULL, NULL, 0, &err), 0);
 	say(fd, "{\"execute\":\"query-status\"}");
 	expect_line(fd, "{\"return\":{\"running\":false,\"status\":\"inmigrate\"}}");
+	close(fd);
+}
+
+static bool needs_arguments(const struct command *c)
+{
+	for (const struct arg *arg = c->args; arg && arg->name; arg++)
+		if (arg->required)
+			return true;
+	return false;
+}
+
+/* As QEMU's destination does: a client looks around there before anything has arrived. */
+Test(control, every_query_of_an_empty_vm_that_waits_is_answered)
+{
+	struct gw_error err;
+	unsigned count = 0;
+	int fd = dial_and_negotiate();
+
+	cr_assert_eq(gw_vm_incoming(server.vm, NULL, NULL, 0, &err), 0);
+	for (const struct command *c = control_commands; c->name; c++) {
+		char text[100];
+
+		if (strncmp(c->name, "query-", 6) != 0 || needs_arguments(c))
+			continue;
+		snprintf(text, sizeof(text), "{\"execute\":\"%s\"}", c->name);
+		say(fd, text);
+		if (strcmp(c->name, "query-balloon") != 0)
+			expect_part(fd, "{\"return\":");
+		else
+			expect_part(fd, "{\"error\":{\"class\":\"DeviceNotActive\",");
+		count++;
+	}
+	cr_assert_gt(count, 25);
+	say(fd, "{\"execute\":\"query-cpus-fast\"}{\"execute\":\"query-memory-size-summary\"}");
+	expect_line(fd, "{\"return\":[]}");
+	expect_line(fd, "{\"return\":{\"base-memory\":0,\"plugged-memory\":0}}");
+	close(fd);
+}
+
+Test(control, a_device_that_an_empty_vm_has_not_is_not_found)
+{
+	static const char *const requests[] = {
+		"{\"execute\":\"device_del\",\"arguments\":{\"id\":\"nix\"}}",
+		"{\"execute\":\"device_del\",\"arguments\":{\"id\":\"nix\",\"force\":true}}",
+		"{\"execute\":\"device-command\",\"arguments\":{\"id\":\"nix\",\"command\":\"c\"}}",
+		"{\"execute\":\"block_resize\",\"arguments\":{\"device\":\"nix\",\"size\":4096}}",
+	};
+	struct gw_error err;
+	int fd = dial_and_negotiate();
+
+	for (int waits = 0; waits < 2; waits++) {
+		for (size_t i = 0; i < ARRAY_SIZE(requests); i++) {
+			say(fd, requests[i]);
+			expect_part(fd,
+			            "{\"error\":{\"class\":\"DeviceNotFound\",\"desc\":\"device");
+		}
+		if (!waits)
+			cr_assert_eq(gw_vm_incoming(server.vm, NULL, NULL, 0, &err), 0);
+	}
 	close(fd);
 }
 
@@ -279,7 +339,7 @@ static void lone_end(struct lone *lone)
 	close(lone->ours);
 }
 
-static const char event_line[] = "{\"event\":\"STOP\",\"data\":{}}\r\n";
+static const char event_line[] = "{\"event\":\"STOP\"}\r\n";
 
 Test(control, no_events_before_the_negotiation_is_over)
 {
@@ -292,7 +352,7 @@ Test(control, no_events_before_the_negotiation_is_over)
 	client_event(lone.client, event_line);
 	expect_part(lone.ours, "QMP");
 	expect_line(lone.ours, "{\"return\":{}}");
-	expect_line(lone.ours, "{\"event\":\"STOP\",\"data\":{}}");
+	expect_line(lone.ours, "{\"event\":\"STOP\"}");
 	lone_end(&lone);
 }
 
