@@ -5,7 +5,7 @@
  *
  *     0  u32  magic
  *     4  u16  type
- *     6  u16  record type (RECORD frames; else 0)
+ *     6  u16  RECORD: record type; PAGES, ZERO: FRAME_PASS_*; else 0
  *     8  u32  participant's number in the TABLE (NO_PARTICIPANT where none)
  *    12  u32  sequence number, from 0
  *    16  u64  XXH3-64 of the payload
@@ -28,6 +28,10 @@
 #define FRAME_HEADER_SIZE 32
 #define FRAME_PAYLOAD_MAX (RECORD_MAX + 64)
 #define NO_PARTICIPANT 0xffffffffu
+/* Of pages on a connection, for those who watch: the number of the pass, from 1, which stays at the
+ * largest; and whether the guest is stopped. 0: not told. */
+#define FRAME_PASS_MAX 0x7fffu
+#define FRAME_PASS_STOPPED 0x8000u
 #define STREAM_VERSION 2
 /* Files of this version can still be read; a connection needs both sides to be of one. */
 #define STREAM_VERSION_OLDEST 1

@@ -164,10 +164,62 @@ static int build(struct incoming *in, struct gw_error *err)
 	return r ? r : say(in, FRAME_ACCEPTED, err);
 }
 
+/* The guest is stopped by the time that this frame is sent: pages say so, and most participants
+ * send nothing before. */
+static bool is_of_stopped_guest(const struct frame_header *h, int class)
+{
+	if (h->type == FRAME_PAGES || h->type == FRAME_ZERO)
+		return h->record & FRAME_PASS_STOPPED;
+	return class == PARTICIPANT_CHIP || class == PARTICIPANT_VCPU || class == PARTICIPANT_CLOCK;
+}
+
+/* Memory that comes in blocks is known only when the source has told of it. */
+static void note_ram_size(struct stats *s, uint64_t bytes)
+{
+	s->remaining += bytes > s->total_ram ? bytes - s->total_ram : 0;
+	s->total_ram = bytes;
+}
+
+/* The frame in hand has been loaded, or waits in its lane. What a pass after the first has left is
+ * not known here: `remaining` is what has not come at all. */
 static void note_progress(struct incoming *in)
 {
+	const struct frame_header *h = &in->reader.h;
+	const uint64_t pages = reader_pages(&in->reader);
+	const int class = reader_class(&in->reader);
+	struct stats *s = &in->mig->stats;
+	const int64_t now = now_ms();
+
 	pthread_mutex_lock(&in->mig->lock);
-	in->mig->stats.bytes = in->reader.bytes;
+	if (!s->stopped && is_of_stopped_guest(h, class))
+		stats_stopped(s, now);
+	if (pages)
+		s->rounds = MAX(s->rounds, h->record & FRAME_PASS_MAX);
+	else if (class == PARTICIPANT_RAM)
+		note_ram_size(s, participant_ram_size(in->sequence.list));
+	if (s->rounds > 1 || h->type == FRAME_END)
+		s->remaining = 0;
+	stats_moved(s, in->reader.bytes - s->bytes, h->type == FRAME_PAGES ? pages : 0,
+	            h->type == FRAME_ZERO ? pages : 0, now);
+	pthread_mutex_unlock(&in->mig->lock);
+}
+
+/* The machine is there: its memory is what has to come. */
+static void note_built(struct incoming *in)
+{
+	struct stats *s = &in->mig->stats;
+
+	pthread_mutex_lock(&in->mig->lock);
+	s->total_ram = participant_ram_size(in->sequence.list);
+	s->setup_done = now_ms();
+	stats_synced(s, s->total_ram / PAGE_SIZE);
+	pthread_mutex_unlock(&in->mig->lock);
+}
+
+static void note_connected(struct incoming *in)
+{
+	pthread_mutex_lock(&in->mig->lock);
+	in->mig->stats.started = now_ms();
 	pthread_mutex_unlock(&in->mig->lock);
 }
 
@@ -178,14 +230,13 @@ static int load(struct incoming *in, struct gw_error *err)
 	in->phase = PHASE_LOAD;
 	for (;;) {
 		r = reader_next(&in->reader, err);
+		if (!r && in->reader.h.type != FRAME_END)
+			r = lanes_deliver(in->lanes, err);
 		if (r < 0)
 			return r;
 		note_progress(in);
 		if (in->reader.h.type == FRAME_END)
 			break;
-		r = lanes_deliver(in->lanes, err);
-		if (r < 0)
-			return r;
 	}
 	r = reader_end(&in->reader, &in->run, err);
 	if (!r)
@@ -280,10 +331,13 @@ static int receive(struct incoming *in, struct gw_error *err)
 		r = reader_init(&in->reader, &in->input, err);
 	if (r < 0)
 		return r;
+	note_connected(in);
 	migration_set_status(mig, MIGRATION_ACTIVE);
 	r = greet(in, err);
 	if (!r)
 		r = build(in, err);
+	if (!r)
+		note_built(in);
 	if (!r)
 		r = load(in, err);
 	if (!r)

@@ -44,13 +44,10 @@ static void on_frame(void *opaque, uint16_t type, const struct participant *p, u
 	struct stats *s = &o->mig->stats;
 
 	pthread_mutex_lock(&o->mig->lock);
-	s->bytes += bytes;
+	stats_moved(s, bytes, type == FRAME_PAGES ? pages : 0, type == FRAME_ZERO ? pages : 0,
+	            now_ms());
 	rate_sent(&o->rate, bytes);
-	if (type == FRAME_PAGES)
-		s->normal_pages += pages;
-	else if (type == FRAME_ZERO)
-		s->zero_pages += pages;
-	else if (p && p->ops->class == PARTICIPANT_PASSTHROUGH)
+	if (p && p->ops->class == PARTICIPANT_PASSTHROUGH)
 		s->device_bytes += bytes;
 	if (p)
 		progress_sent(&o->mig->progress, p, bytes);
@@ -167,6 +164,7 @@ static int greet(struct outgoing *o, struct gw_error *err)
 		.frame = on_frame,
 		.throttle = on_throttle,
 		.pause_wanted = on_pause_wanted,
+		.last_pass = outgoing_begin_pass,
 	};
 	autofree char *config = NULL;
 	int r = writer_init(&o->writer, &o->output, o->sequence.list, &watch, err);
@@ -219,8 +217,7 @@ static int stop_guest(struct outgoing *o, struct gw_error *err)
 
 	migration_set_status(mig, MIGRATION_DEVICE);
 	pthread_mutex_lock(&mig->lock);
-	mig->stats.stopped = now_ms();
-	mig->stats.bytes_at_stop = mig->stats.bytes;
+	stats_stopped(&mig->stats, now_ms());
 	pthread_mutex_unlock(&mig->lock);
 	r = mig->host.stop_guest(mig->host.opaque, GW_STATE_FINISH_MIGRATE, &o->was_running, err);
 	o->guest_stopped = r == 0;

@@ -35,6 +35,9 @@ int outgoing_heed(struct outgoing *o, struct gw_error *err);
 
 /* outgoing_precopy.c: after PREPARE, with the guest running. */
 
+/* A dirty sync has found so many pages; `outgoing` is void for the writer's sake. */
+void outgoing_begin_pass(void *outgoing, uint64_t pages);
+
 /* The first look at what there is. */
 int outgoing_look(struct outgoing *o, struct gw_error *err);
 /* Takes the ACK in the reader's hand. */

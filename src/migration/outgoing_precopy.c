@@ -160,24 +160,35 @@ static uint64_t bandwidth(struct outgoing *o)
 	return o->params.switchover_bandwidth ? o->params.switchover_bandwidth : s->bandwidth;
 }
 
-/* What the exact look has found becomes the expected downtime, in microseconds. */
-static uint64_t note_pending(struct outgoing *o, const struct participant_pending *pending,
-                             int64_t since)
+void outgoing_begin_pass(void *outgoing, uint64_t pages)
 {
+	struct outgoing *o = outgoing;
 	struct stats *s = &o->mig->stats;
-	int64_t ms = MAX(now_ms() - since, 1);
 	char data[48];
-	uint64_t us;
 
 	pthread_mutex_lock(&o->mig->lock);
-	us = progress_expected_us(&o->mig->progress, bandwidth(o));
-	s->remaining = pending->precopy + pending->stop;
-	s->expected_downtime = (int64_t)(us / 1000);
-	s->rounds++;
-	s->dirty_pages_rate = pending->precopy / PAGE_SIZE * 1000 / (uint64_t)ms;
+	stats_synced(s, pages);
+	o->writer.pass =
+	        (uint16_t)(MIN(s->rounds, FRAME_PASS_MAX) | (s->stopped ? FRAME_PASS_STOPPED : 0));
 	snprintf(data, sizeof(data), "{\"pass\":%llu}", (unsigned long long)s->rounds);
 	pthread_mutex_unlock(&o->mig->lock);
 	o->mig->host.event(o->mig->host.opaque, "MIGRATION_PASS", data);
+}
+
+/* What the exact look has found becomes the expected downtime, in microseconds. */
+static uint64_t note_pending(struct outgoing *o, int64_t since)
+{
+	struct stats *s = &o->mig->stats;
+	int64_t ms = MAX(now_ms() - since, 1);
+	uint64_t us, dirty;
+
+	pthread_mutex_lock(&o->mig->lock);
+	us = progress_expected_us(&o->mig->progress, bandwidth(o));
+	dirty = progress_dirty_pages(&o->mig->progress);
+	s->expected_downtime = (int64_t)(us / 1000);
+	s->dirty_pages_rate = dirty * 1000 / (uint64_t)ms;
+	pthread_mutex_unlock(&o->mig->lock);
+	outgoing_begin_pass(o, dirty);
 	return us;
 }
 
@@ -185,16 +196,19 @@ static uint64_t note_pending(struct outgoing *o, const struct participant_pendin
  * the first pass takes them along. */
 int outgoing_look(struct outgoing *o, struct gw_error *err)
 {
-	const struct progress *progress = &o->mig->progress;
 	struct participant_pending pending;
 	int r = sequence_pending(&o->sequence, PENDING_ESTIMATE, &pending, err);
+	uint64_t dirty;
 
+	if (r < 0)
+		return r;
 	pthread_mutex_lock(&o->mig->lock);
-	for (size_t i = 0; i < progress->count && !r; i++)
-		if (progress->rows[i].class == PARTICIPANT_RAM)
-			o->mig->stats.total_ram += progress->rows[i].remaining;
+	dirty = progress_dirty_pages(&o->mig->progress);
+	o->mig->stats.total_ram = participant_ram_size(o->sequence.list);
+	o->mig->stats.expected_downtime = (int64_t)o->params.downtime_limit_ms;
 	pthread_mutex_unlock(&o->mig->lock);
-	return r;
+	outgoing_begin_pass(o, dirty);
+	return 0;
 }
 
 int outgoing_precopy(struct outgoing *o, struct gw_error *err)
@@ -212,7 +226,7 @@ int outgoing_precopy(struct outgoing *o, struct gw_error *err)
 		if (r < 0)
 			return r;
 		o->params = migration_params(o->mig);
-		expected_us = note_pending(o, &pending, synced_at);
+		expected_us = note_pending(o, synced_at);
 		synced_at = now_ms();
 		r = mark_initial_data(o, err);
 		if (!r && !pending.not_yet && initial_data_acknowledged(o) &&

@@ -73,8 +73,19 @@ void progress_pending(struct progress *progress, const struct participant *p,
 	if (!row)
 		return;
 	row->remaining = pending->precopy + pending->stop;
+	row->precopy = pending->precopy;
 	row->not_yet = pending->not_yet;
 	row->unmarked |= pending->not_yet;
+}
+
+uint64_t progress_dirty_pages(const struct progress *progress)
+{
+	uint64_t pages = 0;
+
+	for (size_t i = 0; i < progress->count; i++)
+		if (progress->rows[i].class == PARTICIPANT_RAM)
+			pages += progress->rows[i].precopy / PAGE_SIZE;
+	return pages;
 }
 
 static double us_at(uint64_t bytes, double bytes_per_us)

@@ -14,7 +14,8 @@ struct progress_row {
 	char name[40];
 	enum participant_class class;
 	uint64_t bytes;       /* sent, in frames */
-	uint64_t remaining;   /* at the last look */
+	uint64_t remaining;   /* at the last look, */
+	uint64_t precopy;     /* and how much of it iterate() can send */
 	uint64_t us[PHASES];  /* spent in each phase, over all its calls */
 	uint64_t rated_bytes; /* sent in iterate(), */
 	uint64_t rated_us;    /* and the time of the calls that sent something */
@@ -38,6 +39,9 @@ void progress_called(struct progress *progress, const struct participant *p, enu
                      uint64_t us);
 void progress_pending(struct progress *progress, const struct participant *p,
                       const struct participant_pending *pending);
+
+/* Pages of RAM that were dirty at the last look. */
+uint64_t progress_dirty_pages(const struct progress *progress);
 
 /* How long it takes to send what remains, over a connection of `bandwidth` bytes/s. Those who save
  * side by side share it, and the slowest of them, at the rate that it has shown, sets the time

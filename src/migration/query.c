@@ -22,10 +22,11 @@ static bool add_numbers(cJSON *to, const struct number *numbers, size_t count)
 	return true;
 }
 
-static bool add_ram(cJSON *root, const struct stats *s, int64_t ms)
+/* Once it is known how much there is: QEMU has no "ram" before that. */
+static bool add_ram(cJSON *root, const struct stats *s, int64_t now)
 {
 	const uint64_t in_downtime = s->stopped ? s->bytes - s->bytes_at_stop : 0;
-	const uint64_t seconds_1000 = (uint64_t)MAX(ms, 1);
+	const struct stats_rates rates = stats_rates(s, now);
 	const struct number numbers[] = {
 		{ "transferred", s->bytes },
 		{ "remaining", s->remaining },
@@ -36,36 +37,45 @@ static bool add_ram(cJSON *root, const struct stats *s, int64_t ms)
 		{ "dirty-pages-rate", s->dirty_pages_rate },
 		{ "dirty-sync-count", s->rounds },
 		{ "page-size", PAGE_SIZE },
-		{ "pages-per-second", (s->normal_pages + s->zero_pages) * 1000 / seconds_1000 },
+		{ "pages-per-second", rates.pages_per_second },
 		{ "precopy-bytes", s->bytes - in_downtime },
 		{ "downtime-bytes", in_downtime },
 		{ "postcopy-bytes", 0 },
+		{ "postcopy-requests", 0 },
 		{ "multifd-bytes", 0 },
+		{ "dirty-sync-missed-zero-copy", 0 },
 	};
-	cJSON *ram = cJSON_AddObjectToObject(root, "ram");
+	cJSON *ram;
 
+	if (!s->total_ram)
+		return true;
+	ram = cJSON_AddObjectToObject(root, "ram");
 	return ram && add_numbers(ram, numbers, ARRAY_SIZE(numbers)) &&
-	       cJSON_AddNumberToObject(ram, "mbps",
-	                               (double)s->bytes * 8.0 / 1000.0 / (double)seconds_1000);
+	       cJSON_AddNumberToObject(ram, "mbps", rates.mbps);
 }
 
-static bool add_times(cJSON *root, const struct stats *s, enum migration_status status, int64_t now)
+/* The destination cannot know how long the guest stood. */
+static bool add_downtime(cJSON *root, const struct stats *s, enum migration_status status)
+{
+	struct number number = { "expected-downtime", (uint64_t)s->expected_downtime };
+
+	if (status == MIGRATION_COMPLETED && s->stopped)
+		number = (struct number){
+			"downtime", (uint64_t)((s->running ? s->running : s->ended) - s->stopped)
+		};
+	return add_numbers(root, &number, 1);
+}
+
+static bool add_times(cJSON *root, const struct stats *s, int64_t now)
 {
 	const int64_t end = s->ended ? s->ended : now;
-	struct number numbers[4];
+	struct number numbers[2];
 	size_t n = 0;
 
 	numbers[n++] = (struct number){ "total-time", (uint64_t)(end - s->started) };
 	if (s->setup_done)
 		numbers[n++] =
 		        (struct number){ "setup-time", (uint64_t)(s->setup_done - s->started) };
-	if (status == MIGRATION_COMPLETED && s->stopped)
-		numbers[n++] =
-		        (struct number){ "downtime",
-			                 (uint64_t)((s->running ? s->running : end) - s->stopped) };
-	else
-		numbers[n++] =
-		        (struct number){ "expected-downtime", (uint64_t)s->expected_downtime };
 	return add_numbers(root, numbers, n);
 }
 
@@ -112,12 +122,13 @@ static cJSON *devices(const struct progress *progress)
 	return list;
 }
 
-static bool add_progress(cJSON *root, const struct stats *s, enum migration_status status)
+static bool add_progress(cJSON *root, const struct stats *s, enum migration_status status,
+                         bool incoming)
 {
 	const int64_t now = now_ms();
 
-	return add_times(root, s, status, now) &&
-	       add_ram(root, s, (s->ended ? s->ended : now) - s->started);
+	return add_times(root, s, now) && (incoming || add_downtime(root, s, status)) &&
+	       add_ram(root, s, now);
 }
 
 /* Takes over `list`. */
@@ -139,7 +150,8 @@ static bool add_vfio(cJSON *root, const struct stats *s, cJSON *list)
 	return cJSON_AddNumberToObject(vfio, "transferred", (double)s->device_bytes);
 }
 
-/* QMP says nothing more than the status of an incoming one. Takes over `list`. */
+/* Of a destination that nothing has reached there is nothing more than the status. Takes over
+ * `list`. */
 static bool describe(cJSON *root, const struct stats *s, enum migration_status status,
                      bool incoming, cJSON *list)
 {
@@ -147,11 +159,11 @@ static bool describe(cJSON *root, const struct stats *s, enum migration_status s
 
 	if (ok && status != MIGRATION_NONE)
 		ok = cJSON_AddStringToObject(root, "status", migration_status_name(status));
-	if (!ok || status == MIGRATION_NONE || incoming) {
+	if (!ok || status == MIGRATION_NONE || (incoming && !s->total_ram)) {
 		cJSON_Delete(list);
 		return ok;
 	}
-	ok = add_progress(root, s, status);
+	ok = add_progress(root, s, status, incoming);
 	return add_vfio(root, s, list) && ok;
 }
 

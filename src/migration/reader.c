@@ -247,6 +247,20 @@ static int load(const struct table_row *row, const struct frame_header *h, const
 	return error_set(err, -EPROTO, "a frame of %u bytes that it cannot take", len);
 }
 
+uint64_t reader_pages(const struct reader *r)
+{
+	if (r->h.type == FRAME_PAGES)
+		return (r->h.length - 8) / PAGE_SIZE;
+	return r->h.type == FRAME_ZERO ? u64_at(r->payload, 8) : 0;
+}
+
+int reader_class(const struct reader *r)
+{
+	if (r->h.participant >= r->table_count || !r->table[r->h.participant].p)
+		return -1;
+	return r->table[r->h.participant].p->ops->class;
+}
+
 int reader_load(const struct reader *r, const struct frame_header *h, const uint8_t *payload,
                 struct gw_error *err)
 {

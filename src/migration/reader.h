@@ -62,6 +62,10 @@ int reader_load(const struct reader *r, const struct frame_header *h, const uint
 /* Checks the END frame in hand; *run: the guest ran. */
 int reader_end(const struct reader *r, bool *run, struct gw_error *err);
 
+/* Pages in the PAGES or ZERO frame in hand, which has been loaded; 0: it is another. */
+uint64_t reader_pages(const struct reader *r);
+/* The class of the frame's participant (enum participant_class); -1 where it has none. */
+int reader_class(const struct reader *r);
 /* "ram": the name of the frame's participant; "-" where it has none. */
 const char *reader_participant_name(const struct reader *r);
 

@@ -59,7 +59,11 @@ static bool pause_wanted(struct sink *sink)
 	return wanted;
 }
 
-static const struct sink_ops shared_ops = { put_record, put_pages, pause_wanted };
+static const struct sink_ops shared_ops = {
+	.record = put_record,
+	.pages = put_pages,
+	.pause_wanted = pause_wanted,
+};
 
 void shared_sink_init(struct shared_sink *s, struct sink *to)
 {

@@ -129,7 +129,8 @@ static int put_zero(struct writer *w, struct participant *p, uint64_t gpa, size_
 {
 	uint64_t head[2] = { htole64(gpa), htole64(count) };
 
-	return count ? writer_frame(w, FRAME_ZERO, 0, p, head, sizeof(head), NULL, 0, err) : 0;
+	return count ? writer_frame(w, FRAME_ZERO, w->pass, p, head, sizeof(head), NULL, 0, err)
+	             : 0;
 }
 
 /* `count` pages that lie in w->pages. */
@@ -144,8 +145,8 @@ static int put_pages(struct writer *w, struct participant *p, uint64_t gpa, size
 	r = throttle(w, err);
 	if (r < 0)
 		return r;
-	return writer_frame(w, FRAME_PAGES, 0, p, &head, sizeof(head), w->pages, count * PAGE_SIZE,
-	                    err);
+	return writer_frame(w, FRAME_PAGES, w->pass, p, &head, sizeof(head), w->pages,
+	                    count * PAGE_SIZE, err);
 }
 
 /* Pages are copied: checksum and data must be of one instant, and a running guest may be
@@ -194,10 +195,19 @@ static bool sink_pause_wanted(struct sink *sink)
 	return w->watch.pause_wanted && w->watch.pause_wanted(w->watch.opaque);
 }
 
+static void sink_last_pass(struct sink *sink, uint64_t pages)
+{
+	struct writer *w = writer_of(sink);
+
+	if (w->watch.last_pass)
+		w->watch.last_pass(w->watch.opaque, pages);
+}
+
 static const struct sink_ops writer_sink_ops = {
 	.record = sink_put_record,
 	.pages = sink_put_pages,
 	.pause_wanted = sink_pause_wanted,
+	.last_pass = sink_last_pass,
 };
 
 /* ---- beginning and end ----------------------------------------------------------------- */

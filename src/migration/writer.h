@@ -23,6 +23,8 @@ struct writer_watch {
 	/* Before each record and each frame of pages: waits for the bandwidth limit; -ECANCELED. */
 	int (*throttle)(void *opaque, struct gw_error *err);
 	bool (*pause_wanted)(void *opaque);
+	/* The last pass over RAM begins. */
+	void (*last_pass)(void *opaque, uint64_t pages);
 };
 
 struct writer {
@@ -32,6 +34,7 @@ struct writer {
 	struct writer_watch watch;
 	uint32_t sequence;
 	uint64_t bytes;
+	uint16_t pass;   /* what frames of pages say of themselves (frame.h) */
 	uint8_t *buffer; /* BUFFER_SIZE: small frames wait here */
 	size_t buffered;
 	uint8_t *pages; /* copies of pages: the guest may write to them meanwhile */

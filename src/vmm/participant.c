@@ -14,6 +14,16 @@ struct participant *participant_find(const struct participant_list *list, const 
 	return NULL;
 }
 
+uint64_t participant_ram_size(const struct participant_list *list)
+{
+	uint64_t bytes = 0;
+
+	for (struct participant *p = list->first; p; p = p->next)
+		if (p->ops->ram_size)
+			bytes += p->ops->ram_size(p);
+	return bytes;
+}
+
 int participant_add(struct participant_list *list, struct participant *p, struct gw_error *err)
 {
 	struct participant **end = &list->first;

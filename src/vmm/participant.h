@@ -64,6 +64,9 @@ struct sink_ops {
 	             size_t count, struct gw_error *err);
 	/* True when iterate() should return, so that others get their turn. */
 	bool (*pause_wanted)(struct sink *sink);
+	/* RAM only, may be NULL: the guest stands, and the last look has found so many pages,
+	 * which come next. */
+	void (*last_pass)(struct sink *sink, uint64_t pages);
 };
 struct sink {
 	const struct sink_ops *ops;
@@ -86,6 +89,8 @@ struct participant_ops {
 	uint32_t version; /* of the records' format */
 	enum participant_class class;
 
+	/* RAM only: bytes of guest memory that there are. Any thread. */
+	uint64_t (*ram_size)(struct participant *p);
 	/* (S) NULL, or why it cannot be saved or moved now: text valid until the next call. */
 	const char *(*blocker)(struct participant *p);
 	/* (S) The same for what hinders a move while the guest runs, but not a save, for which all
@@ -158,5 +163,7 @@ struct participant_list {
 int participant_add(struct participant_list *list, struct participant *p, struct gw_error *err);
 void participant_remove(struct participant_list *list, struct participant *p);
 struct participant *participant_find(const struct participant_list *list, const char *name);
+/* Bytes of guest memory. */
+uint64_t participant_ram_size(const struct participant_list *list);
 
 #endif

@@ -23,6 +23,13 @@ static struct memory *memory_of(struct participant *p)
 	return container_of(p, struct memory, participant);
 }
 
+static uint64_t ram_size(struct participant *p)
+{
+	struct memory *mem = memory_of(p);
+
+	return memory_size(mem) + memory_plugged(mem);
+}
+
 static int ram_prepare(struct participant *p, bool live, struct gw_error *err)
 {
 	struct memory *mem = memory_of(p);
@@ -220,6 +227,8 @@ static int ram_save(struct participant *p, struct sink *sink, struct gw_error *e
 	pages = memory_dirty_sync_last(mem, err);
 	if (pages < 0)
 		return (int)pages;
+	if (sink->ops->last_pass)
+		sink->ops->last_pass(sink, (uint64_t)pages);
 	mem->cursor.region = 0;
 	mem->cursor.word = 0;
 	return send_dirty(mem, sink, false, err);
@@ -388,6 +397,7 @@ static const struct participant_ops ram_ops = {
 	.kind = "ram",
 	.version = 1,
 	.class = PARTICIPANT_RAM,
+	.ram_size = ram_size,
 	.prepare = ram_prepare,
 	.pending = ram_pending,
 	.iterate = ram_iterate,

@@ -6,6 +6,7 @@
 #include "base/util.h"
 
 #include <cjson/cJSON.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -209,6 +210,12 @@ static void write_page(struct fake_vm *vm, unsigned page, uint64_t value)
 	vm->logged[page] = true;
 }
 
+static uint64_t ram_size(struct participant *p)
+{
+	(void)p;
+	return FAKE_PAGES * PAGE_SIZE;
+}
+
 static int ram_prepare(struct participant *p, bool live, struct gw_error *err)
 {
 	struct fake_vm *vm = part_of(p)->vm;
@@ -296,7 +303,9 @@ static int ram_save(struct participant *p, struct sink *sink, struct gw_error *e
 
 	if (r < 0)
 		return r;
-	sync_log(vm);
+	vm->last_dirty = sync_log(vm);
+	if (sink->ops->last_pass && vm->tracking)
+		sink->ops->last_pass(sink, vm->last_dirty);
 	return send_pages(p, sink, false, err);
 }
 
@@ -514,6 +523,7 @@ static void special_ops(struct fake_part *part)
 	switch (o->class) {
 	case PARTICIPANT_RAM:
 		o->kind = "ram";
+		o->ram_size = ram_size;
 		o->prepare = ram_prepare;
 		o->pending = ram_pending;
 		o->iterate = ram_iterate;
@@ -676,6 +686,12 @@ static void host_event(void *opaque, const char *name, const char *data)
 
 	if (!strcmp(name, "DEVICE_DEGRADED"))
 		append(vm, vm->degraded, sizeof(vm->degraded), data, "");
+	if (!strcmp(name, "MIGRATION_PASS")) {
+		unsigned pass = 0;
+
+		sscanf(data, "{\"pass\":%u}", &pass);
+		vm->passes = pass == 1 || pass == vm->passes + 1 ? pass : UINT_MAX;
+	}
 	if (strcmp(name, "MIGRATION"))
 		return;
 	sscanf(data, "{\"status\":\"%31[a-z]", word);

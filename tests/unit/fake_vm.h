@@ -98,7 +98,9 @@ struct fake_vm {
 	enum fake_op fail_too;
 	const char *blocker, *live_blocker;
 	unsigned dirty_per_sync, build_ms;
-	bool hold_load; /* the device takes nothing until this is false (atomic) */
+	unsigned last_dirty; /* pages that the last look found */
+	unsigned passes;     /* the last MIGRATION_PASS; UINT_MAX: they were not told one by one */
+	bool hold_load;      /* the device takes nothing until this is false (atomic) */
 	bool never_converges;
 
 	/* what came of it */

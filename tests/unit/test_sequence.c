@@ -32,7 +32,9 @@ static bool pause_wanted(struct sink *sink)
 	return want_pause;
 }
 
-static const struct sink_ops drop_ops = { drop_record, drop_pages, pause_wanted };
+static const struct sink_ops drop_ops = { .record = drop_record,
+	                                  .pages = drop_pages,
+	                                  .pause_wanted = pause_wanted };
 static struct sink drop = { &drop_ops };
 static struct tally tally;
 

@@ -28,7 +28,8 @@ fast() { limits 100000000000 200000000; }
 slow() { limits 20000000 1; }
 sending() {
 	ctl a query-migrate >/tmp/progress
-	[ "$(sed -n 's/.*"ram": *{"transferred": *\([0-9]*\).*/\1/p' /tmp/progress)" -gt "$1" ]
+	_sent=$(sed -n 's/.*"ram": *{"transferred": *\([0-9]*\).*/\1/p' /tmp/progress)
+	[ "${_sent:-0}" -gt "$1" ]
 }
 # failed TEXT: the migration ends, not completed, saying TEXT.
 failed() {
@@ -105,8 +106,16 @@ pass "a destination that falls silent is given up; awake again, it does not run"
 ctl a stop >/dev/null
 vm_incoming b unix:/tmp/mig --map "devices.tty0.host=$MTTY2"
 ctl a migrate uri=unix:/tmp/mig >/dev/null
-ctl a wait-migration --timeout 40 >/dev/null || die "not completed"
+ctl a wait-migration --timeout 40 >/tmp/migration || die "not completed"
 vm_is b paused
+ctl b query-migrate >/tmp/arrived
+for name in total normal duplicate; do
+	[ "$(field $name <"/tmp/migration")" = "$(field $name <"/tmp/arrived")" ] ||
+		die "$name: $(cat /tmp/migration), but $(cat /tmp/arrived)"
+done
+for side in migration arrived; do
+	grep -q '"remaining":0,"total":268435456,' /tmp/$side || die "$side: $(cat /tmp/$side)"
+done
 expect_fail "handed over" ctl a cont
 vm_quit a
 pass "a stopped guest arrives stopped; its source does not run it any more"

@@ -32,7 +32,7 @@ limits() {
 fast() { limits "$1" 100000000000 200000000; }
 slow() { limits "$1" 20000000 1; }
 # Its second look at memory: devices copy as well by then.
-_copying() { ctl "$1" query-migrate >/tmp/progress && grep -q '"dirty-sync-count": *[1-9]' /tmp/progress; }
+_copying() { ctl "$1" query-migrate >/tmp/progress && grep -q '"dirty-sync-count": *\([2-9]\|[1-9][0-9]\)' /tmp/progress; }
 
 # Where the guest is, and where it goes next.
 from=a to=b
