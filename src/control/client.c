@@ -42,6 +42,8 @@ struct client {
 	struct job_queue queue; /* read, and not begun */
 	struct job *oob;        /* begun out of band */
 	unsigned oob_count;
+	bool served; /* a command has been answered, after the negotiation */
+	int64_t came_ms, active_ms;
 };
 
 static size_t unsent(const struct client *client)
@@ -64,6 +66,7 @@ static void flush(struct client *client)
 			client->muted = true;
 		else
 			client->out_sent += (size_t)n;
+		client->active_ms = now_ms();
 	}
 	if (!client->shaking)
 		client->out_len = client->out_sent = 0;
@@ -112,6 +115,8 @@ static void finish_job(struct client *client, struct job *job)
 	autofree char *line = NULL;
 
 	job_wait(job);
+	client->served |= client->rights.negotiated;
+	client->active_ms = now_ms();
 	if (job->result >= 0 && job->command->flags & COMMAND_NEGOTIATE)
 		client->rights =
 		        (struct job_rights){ .negotiated = true, .oob = job->call.use_oob };
@@ -249,6 +254,7 @@ static void receive(struct client *client)
 
 	if (n == -EAGAIN)
 		return;
+	client->active_ms = now_ms();
 	if (n <= 0)
 		client->eof = true;
 	else if (wire_feed(&client->in, chunk, (size_t)n) < 0)
@@ -368,8 +374,14 @@ int client_create(const struct client_host *host, struct channel *channel,
 		channel_destroy(channel);
 		return error_set(err, -ENOMEM, "client: out of memory");
 	}
-	*client =
-	        (struct client){ .host = host, .gone = gone, .opaque = opaque, .channel = channel };
+	*client = (struct client){
+		.host = host,
+		.gone = gone,
+		.opaque = opaque,
+		.channel = channel,
+		.came_ms = now_ms(),
+		.active_ms = now_ms(),
+	};
 	r = start_handshake(client, err);
 	if (!r) {
 		queue_line(client, greeting);
@@ -381,6 +393,27 @@ int client_create(const struct client_host *host, struct channel *channel,
 	}
 	*out = client;
 	return 0;
+}
+
+/* A request may lie in the socket and have its turn in this round of the loop. */
+static bool is_about_to_ask(const struct client *client)
+{
+	char c;
+
+	return takes_requests(client) &&
+	       recv(client->channel->fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
+struct standing client_standing(const struct client *client)
+{
+	return (struct standing){
+		.taken = true,
+		.idle = !has_jobs(client) && !client->queue.count && !is_about_to_ask(client),
+		.shaking = client->shaking,
+		.served = client->served,
+		.came_ms = client->came_ms,
+		.active_ms = client->active_ms,
+	};
 }
 
 void client_destroy(struct client *client)

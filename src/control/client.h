@@ -14,6 +14,7 @@
 #include "base/loop.h"
 #include "control/channel.h"
 #include "control/hub.h"
+#include "control/places.h"
 #include "godwit.h"
 
 #include <stdbool.h>
@@ -40,6 +41,8 @@ struct client_host {
 int client_create(const struct client_host *host, struct channel *channel,
                   void (*gone)(void *opaque, struct client *client), void *opaque,
                   struct client **out, struct gw_error *err);
+/* What it is doing now. */
+struct standing client_standing(const struct client *client);
 /* Waits for commands under way. */
 void client_destroy(struct client *client);
 

@@ -13,10 +13,10 @@
 #include "control/client.h"
 #include "control/event_queue.h"
 #include "control/listener.h"
+#include "control/places.h"
 
 #include <string.h>
 
-#define CLIENTS_MAX 32
 /* How long the accepting of clients pauses when the process has no descriptor left. */
 #define ACCEPT_PAUSE_MS 500
 /* How long, at the end, clients have to take the last replies. */
@@ -28,9 +28,9 @@ struct gw_control {
 	struct listener listener;
 	struct loop_watch *accept_watch, *wake_watch;
 	struct loop_timer *accept_timer;
-	struct loop_timer *event_timer;      /* for events that were held back */
-	struct client *clients[CLIENTS_MAX]; /* NULL: free */
-	bool listening;                      /* to events */
+	struct loop_timer *event_timer; /* for events that were held back */
+	struct client *clients[PLACES]; /* NULL: free */
+	bool listening;                 /* to events */
 	struct event_queue events;
 };
 
@@ -50,7 +50,7 @@ static void deliver_events(struct gw_control *control, int64_t now)
 	struct event_line *line = event_queue_take(&control->events, now, &wait_ms);
 
 	for (; line; line = event_line_free(line))
-		for (size_t i = 0; i < CLIENTS_MAX; i++)
+		for (size_t i = 0; i < PLACES; i++)
 			if (control->clients[i])
 				client_event(control->clients[i], line->text);
 	if (control->event_timer)
@@ -70,7 +70,7 @@ static void on_wake(void *opaque, int fd, uint32_t events)
 	(void)events;
 	io_eventfd_drain(fd);
 	deliver_events(control, now_ms());
-	for (size_t i = 0; i < CLIENTS_MAX; i++)
+	for (size_t i = 0; i < PLACES; i++)
 		if (control->clients[i])
 			client_look(control->clients[i]);
 }
@@ -81,7 +81,7 @@ static void on_client_gone(void *opaque, struct client *client)
 {
 	struct gw_control *control = opaque;
 
-	for (size_t i = 0; i < CLIENTS_MAX; i++)
+	for (size_t i = 0; i < PLACES; i++)
 		if (control->clients[i] == client)
 			control->clients[i] = NULL;
 	client_destroy(client);
@@ -100,11 +100,29 @@ static void on_accept_timer(void *opaque)
 	loop_watch_events(control->accept_watch, EPOLLIN);
 }
 
+/* NULL: there is no place. Otherwise the place is free. */
+static struct client **make_place(struct gw_control *control, enum peer_kind kind)
+{
+	struct standing all[PLACES] = { 0 };
+	int at;
+
+	for (size_t i = 0; i < PLACES; i++)
+		if (control->clients[i])
+			all[i] = client_standing(control->clients[i]);
+	at = place_choose(all, kind, now_ms());
+	if (at < 0)
+		return NULL;
+	client_destroy(take_ptr(&control->clients[at]));
+	return &control->clients[at];
+}
+
 static void on_connection(void *opaque, int listen_fd, uint32_t events)
 {
 	struct gw_control *control = opaque;
 	struct channel *channel = NULL;
-	int r = listener_accept(&control->listener, &channel);
+	struct client **place;
+	enum peer_kind kind;
+	int r = listener_accept(&control->listener, &channel, &kind);
 
 	(void)listen_fd;
 	(void)events;
@@ -113,14 +131,11 @@ static void on_connection(void *opaque, int listen_fd, uint32_t events)
 			pause_accepting(control);
 		return;
 	}
-	for (size_t i = 0; i < CLIENTS_MAX; i++) {
-		if (control->clients[i])
-			continue;
-		client_create(&control->host, channel, on_client_gone, control,
-		              &control->clients[i], NULL);
-		return;
-	}
-	channel_destroy(channel);
+	place = make_place(control, kind);
+	if (place)
+		client_create(&control->host, channel, on_client_gone, control, place, NULL);
+	else
+		channel_destroy(channel);
 }
 
 /* ---- life --------------------------------------------------------------------------- */
@@ -219,7 +234,7 @@ static void see_clients_off(struct gw_control *control)
 {
 	int64_t deadline;
 
-	for (size_t i = 0; i < CLIENTS_MAX; i++)
+	for (size_t i = 0; i < PLACES; i++)
 		if (control->clients[i])
 			client_stop(control->clients[i]);
 	dumper_end(&control->hub.dumper);
@@ -227,10 +242,10 @@ static void see_clients_off(struct gw_control *control)
 		gw_vm_unlisten(control->host.vm, on_event, control);
 	deadline = now_ms() + FAREWELL_MS;
 	deliver_events(control, INT64_MAX - EVENT_INTERVAL_MS);
-	for (size_t i = 0; i < CLIENTS_MAX; i++)
+	for (size_t i = 0; i < PLACES; i++)
 		if (control->clients[i])
 			client_finish(control->clients[i], deadline);
-	for (size_t i = 0; i < CLIENTS_MAX; i++)
+	for (size_t i = 0; i < PLACES; i++)
 		client_destroy(control->clients[i]);
 }
 

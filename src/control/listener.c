@@ -84,7 +84,7 @@ void listener_close(struct listener *l)
 
 /* ---- clients ------------------------------------------------------------------------------- */
 
-int listener_accept(struct listener *l, struct channel **out)
+int listener_accept(struct listener *l, struct channel **out, enum peer_kind *kind)
 {
 	int fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
@@ -93,11 +93,12 @@ int listener_accept(struct listener *l, struct channel **out)
 		return errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS
 		               ? -errno
 		               : -EAGAIN;
+	*kind = PEER_REMOTE;
 	if (!l->is_unix) {
 		tcp_prepare(fd);
 		return channel_tls_create(fd, l->identity, out, NULL);
 	}
-	if (peer_check(&l->rule, fd) < 0) {
+	if (peer_check(&l->rule, fd, kind) < 0) {
 		close(fd);
 		return -EAGAIN;
 	}

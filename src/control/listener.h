@@ -25,8 +25,8 @@ int listener_open(const struct gw_control_options *options, struct listener *out
                   struct gw_error *err);
 void listener_close(struct listener *listener);
 
-/* The next client. -EAGAIN: none, or one that was turned away. Others: no descriptor or memory
- * is left. */
-int listener_accept(struct listener *listener, struct channel **out);
+/* The next client, and what is known of it. -EAGAIN: none, or one that was turned away. Others: no
+ * descriptor or memory is left. */
+int listener_accept(struct listener *listener, struct channel **out, enum peer_kind *kind);
 
 #endif

@@ -57,14 +57,15 @@ static int has_group(int fd, gid_t group)
 	return -EACCES;
 }
 
-int peer_check(const struct peer_rule *rule, int fd)
+int peer_check(const struct peer_rule *rule, int fd, enum peer_kind *kind)
 {
 	struct ucred peer;
 	socklen_t size = sizeof(peer);
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
 		return -errno;
-	if (peer.uid == 0 || peer.uid == rule->uid)
+	*kind = peer.uid == 0 || peer.uid == rule->uid ? PEER_OWNER : PEER_GROUP;
+	if (*kind == PEER_OWNER)
 		return 0;
 	if (!rule->has_group)
 		return -EACCES;

@@ -4,6 +4,7 @@
 #ifndef CONTROL_PEER_H
 #define CONTROL_PEER_H
 
+#include "control/places.h"
 #include "godwit.h"
 
 #include <sys/types.h>
@@ -17,7 +18,8 @@ struct peer_rule {
 /* `group` is a name or a number, NULL: none. -ENOENT: there is no such group. */
 int peer_rule_init(struct peer_rule *rule, const char *group, struct gw_error *err);
 
-/* 0: the process that has connected may. -EACCES, or what the kernel refuses. */
-int peer_check(const struct peer_rule *rule, int fd);
+/* 0: the process that has connected may, and *kind is what it is. -EACCES, or what the kernel
+ * refuses. */
+int peer_check(const struct peer_rule *rule, int fd, enum peer_kind *kind);
 
 #endif

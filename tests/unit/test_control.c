@@ -285,16 +285,48 @@ Test(control, the_reply_to_quit_is_sent_before_the_end)
 	close(fd);
 }
 
-Test(control, more_clients_than_there_is_room_for_are_turned_away)
+/* 33 have a place each, the reserved one included; those that come then displace the oldest. */
+Test(control, more_clients_than_there_is_room_for_displace_the_oldest_idle_ones)
 {
-	int fds[40], turned_away = 0;
+	int fds[40];
+	char line[4096];
+
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		fds[i] = dial();
+		expect_part(fds[i], "QMP");
+	}
+	for (size_t i = 0; i < 7; i++)
+		cr_assert_str_eq(hear(fds[i], line, sizeof(line)), "", "client %zu", i);
+	for (size_t i = 7; i < ARRAY_SIZE(fds); i++) {
+		say(fds[i], "{\"execute\":\"qmp_capabilities\"}{\"execute\":\"query-status\"}");
+		expect_line(fds[i], "{\"return\":{}}");
+		expect_part(fds[i], "\"status\":\"empty\"");
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		close(fds[i]);
+}
+
+Test(control, an_operator_gets_in_however_many_are_idle)
+{
+	int fds[PLACES];
 	char line[4096];
 
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
-		fds[i] = dial();
-	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
-		turned_away += !*hear(fds[i], line, sizeof(line));
-	cr_assert_eq(turned_away, 8);
+		fds[i] = dial_and_negotiate();
+	/* Whoever says something is not the oldest any more. */
+	usleep(2000);
+	say(fds[0], "{\"execute\":\"query-name\"}");
+	expect_line(fds[0], "{\"return\":{}}");
+	for (int i = 0; i < 5; i++) {
+		int fd = dial_and_negotiate();
+
+		say(fd, "{\"execute\":\"query-name\"}");
+		expect_line(fd, "{\"return\":{}}");
+		close(fd);
+	}
+	cr_assert_str_eq(hear(fds[1], line, sizeof(line)), "");
+	say(fds[0], "{\"execute\":\"query-name\"}");
+	expect_line(fds[0], "{\"return\":{}}");
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
 		close(fds[i]);
 }
