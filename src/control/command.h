@@ -52,6 +52,9 @@ int command_pass_json(struct call *call,
                       int (*query)(struct gw_vm *vm, char **json, struct gw_error *err),
                       const char *empty, struct gw_error *err);
 
+/* The machine's devices, a list to be released; that of an empty VM is empty. */
+int command_list_devices(struct gw_vm *vm, cJSON **out, struct gw_error *err);
+
 /* ---- commands_protocol.c ---- */
 int command_negotiate(struct call *call, struct gw_error *err);
 int command_query_version(struct call *call, struct gw_error *err);
@@ -64,6 +67,7 @@ int command_query_kvm(struct call *call, struct gw_error *err);
 int command_query_status(struct call *call, struct gw_error *err);
 int command_query_name(struct call *call, struct gw_error *err);
 int command_query_uuid(struct call *call, struct gw_error *err);
+const char *command_target_cpu(void); /* the type of a vCPU */
 int command_query_target(struct call *call, struct gw_error *err);
 int command_query_machines(struct call *call, struct gw_error *err);
 int command_query_cpus(struct call *call, struct gw_error *err);
@@ -91,6 +95,14 @@ int command_block_resize(struct call *call, struct gw_error *err);
 int command_query_chardev(struct call *call, struct gw_error *err);
 int command_balloon(struct call *call, struct gw_error *err);
 int command_query_balloon(struct call *call, struct gw_error *err);
+
+/* ---- commands_parts.c ---- */
+int command_query_hotpluggable_cpus(struct call *call, struct gw_error *err);
+int command_query_memory_devices(struct call *call, struct gw_error *err);
+int command_query_none(struct call *call, struct gw_error *err);
+
+/* ---- commands_action.c ---- */
+int command_set_action(struct call *call, struct gw_error *err);
 
 /* ---- commands_fd.c ---- */
 int command_getfd(struct call *call, struct gw_error *err);

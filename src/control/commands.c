@@ -49,8 +49,12 @@ const struct command control_commands[] = {
 	  "the kinds of machine: one" },
 	{ "query-cpus-fast", NULL, "[CpuInfoFast]", command_query_cpus, 0,
 	  "the vCPUs and their threads" },
+	{ "query-hotpluggable-cpus", NULL, "[HotpluggableCPU]", command_query_hotpluggable_cpus, 0,
+	  "the places for vCPUs: those that there are, since none can be added" },
 	{ "query-memory-size-summary", NULL, "MemoryInfo", command_query_memory, 0,
 	  "the guest's memory, in bytes" },
+	{ "query-memory-devices", NULL, "[MemoryDeviceInfo]", command_query_memory_devices, 0,
+	  "memory that comes and goes: the virtio-mem devices" },
 	{ "query-pci", NULL, "[PciInfo]", command_query_pci, 0, "the PCI functions" },
 	{ "query-config", NULL, "any", command_query_config, 0,
 	  "the configuration that the machine has now" },
@@ -68,6 +72,12 @@ const struct command control_commands[] = {
 	{ "system_reset", NULL, NULL, command_reset, 0, "resets the machine" },
 	{ "system_wakeup", NULL, NULL, command_wakeup, 0,
 	  "wakes a suspended guest; none ever is, so it is an error" },
+	{ "set-action",
+	  ARGS(MAY_OF("reboot", ARG_STRING, "RebootAction", "when the guest resets"),
+	       MAY_OF("shutdown", ARG_STRING, "ShutdownAction", "when it powers itself off"),
+	       MAY_OF("panic", ARG_STRING, "PanicAction", "when a pvpanic tells of a panic"),
+	       MAY_OF("watchdog", ARG_STRING, "WatchdogAction", "when an i6300esb runs out")),
+	  NULL, command_set_action, 0, "sets what is done when the guest resets, panics or hangs" },
 	{ "inject-nmi", NULL, NULL, command_nmi, 0,
 	  "sends a non-maskable interrupt to every vCPU" },
 	{ "dump-guest-memory",
@@ -110,6 +120,12 @@ const struct command control_commands[] = {
 	       MAY("node-name", ARG_STRING, "another name for device"),
 	       MUST_UINT("size", 0, 0, "bytes")),
 	  NULL, command_block_resize, 0, "gives a disk another size, its file as well" },
+	{ "query-block-jobs", NULL, "[BlockJobInfo]", command_query_none, COMMAND_INLINE,
+	  "jobs on disks: never any" },
+	{ "query-jobs", NULL, "[JobInfo]", command_query_none, COMMAND_INLINE,
+	  "jobs that go on behind a command: never any" },
+	{ "query-iothreads", NULL, "[IOThreadInfo]", command_query_none, COMMAND_INLINE,
+	  "I/O threads that are objects: never any, each device has its own" },
 	{ "query-chardev", NULL, "[ChardevInfo]", command_query_chardev, 0,
 	  "the serial line and consoles, and where they lead" },
 	{ "balloon", ARGS(MUST_UINT("value", 0, 0, "bytes that the guest is to have")), NULL,
@@ -210,4 +226,13 @@ int command_pass_json(struct call *call,
 		return call->ret ? 0 : error_set(err, -ENOMEM, "out of memory");
 	}
 	return r < 0 ? r : command_take_json(json, &call->ret, err);
+}
+
+int command_list_devices(struct gw_vm *vm, cJSON **out, struct gw_error *err)
+{
+	struct call call = { .vm = vm };
+	int r = command_pass_json(&call, gw_vm_query_devices, "[]", err);
+
+	*out = call.ret;
+	return r;
 }

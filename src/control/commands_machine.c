@@ -15,6 +15,11 @@ static const char *target_name(void)
 	return HOST_ELF_MACHINE == 62 ? "x86_64" : "aarch64";
 }
 
+const char *command_target_cpu(void)
+{
+	return HOST_ELF_MACHINE == 62 ? "x86_64-cpu" : "aarch64-cpu";
+}
+
 int command_query_kvm(struct call *call, struct gw_error *err)
 {
 	call->ret = cJSON_CreateObject();

@@ -47,13 +47,9 @@ enum { REG_PRELOAD1 = 0x00, REG_PRELOAD2 = 0x04, REG_INTERRUPT = 0x08, REG_RELOA
 #define CLOCK_NS 30ull
 #define REMAINING_MAX ((PRELOAD_MASK + 1ull) << COUNT_SHIFT) /* clocks */
 
-struct i6300esb_options {
-	uint32_t action; /* enum device_action */
-};
-
 struct i6300esb {
 	struct pci_device d;
-	enum device_action action;
+	enum device_action action; /* atomic */
 	/* Guards what follows; after the device lock. The timer's handler takes it alone, since the
 	 * device lock is held while the timer is destroyed. */
 	pthread_mutex_t lock;
@@ -140,16 +136,17 @@ static void fire(struct i6300esb *e, bool first)
 		[ACTION_RESET] = "reset",    [ACTION_POWEROFF] = "poweroff",
 		[ACTION_NMI] = "inject-nmi",
 	};
+	const enum device_action action = __atomic_load_n(&e->action, __ATOMIC_RELAXED);
 	struct machine *m = e->d.device.machine;
 	char data[48];
 
 	if (first)
 		log_warn(m->log, "device %s: the guest has not reloaded its watchdog",
 		         e->d.device.id);
-	snprintf(data, sizeof(data), "{\"action\":\"%s\"}", names[e->action]);
+	snprintf(data, sizeof(data), "{\"action\":\"%s\"}", names[action]);
 	if (m->notify.event)
 		m->notify.event(m->notify.opaque, "WATCHDOG", data);
-	device_act(m, e->action, "watchdog");
+	device_act(m, action, "watchdog");
 }
 
 static void on_timer(void *opaque)
@@ -373,7 +370,7 @@ static void describe_function(struct pci_function *f)
 static int i6300esb_create(struct machine *m, const struct config_device *config, bool hot,
                            struct device **out, struct gw_error *err)
 {
-	const struct i6300esb_options *o = (const void *)config->options;
+	const struct device_action_options *o = (const void *)config->options;
 	struct i6300esb *e = calloc(1, sizeof(*e));
 	int r;
 
@@ -396,8 +393,17 @@ static int i6300esb_create(struct machine *m, const struct config_device *config
 	return r;
 }
 
+static int i6300esb_command(struct device *d, const char *name, const cJSON *args, cJSON **ret,
+                            struct gw_error *err)
+{
+	struct i6300esb *e = container_of(d, struct i6300esb, d.device);
+
+	(void)ret;
+	return device_action_command(d, name, args, device_action_words, &e->action, err);
+}
+
 static const struct config_key i6300esb_keys[] = {
-	CONFIG_ROW_ENUM(NULL, "action", struct i6300esb_options, action, "\"reset\"",
+	CONFIG_ROW_ENUM(NULL, "action", struct device_action_options, action, "\"reset\"",
 	                device_action_words, "what is done about a guest that hangs"),
 	CONFIG_ROW_END,
 };
@@ -407,6 +413,7 @@ const struct device_driver i6300esb_driver = {
 	.help = "a watchdog: acts when the guest has not been heard of for a while",
 	.keys = i6300esb_keys,
 	.create = i6300esb_create,
+	.command = i6300esb_command,
 	PCI_DEVICE_DRIVER_CALLS,
 	.run = i6300esb_run,
 	.pause = i6300esb_pause,

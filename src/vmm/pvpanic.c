@@ -19,13 +19,9 @@
 #define EVENT_CRASHLOADED 2u
 #define EVENTS (EVENT_PANICKED | EVENT_CRASHLOADED)
 
-struct pvpanic_options {
-	uint32_t action; /* enum device_action */
-};
-
 struct pvpanic {
 	struct pci_device d;
-	enum device_action action;
+	enum device_action action; /* atomic */
 	uint8_t told; /* events since the last reset: a guest in a loop is heard once */
 };
 
@@ -73,10 +69,12 @@ static void pvpanic_write(struct pci_function *f, unsigned bar, uint64_t offset,
 	if (fresh & EVENT_CRASHLOADED)
 		emit(p, "GUEST_CRASHLOADED", ACTION_NONE);
 	if (fresh & EVENT_PANICKED) {
+		const enum device_action action = __atomic_load_n(&p->action, __ATOMIC_RELAXED);
+
 		log_warn(p->d.device.machine->log, "device %s: the guest has panicked",
 		         p->d.device.id);
-		emit(p, "GUEST_PANICKED", p->action);
-		device_act(p->d.device.machine, p->action, "guest panic");
+		emit(p, "GUEST_PANICKED", action);
+		device_act(p->d.device.machine, action, "guest panic");
 	}
 }
 
@@ -113,7 +111,7 @@ static const struct participant_ops participant_ops = PCI_DEVICE_PARTICIPANT("pv
 static int pvpanic_create(struct machine *m, const struct config_device *config, bool hot,
                           struct device **out, struct gw_error *err)
 {
-	const struct pvpanic_options *o = (const void *)config->options;
+	const struct device_action_options *o = (const void *)config->options;
 	struct pvpanic *p = calloc(1, sizeof(*p));
 	struct pci_function *f;
 	int r;
@@ -134,8 +132,17 @@ static int pvpanic_create(struct machine *m, const struct config_device *config,
 	return r;
 }
 
+static int pvpanic_command(struct device *d, const char *name, const cJSON *args, cJSON **ret,
+                           struct gw_error *err)
+{
+	struct pvpanic *p = container_of(d, struct pvpanic, d.device);
+
+	(void)ret;
+	return device_action_command(d, name, args, device_action_words_no_nmi, &p->action, err);
+}
+
 static const struct config_key pvpanic_keys[] = {
-	CONFIG_ROW_ENUM(NULL, "action", struct pvpanic_options, action, "\"none\"",
+	CONFIG_ROW_ENUM(NULL, "action", struct device_action_options, action, "\"none\"",
 	                device_action_words_no_nmi, "what is done about a panic"),
 	CONFIG_ROW_END,
 };
@@ -145,5 +152,6 @@ const struct device_driver pvpanic_driver = {
 	.help = "tells when the guest's kernel has panicked",
 	.keys = pvpanic_keys,
 	.create = pvpanic_create,
+	.command = pvpanic_command,
 	PCI_DEVICE_DRIVER_CALLS,
 };

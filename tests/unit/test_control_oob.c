@@ -95,7 +95,8 @@ Test(control_oob, requests_are_read_ahead_but_not_without_end)
 	say(fd, "{\"exec-oob\":\"migrate_cancel\",\"id\":\"late\"}");
 	expect_silence(fd, 50);
 	pthread_mutex_unlock(&server.vm->lock);
-	for (int i = 0, late = 0; i < 12;) {
+	/* Its own thread answers it, in any order with the others. */
+	for (int i = 0, late = 0; i < 12 || !late;) {
 		char line[4096], wanted[20];
 
 		snprintf(wanted, sizeof(wanted), "\"id\":%d}", i);
@@ -103,7 +104,6 @@ Test(control_oob, requests_are_read_ahead_but_not_without_end)
 		late += !!strstr(line, "late");
 		cr_assert(strstr(line, wanted) || strstr(line, "late"), "%s", line);
 		i += !!strstr(line, wanted);
-		cr_assert(i < 12 || late);
 	}
 	close(fd);
 }

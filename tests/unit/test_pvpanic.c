@@ -82,6 +82,27 @@ Test(pvpanic, actions)
 	}
 }
 
+Test(pvpanic, action_can_be_set)
+{
+	cJSON *pause = cJSON_Parse("{\"action\":\"pause\"}"), *ret = NULL;
+	cJSON *nmi = cJSON_Parse("{\"action\":\"nmi\"}");
+	struct gw_error err = { 0 };
+	struct card c;
+
+	begin(&c, ACTION_NONE);
+	cr_assert_eq(pvpanic_driver.command(&c.d->device, "set-action", nmi, &ret, &err), -EINVAL);
+	cr_assert(strstr(err.text, "\"nmi\""), "%s", err.text);
+	cr_assert_eq(pvpanic_driver.command(&c.d->device, "set-action", NULL, &ret, &err), -EINVAL);
+	cr_assert_eq(pvpanic_driver.command(&c.d->device, "x", pause, &ret, &err), -EOPNOTSUPP);
+	cr_assert_eq(pvpanic_driver.command(&c.d->device, "set-action", pause, &ret, &err), 0);
+	tell(&c, 1);
+	cr_assert_str_eq(vmachine_event(c.vm, "GUEST_PANICKED"), "{\"action\":\"pause\"}");
+	cr_assert_eq(c.vm->pauses, 1);
+	cJSON_Delete(pause);
+	cJSON_Delete(nmi);
+	vmachine_free(c.vm);
+}
+
 Test(pvpanic, state)
 {
 	struct kept *kept = calloc(1, sizeof(*kept));
