@@ -91,8 +91,9 @@ const struct command control_commands[] = {
 
 	/* Devices */
 	{ "device_add",
-	  ARGS(MAY("driver", ARG_STRING, "the type of device: virtio-blk, vfio-pci, ..."),
-	       MAY("type", ARG_STRING, "another name for driver"),
+	  ARGS(MAY("driver", ARG_STRING,
+	           "the type of device, or QEMU's name of it: vfio-pci, virtio-rng-pci, ..."),
+	       MAY("type", ARG_STRING, "instead of driver: the type, without QEMU's names"),
 	       MUST("id", ARG_STRING, "what it will be called")),
 	  NULL, command_device_add, COMMAND_OPEN,
 	  "plugs a device in; takes all keys that its type has in a configuration" },

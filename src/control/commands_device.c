@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/util.h"
+#include "control/qemu_device.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -13,27 +14,27 @@
 
 /* ---- come and go ---------------------------------------------------------------------------- */
 
-/* The request's arguments are the configuration's entry, but for the name of "type". */
+/* The request's arguments are the configuration's entry, or with "driver" what QEMU calls it. */
 int command_device_add(struct call *call, struct gw_error *err)
 {
 	const char *driver = args_string(call->args, "driver");
 	const char *type = args_string(call->args, "type");
 	autofree char *json = NULL;
 	cJSON *entry;
+	int r = 0;
 
 	if (!driver == !type)
 		return error_set(err, -EINVAL,
 		                 "device_add: give one of the arguments \"driver\" and \"type\"");
 	entry = cJSON_Duplicate(call->args, true);
-	if (driver) {
+	if (driver && entry) {
 		cJSON_DeleteItemFromObjectCaseSensitive(entry, "driver");
-		if (!cJSON_AddStringToObject(entry, "type", driver)) {
-			cJSON_Delete(entry);
-			entry = NULL;
-		}
+		r = qemu_device_translate(entry, driver, err);
 	}
-	json = entry ? cJSON_PrintUnformatted(entry) : NULL;
+	json = entry && !r ? cJSON_PrintUnformatted(entry) : NULL;
 	cJSON_Delete(entry);
+	if (r < 0)
+		return error_context(err, "device_add");
 	if (!json)
 		return error_set(err, -ENOMEM, "device_add: out of memory");
 	return gw_vm_device_add(call->vm, json, err);
