@@ -182,15 +182,23 @@ for _ in 1 2; do
 	comes_and_goes pvpanic
 	comes_and_goes i6300esb
 done
+comes_and_goes virtio-rng-pci bus=pcie.0 addr=0x1a disable-legacy=on packed=on
+comes_and_goes virtio-blk-pci file=/tmp/disk.img num-queues=2 write-cache=on
+comes_and_goes virtio-net-pci tap=tap1 mq=on vectors=4
+comes_and_goes pvpanic-pci
+expect_fail '"drive": d0' ctl e device_add driver=virtio-blk-pci id=x drive=d0
 no_complaint e
 [ "$(find /tmp -name 'hot.*sock*' | wc -l)" = 0 ] || die "sockets are left: $(find /tmp -name 'hot.*sock*')"
-pass "every type of device comes and goes at run time, twice"
+pass "every type of device comes and goes at run time, twice, and by QEMU's names"
 vm_quit e
 
 # ---- the guest's end ----
-vm_config d '{"id":"panic0","type":"pvpanic","action":"pause"}' '{"id":"dog0","type":"i6300esb","action":"reset"}'
+vm_config d '{"id":"panic0","type":"pvpanic"}' '{"id":"dog0","type":"i6300esb","action":"none"}'
 vm_start d
 vm_up d
+expect_fail 'not offered' ctl d set-action panic=none reboot=shutdown
+ctl d set-action panic=pause watchdog=reset reboot=reset >/dev/null
+ctl d query-config | tr -d ' \n\t' | grep -q '"action":"pause".*"action":"reset"' || die "$(ctl d query-config)"
 [ "$(con d 10 cat /sys/class/watchdog/watchdog0/identity)" = "i6300ESB timer" ] || die "no watchdog"
 expect_event d WATCHDOG action=reset
 # Opened once, told 4 s, never fed again. There may be no time left for an answer.
