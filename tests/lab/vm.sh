@@ -141,7 +141,7 @@ vm_restore() {
 ctl() {
 	_n=$1
 	shift
-	_before= _limit=60
+	_before='' _limit=60
 	for _word; do
 		shift
 		if [ "$_before" = --timeout ]; then
