@@ -134,16 +134,24 @@ LAB_TESTS = $(BUILD)/tests/iommufd_bits$(VARIANT)
 # The lab's kernel with IOMMUFD is x86's, device trees are arm64's.
 TESTS_x86 = $(LAB_TESTS)
 TESTS_arm64 = $(BUILD)/tests/check_dtb$(VARIANT)
-tests: $(BUILD)/tests/unit$(VARIANT) $(BUILD)/tests/kvm$(VARIANT) $(GUESTS_$(ARCH)) $(TESTS_$(ARCH))
+# The linker puts __wrap_NAME in the place of each of these functions.
+wrap = $(foreach f,$(1),-Wl,--wrap=$(f))
+# A server of this process speaks as others do where a test asks for it (tests/manner/manner.h).
+MANNER_OBJ = $(call obj,tests/manner/manner.c)
+MANNER = $(call wrap,wire_send wire_receive)
+$(BUILD)/tests/foreign-server$(VARIANT): $(call obj,$(CLI_SRC) tests/manner/main.c) $(MANNER_OBJ) $(LIB_OBJ)
+	@mkdir -p $(@D)
+	$(CC) $(SANITIZE) $(MANNER) -o $@ $^ $(LIBS)
+
+tests: $(BUILD)/tests/foreign-server$(VARIANT) $(BUILD)/tests/unit$(VARIANT) $(BUILD)/tests/kvm$(VARIANT) $(GUESTS_$(ARCH)) $(TESTS_$(ARCH))
 $(OBJ)/tests/%.o: ALL_CFLAGS += -Itests
 $(OBJ)/tests/kvm/%.o: ALL_CFLAGS += -Itests/kvm -Itests/kvm/$(ARCH)
 $(OBJ)/tests/unit/%.o: ALL_CFLAGS += -Itests/unit -Itests/unit/$(ARCH)
 # Calls that unit tests can make fail (tests/unit/faults.h).
-FAULTS = $(patsubst %,-Wl$(comma)--wrap=%,malloc calloc realloc strdup free fsync)
-comma = ,
-$(BUILD)/tests/unit$(VARIANT): $(call obj,$(UNIT_SRC)) $(LIB_OBJ)
+FAULTS = $(call wrap,malloc calloc realloc strdup free fsync)
+$(BUILD)/tests/unit$(VARIANT): $(call obj,$(UNIT_SRC)) $(MANNER_OBJ) $(LIB_OBJ)
 	@mkdir -p $(@D)
-	$(CC) $(SANITIZE) $(FAULTS) -o $@ $^ $(LIBS) -lcriterion -lgnutls
+	$(CC) $(SANITIZE) $(FAULTS) $(MANNER) -o $@ $^ $(LIBS) -lcriterion -lgnutls
 $(BUILD)/tests/kvm$(VARIANT): $(call obj,$(KVM_SRC)) $(LIB_OBJ)
 	@mkdir -p $(@D)
 	$(CC) $(SANITIZE) -o $@ $^ $(LIBS) -lcriterion

@@ -22,7 +22,7 @@ if [ -n "$quick" ]; then
 else
 	scripts/packages.sh build lint >/dev/null || exit 1
 fi
-mapfile -t c < <(git ls-files 'src/*.c' 'include/*.h' 'src/*.h' 'tests/unit/*.[ch]' 'tests/kvm/*.[ch]' 'tests/*.h' 'tests/runner/*.c' 'tests/fuzz/*.c' 'tests/abi/*.c' 'examples/*.c')
+mapfile -t c < <(git ls-files 'src/*.c' 'include/*.h' 'src/*.h' 'tests/unit/*.[ch]' 'tests/kvm/*.[ch]' 'tests/*.h' 'tests/manner/*.[ch]' 'tests/runner/*.c' 'tests/fuzz/*.c' 'tests/abi/*.c' 'examples/*.c')
 mapfile -t src < <(git ls-files 'src/*.c' ':!src/vmm/arm64')
 mapfile -t arm64 < <(git ls-files 'src/vmm/arm64/*.c')
 mapfile -t sh < <(git ls-files | grep -E '\.sh$|^\.ci/run$|^tests/lab/(lab|l1-init)$')

@@ -70,6 +70,7 @@ static void vm_release(struct gw_vm *vm)
 	vm_fds_free(vm);
 	vm_types_free(vm);
 	pthread_mutex_destroy(&vm->fd_lock);
+	pthread_mutex_destroy(&vm->quit_lock);
 	pthread_mutex_destroy(&vm->event_lock);
 	pthread_cond_destroy(&vm->changed);
 	pthread_mutex_destroy(&vm->lock);
@@ -102,6 +103,7 @@ int gw_vm_new_with(const struct gw_options *options, struct gw_vm **out, struct 
 	pthread_mutex_init(&vm->lock, NULL);
 	pthread_mutex_init(&vm->event_lock, NULL);
 	pthread_mutex_init(&vm->fd_lock, NULL);
+	pthread_mutex_init(&vm->quit_lock, NULL);
 	thread_cond_init(&vm->changed);
 
 	host.opaque = vm;
@@ -297,6 +299,7 @@ void gw_vm_quit(struct gw_vm *vm)
 {
 	bool first;
 
+	vm_call_quit_hooks(vm);
 	pthread_mutex_lock(&vm->lock);
 	first = !vm->quit;
 	vm->quit = true;

@@ -73,6 +73,10 @@ struct gw_vm {
 	pthread_mutex_t event_lock;
 	struct vm_listener *listeners;
 
+	pthread_mutex_t quit_lock; /* of the next two; nothing of the VM's is taken under it */
+	bool quitting;             /* told to quit; `quit` follows */
+	struct machine_quit_hook *quit_hooks;
+
 	pthread_mutex_t fd_lock; /* of `fds`; nothing is taken under it */
 	struct vm_fd *fds;
 
@@ -90,6 +94,11 @@ void vm_emit(struct gw_vm *vm, const char *name, const char *data);
 /* An event whose data are a device, by its id and QMP's path of it. */
 void vm_emit_device(struct gw_vm *vm, const char *name, const char *id);
 void vm_log_sink(void *opaque, enum gw_log_level level, const char *text);
+
+/* ---- vm_quit.c ---- */
+void vm_on_quit(void *opaque, struct machine_quit_hook *hook, bool on);
+/* Without `lock`, which is held by somebody who waits for what a hook cuts short. */
+void vm_call_quit_hooks(struct gw_vm *vm);
 
 /* ---- vm_machine.c: with `lock` held ---- */
 /* Every type of device that the library has. */

@@ -272,6 +272,7 @@ int vm_build(struct gw_vm *vm, const struct config *config, bool incoming, struc
 		.give_back = on_give_back,
 		.event = on_event,
 		.fd = vm_take_fd,
+		.on_quit = vm_on_quit,
 	};
 	int r = machine_create(config, vm->loop, &vm->log, &notify, incoming, &vm->machine, err);
 

@@ -184,10 +184,15 @@ void vfio_state_was_reset(struct vfio_state *s)
 		atomic_store(&s->reset, true);
 }
 
-/* Whatever the device was in, it runs (Linux uAPI, VFIO_DEVICE_RESET). */
+/* Whatever the device was in, it runs (Linux uAPI, VFIO_DEVICE_RESET). A device that cannot be
+ * asked now is asked the next time. */
 static int heed_reset(struct vfio_state *s, struct gw_error *err)
 {
-	return atomic_exchange(&s->reset, false) ? s->ops->refresh(s, err) : 0;
+	int r = atomic_exchange(&s->reset, false) ? s->ops->refresh(s, err) : 0;
+
+	if (r < 0)
+		atomic_store(&s->reset, true);
+	return r;
 }
 
 /* An error in a session that nobody here has ended: was it a reset? */

@@ -118,19 +118,25 @@ static inline bool vfio_state_has(const struct vfio_state *s, unsigned features)
 	return s && (s->features & features) == features;
 }
 
+/* A device that was reset runs, also when whoever drives it has not noticed that yet. */
+static inline unsigned vfio_state_now(const struct vfio_state *s)
+{
+	return atomic_load(&s->reset) ? s->ops->running : s->now;
+}
+
 static inline const char *vfio_state_name(const struct vfio_state *s)
 {
-	return s->ops->name(s->now);
+	return s->ops->name(vfio_state_now(s));
 }
 
 static inline bool vfio_state_runs(const struct vfio_state *s)
 {
-	return s->now == s->ops->running;
+	return vfio_state_now(s) == s->ops->running;
 }
 
 static inline bool vfio_state_copies(const struct vfio_state *s)
 {
-	return s->now == s->ops->copying;
+	return vfio_state_now(s) == s->ops->copying;
 }
 
 static inline bool vfio_state_midway(const struct vfio_state *s)

@@ -341,6 +341,12 @@ void machine_defer(struct machine *m)
 	io_eventfd_signal(m->deferred_fd);
 }
 
+void machine_on_quit(struct machine *m, struct machine_quit_hook *hook, bool on)
+{
+	if (m->notify.on_quit)
+		m->notify.on_quit(m->notify.opaque, hook, on);
+}
+
 int machine_fd(struct machine *m, const char *name)
 {
 	return m->notify.fd ? m->notify.fd(m->notify.opaque, name) : -ENOENT;

@@ -31,6 +31,15 @@ struct arch;
 struct vfio_space;
 struct machine_outside;
 
+/* What is to be done as soon as the owner is told to quit, before anything is taken apart: whoever
+ * waits for something outside of the machine is not to wait for long any more. On any thread; it
+ * must return at once, and takes no lock of the machine. */
+struct machine_quit_hook {
+	void (*call)(void *opaque);
+	void *opaque;
+	struct machine_quit_hook *next;
+};
+
 /* What the machine tells its owner. Called on any thread, with no lock of the machine held
  * but perhaps the device lock; must only take note and return. */
 struct machine_notify {
@@ -56,6 +65,9 @@ struct machine_notify {
 	void (*event)(void *opaque, const char *name, const char *data);
 	/* A duplicate of the descriptor that the owner was given under this name; -ENOENT. */
 	int (*fd)(void *opaque, const char *name);
+	/* Keeps a hook, and calls it at once if it is late; or lets go of it, and does not call it
+	 * any more when this has returned. NULL: the owner never quits. */
+	void (*on_quit)(void *opaque, struct machine_quit_hook *hook, bool on);
 };
 
 struct machine {
@@ -124,6 +136,9 @@ void machine_defer(struct machine *m);
 
 /* A descriptor given to the owner under this name, which becomes the caller's; -ENOENT. */
 int machine_fd(struct machine *m, const char *name);
+
+/* machine_notify.on_quit(). */
+void machine_on_quit(struct machine *m, struct machine_quit_hook *hook, bool on);
 
 /* The power button. */
 int machine_powerdown(struct machine *m, struct gw_error *err);

@@ -55,8 +55,12 @@ int pci_bar_check(const struct pci_function *f, struct gw_error *err)
 		if (!b->size)
 			continue;
 		if ((b->size & (b->size - 1)) || b->size < min || b->size > max)
-			return error_set(err, -EINVAL, "%s: BAR %u of 0x%llx bytes", f->name, i,
-			                 (unsigned long long)b->size);
+			return error_set(err, -EINVAL,
+			                 "%s: BAR %u of 0x%llx bytes of %s: a power of two from "
+			                 "0x%llx to 0x%llx is possible",
+			                 f->name, i, (unsigned long long)b->size,
+			                 b->is_io ? "I/O space" : "memory space",
+			                 (unsigned long long)min, (unsigned long long)max);
 		if (b->is_64 && (b->is_io || i + 1 == PCI_BARS || f->bars[i + 1].size))
 			return error_set(err, -EINVAL, "%s: BAR %u cannot be a 64-bit one", f->name,
 			                 i);

@@ -42,19 +42,20 @@ static void send_raw(struct vfu_server *s, const struct vfu_reply *r, uint32_t s
 		return;
 }
 
-static void send_fds(struct vfu_server *s, unsigned count)
+static void send_fds(struct vfu_server *s, const struct vfu_reply *r, unsigned count)
 {
 	union {
 		struct cmsghdr head;
 		char room[CMSG_SPACE(sizeof(int) * 32)];
 	} control = { .head = { CMSG_LEN(sizeof(int) * count), SOL_SOCKET, SCM_RIGHTS } };
-	struct wire_header h = { .size = sizeof(h), .flags = WIRE_TYPE_REPLY };
-	struct iovec iov = { &h, sizeof(h) };
-	struct msghdr msg = { .msg_iov = &iov,
-		              .msg_iovlen = 1,
+	struct wire_header h = r->head;
+	struct iovec parts[] = { { &h, sizeof(h) }, { (void *)(uintptr_t)r->payload, r->len } };
+	struct msghdr msg = { .msg_iov = parts,
+		              .msg_iovlen = 2,
 		              .msg_control = &control,
 		              .msg_controllen = CMSG_SPACE(sizeof(int) * count) };
 
+	h.size = (uint32_t)(sizeof(h) + r->len);
 	for (unsigned i = 0; i < count; i++)
 		memcpy(CMSG_DATA(&control.head) + i * sizeof(int), &s->bar2_fd, sizeof(int));
 	cr_assert_gt(sendmsg(s->socket, &msg, MSG_NOSIGNAL), 0);
@@ -83,7 +84,7 @@ bool vfu_lie(struct vfu_server *s, struct vfu_reply *r, enum vfu_lie what)
 			r->fds[r->fd_count++] = fcntl(s->bar2_fd, F_DUPFD_CLOEXEC, 3);
 		break;
 	case LIE_TOO_MANY_FDS:
-		send_fds(s, 32);
+		send_fds(s, r, 32);
 		return true;
 	case LIE_ERROR_PAYLOAD:
 		r->head.flags |= WIRE_ERROR;

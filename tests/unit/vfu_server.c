@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vfu_lies.h"
 
+#include "base/io.h"
 #include "base/util.h"
 #include "vfio/uapi.h"
 
@@ -89,6 +90,31 @@ static void region_info(struct vfu_server *s, const uint8_t *in, struct vfu_repl
 	vfu_put(r, &info, info.head.argsz <= ask.argsz ? info.head.argsz : sizeof(info.head));
 }
 
+static int io_fds(struct vfu_server *s, const uint8_t *in, struct vfu_reply *r)
+{
+	struct wire_io_fds head;
+
+	memcpy(&head, in, sizeof(head));
+	if (!s->bells || head.index >= 6)
+		return vfu_failed(r, EOPNOTSUPP);
+	head.count = head.index == 0 ? s->bells : 0;
+	head.argsz = (uint32_t)(sizeof(head) + head.count * sizeof(struct wire_io_fd));
+	vfu_put(r, &head, sizeof(head));
+	for (unsigned i = 0; i < head.count; i++) {
+		const struct wire_io_fd entry = { .offset = 4 * i,
+			                          .size = 4,
+			                          .fd_index = i,
+			                          .flags = 1,
+			                          .datamatch = 0x100 + i };
+
+		if (s->bell_fds[i] < 0)
+			s->bell_fds[i] = io_eventfd();
+		vfu_put(r, &entry, sizeof(entry));
+		r->fds[r->fd_count++] = fcntl(s->bell_fds[i], F_DUPFD_CLOEXEC, 3);
+	}
+	return 0;
+}
+
 static void irq_info(const struct vfu_server *s, const uint8_t *in, struct vfu_reply *r)
 {
 	struct vfio_irq_info info;
@@ -135,19 +161,24 @@ static uint8_t *region_at(struct vfu_server *s, const struct wire_region_access 
 		return s->config + a->offset;
 	if (a->region == 0 && a->offset + a->count <= 4096)
 		return s->bar0 + a->offset;
+	/* By message other bytes than in its file: a test has to see which was used. */
+	if (a->region == 2 && a->offset + a->count <= sizeof(s->bar2))
+		return s->bar2 + a->offset;
 	if (a->region == VFIO_PCI_ROM_REGION_INDEX && a->offset + a->count <= s->rom_size)
 		return s->rom + a->offset;
 	return NULL;
 }
 
-static int region_access(struct vfu_server *s, const uint8_t *in, bool write, struct vfu_reply *r)
+static int region_access(struct vfu_server *s, const struct wire_message *m, bool write,
+                         struct vfu_reply *r)
 {
+	const uint8_t *in = m->payload;
 	struct wire_region_access a;
 	uint8_t *at;
 
 	memcpy(&a, in, sizeof(a));
 	at = region_at(s, &a);
-	if (!at)
+	if (!at || m->len != sizeof(a) + (write ? a.count : 0))
 		return vfu_failed(r, EINVAL);
 	vfu_put(r, &a, sizeof(a));
 	if (write)
@@ -230,6 +261,8 @@ static int feature(struct vfu_server *s, const struct wire_message *m, struct vf
 	uint32_t state[2];
 
 	memcpy(&f, m->payload, sizeof(f));
+	if (s->no_features)
+		return vfu_failed(r, ENOTTY);
 	if (f.flags & VFIO_DEVICE_FEATURE_PROBE) {
 		vfu_put(r, m->payload, m->len);
 		return 0;
@@ -260,23 +293,26 @@ static int feature(struct vfu_server *s, const struct wire_message *m, struct vf
 	}
 }
 
-static void mig_data(struct vfu_server *s, const struct wire_message *m, bool write,
-                     struct vfu_reply *r)
+static int mig_data(struct vfu_server *s, const struct wire_message *m, bool write,
+                    struct vfu_reply *r)
 {
 	struct wire_mig_data d;
 
 	memcpy(&d, m->payload, sizeof(d));
 	if (write) {
+		if (m->len != sizeof(d) + d.size)
+			return vfu_failed(r, EINVAL);
 		cr_assert_leq(s->data_len + d.size, sizeof(s->data));
 		memcpy(s->data + s->data_len, m->payload + sizeof(d), d.size);
 		s->data_len += d.size;
-		return;
+		return 0;
 	}
 	d.size = MIN(d.size, s->data_len - s->data_at);
 	d.argsz = (uint32_t)sizeof(d) + d.size;
 	vfu_put(r, &d, sizeof(d));
 	vfu_put(r, s->data + s->data_at, d.size);
 	s->data_at += d.size;
+	return 0;
 }
 
 static void answer(struct vfu_server *s, struct wire_message *m, struct vfu_reply *r)
@@ -297,6 +333,9 @@ static void answer(struct vfu_server *s, struct wire_message *m, struct vfu_repl
 	case WIRE_DEVICE_GET_REGION_INFO:
 		region_info(s, m->payload, r);
 		break;
+	case WIRE_DEVICE_GET_REGION_IO_FDS:
+		io_fds(s, m->payload, r);
+		break;
 	case WIRE_DEVICE_GET_IRQ_INFO:
 		irq_info(s, m->payload, r);
 		break;
@@ -305,7 +344,7 @@ static void answer(struct vfu_server *s, struct wire_message *m, struct vfu_repl
 		break;
 	case WIRE_REGION_READ:
 	case WIRE_REGION_WRITE:
-		region_access(s, m->payload, m->header.command == WIRE_REGION_WRITE, r);
+		region_access(s, m, m->header.command == WIRE_REGION_WRITE, r);
 		break;
 	case WIRE_REGION_WRITE_MULTI:
 		write_multi(s, m->payload);
@@ -396,6 +435,7 @@ void vfu_server_init(struct vfu_server *s)
 	s->minor = WIRE_MINOR;
 	s->state = 2;
 	memset(s->vectors, 0xff, sizeof(s->vectors));
+	memset(s->bell_fds, 0xff, sizeof(s->bell_fds));
 	fill_config(s->config);
 }
 
@@ -437,6 +477,8 @@ void vfu_server_stop(struct vfu_server *s)
 	close_one(&s->error_fd);
 	for (unsigned i = 0; i < ARRAY_SIZE(s->vectors); i++)
 		close_one(&s->vectors[i]);
+	for (unsigned i = 0; i < ARRAY_SIZE(s->bell_fds); i++)
+		close_one(&s->bell_fds[i]);
 }
 
 void vfu_server_free(struct vfu_server *s)

@@ -45,8 +45,10 @@ struct vfu_server {
 	const char *caps;   /* the version's JSON; NULL: twin socket, 16 descriptors */
 	uint16_t minor;     /* of its version */
 	bool plain_file;    /* BAR 2's file is not sealed */
+	bool no_features;   /* it knows no DEVICE_FEATURE at all */
 	uint32_t bar0_size; /* 0: 4096 */
 	uint32_t rom_size;  /* 0: it has none; at most sizeof(rom) */
+	unsigned bells;     /* so many registers of BAR 0 have an eventfd; at most 8 */
 	unsigned notifies;  /* 1: it can ask for its device, and say that it is in error */
 	/* When a command comes for the nth time from now on. */
 	enum vfu_lie lie;
@@ -59,11 +61,12 @@ struct vfu_server {
 	int socket, twin; /* its own; -1 */
 	int bar2_fd;      /* a memfd */
 	unsigned seen[WIRE_COMMANDS];
-	uint8_t config[4096], bar0[4096], rom[8192];
-	uint32_t state;   /* migration's */
-	uint8_t data[64]; /* what a migration reads, and has written */
+	uint8_t config[4096], bar0[4096], bar2[65536], rom[8192];
+	uint32_t state;       /* migration's */
+	uint8_t data[262144]; /* what a migration reads, and has written */
 	unsigned data_len, data_at;
-	int vectors[4]; /* eventfds; -1 */
+	int vectors[4];  /* eventfds; -1 */
+	int bell_fds[8]; /* of the registers at 4 * i, for writes of 0x100 + i; -1 */
 	int request_fd, error_fd;
 	struct {
 		uint64_t address, size;

@@ -22,7 +22,35 @@ struct world {
 	struct device *device;
 	struct vfio_pci *pci;
 	unsigned before;
+	/* All warnings and errors, a line each. */
+	struct log sink;
+	pthread_mutex_t log_lock;
+	char log[16384];
 };
+
+static inline void world_log(void *opaque, enum gw_log_level level, const char *text)
+{
+	struct world *w = opaque;
+	size_t len;
+
+	pthread_mutex_lock(&w->log_lock);
+	len = strlen(w->log);
+	if (level <= GW_LOG_WARN)
+		snprintf(w->log + len, sizeof(w->log) - len, "%s\n", text);
+	pthread_mutex_unlock(&w->log_lock);
+}
+
+/* How often the log says so. */
+static inline unsigned logged(struct world *w, const char *what)
+{
+	unsigned n = 0;
+
+	pthread_mutex_lock(&w->log_lock);
+	for (const char *at = w->log; (at = strstr(at, what)); at++)
+		n++;
+	pthread_mutex_unlock(&w->log_lock);
+	return n;
+}
 
 /* The device, or NULL with the reason in vm->error. */
 static inline struct vfio_pci *add(struct world *w)
@@ -40,7 +68,10 @@ static inline struct vfio_pci *add(struct world *w)
 static inline void begin(struct world *w)
 {
 	memset(w, 0, sizeof(*w));
+	pthread_mutex_init(&w->log_lock, NULL);
+	w->sink = (struct log){ w, world_log };
 	w->vm = vmachine_new(RAM);
+	w->vm->m->log = &w->sink;
 	vfu_server_init(&w->s);
 }
 

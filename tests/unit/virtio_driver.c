@@ -61,6 +61,31 @@ static int give_fd(void *opaque, const char *name)
 	return fd;
 }
 
+static void on_quit(void *opaque, struct machine_quit_hook *hook, bool on)
+{
+	struct vmachine *vm = opaque;
+	struct machine_quit_hook **pp = &vm->quit_hooks;
+
+	pthread_mutex_lock(&vm->lock);
+	while (*pp && *pp != hook)
+		pp = &(*pp)->next;
+	if (on) {
+		hook->next = *pp;
+		*pp = hook;
+	} else if (*pp) {
+		*pp = hook->next;
+	}
+	pthread_mutex_unlock(&vm->lock);
+}
+
+void vmachine_quit(struct vmachine *vm)
+{
+	pthread_mutex_lock(&vm->lock);
+	for (struct machine_quit_hook *h = vm->quit_hooks; h; h = h->next)
+		h->call(h->opaque);
+	pthread_mutex_unlock(&vm->lock);
+}
+
 static void on_deferred(void *opaque, int fd, uint32_t events)
 {
 	struct machine *m = opaque;
@@ -120,6 +145,7 @@ struct vmachine *vmachine_new(uint64_t size)
 		.pause_requested = on_pause,
 		.device_gone = on_gone,
 		.fd = give_fd,
+		.on_quit = on_quit,
 	};
 	m->memory = new_memory(m, size);
 	m->deferred_fd = io_eventfd();

@@ -26,7 +26,7 @@ struct vmachine {
 	struct platform *p;
 	struct machine *m;
 	uint64_t next;        /* RAM from here on is free */
-	pthread_mutex_t lock; /* events, fd */
+	pthread_mutex_t lock; /* events, fd, quit_hooks */
 	struct {
 		char name[40];
 		char data[200];
@@ -36,6 +36,7 @@ struct vmachine {
 	char gone[32]; /* id of the device that went last */
 	char error[sizeof(((struct gw_error *)0)->text)];
 	int fd; /* what machine_fd() duplicates, under any name; -1: none */
+	struct machine_quit_hook *quit_hooks;
 };
 
 /* RAM of `size` bytes from address 0 on, a multiple of 2 MiB. */
@@ -64,6 +65,9 @@ const char *vmachine_event(struct vmachine *vm, const char *name);
 void vmachine_forget_events(struct vmachine *vm);
 /* What machine_fd() duplicates from now on, in a machine with threads of its own. */
 void vmachine_give(struct vmachine *vm, int fd);
+
+/* The owner is told to quit. */
+void vmachine_quit(struct vmachine *vm);
 
 struct vring {
 	uint16_t size;

@@ -42,7 +42,7 @@ void vfu_break(struct vfu *c, const char *why)
 	pthread_mutex_unlock(&c->lock);
 }
 
-int vfu_lied(struct vfu *c, const char *format, ...)
+int vfu_give_up(struct vfu *c, const char *format, ...)
 {
 	char why[200];
 	va_list args;
@@ -57,8 +57,8 @@ int vfu_lied(struct vfu *c, const char *format, ...)
 static int broke_sending(struct vfu *c, int r)
 {
 	if (r == -ETIMEDOUT)
-		return vfu_lied(c, "it takes nothing any more");
-	return vfu_lied(c, "sending: %s", strerror(-r));
+		return vfu_give_up(c, "it takes nothing any more");
+	return vfu_give_up(c, "sending: %s", strerror(-r));
 }
 
 /* ---- posted writes --------------------------------------------------------------------------- */
@@ -104,9 +104,9 @@ static int post(struct vfu *c, const struct wire_write *w)
 	int r = 0;
 
 	if (c->wr_count == VFU_BATCH)
-		r = vfu_flush(c, c->owner.timeout_ms);
+		r = vfu_flush(c, vfu_time_left(c));
 	if (!r && !c->wr_count) {
-		r = send_write(c, w, vfu_caps(c).write_multiple ? 0 : c->owner.timeout_ms);
+		r = send_write(c, w, vfu_caps(c).write_multiple ? 0 : vfu_time_left(c));
 		if (r != -EAGAIN)
 			return r;
 		r = 0;
@@ -195,10 +195,10 @@ static int transmit(struct vfu *c, struct vfu_flight *f)
 	done = f->done;
 	pthread_mutex_unlock(&c->lock);
 	if (!done) {
-		ret = vfu_flush(c, c->owner.timeout_ms);
+		ret = vfu_flush(c, vfu_time_left(c));
 		if (!ret)
 			ret = wire_send(c->main, &h, r->parts, r->part_count, r->fds, r->fd_count,
-			                c->owner.timeout_ms);
+			                vfu_time_left(c));
 		if (ret < 0)
 			broke_sending(c, ret);
 	}
@@ -206,28 +206,45 @@ static int transmit(struct vfu *c, struct vfu_flight *f)
 	return ret;
 }
 
+/* The earliest of three ends; `*hurry` says which of the two that are for all replies together it
+ * is, if it is one. With `lock`. */
+static int64_t first_end(const struct vfu *c, int64_t own, const char **hurry)
+{
+	int64_t end = own;
+
+	*hurry = NULL;
+	if (c->set_up_by && c->set_up_by < end) {
+		end = c->set_up_by;
+		*hurry = "setting it up takes too long";
+	}
+	if (c->leave_by && c->leave_by < end) {
+		end = c->leave_by;
+		*hurry = "the VM was told to quit";
+	}
+	return end;
+}
+
 /* Whoever waits in vain ends the connection: an answer that comes later finds nobody. */
 static void wait_for_reply(struct vfu *c, struct vfu_flight *f)
 {
 	const enum wire_command command = f->request->command;
 	const int64_t ms = (int64_t)c->owner.timeout_ms * (is_slow(command) ? VFU_SLOW_FACTOR : 1);
-	int64_t until = now_ms() + ms;
-	bool in_vain, too_long;
+	const int64_t own = now_ms() + ms;
+	const char *hurry;
+	bool in_vain;
 
 	pthread_mutex_lock(&c->lock);
-	too_long = c->set_up_by && c->set_up_by < until;
-	if (too_long)
-		until = c->set_up_by;
-	while (!f->done && thread_cond_wait(&f->answered, &c->lock, until))
-		;
+	/* An end may be set while it waits, and then it is woken. */
+	while (!f->done && now_ms() < first_end(c, own, &hurry))
+		thread_cond_wait(&f->answered, &c->lock, first_end(c, own, &hurry));
 	in_vain = !f->done;
+	first_end(c, own, &hurry);
 	pthread_mutex_unlock(&c->lock);
-	if (in_vain && too_long)
-		vfu_lied(c, "setting it up takes too long: still no reply to %s",
-		         wire_command_name(command));
+	if (in_vain && hurry)
+		vfu_give_up(c, "%s: still no reply to %s", hurry, wire_command_name(command));
 	else if (in_vain)
-		vfu_lied(c, "no reply to %s within %lld ms", wire_command_name(command),
-		         (long long)ms);
+		vfu_give_up(c, "no reply to %s within %lld ms", wire_command_name(command),
+		            (long long)ms);
 	/* Breaking has answered it, if nobody else has. */
 }
 
@@ -299,6 +316,43 @@ void vfu_say_why(struct vfu *c, struct gw_error *err)
 	pthread_mutex_lock(&c->lock);
 	if (c->state != VFU_UP)
 		error_append(err, "%s: %s", c->owner.name, c->why);
+	else if (c->departure[0])
+		error_append(err, "%s: %s", c->owner.name, c->departure);
+	pthread_mutex_unlock(&c->lock);
+}
+
+bool vfu_why_lost(struct vfu *c, char *why, size_t size)
+{
+	bool lost;
+
+	pthread_mutex_lock(&c->lock);
+	lost = c->state != VFU_UP;
+	snprintf(why, size, "%s", lost ? c->why : "");
+	pthread_mutex_unlock(&c->lock);
+	return lost;
+}
+
+int vfu_time_left(struct vfu *c)
+{
+	int64_t left = c->owner.timeout_ms;
+
+	pthread_mutex_lock(&c->lock);
+	if (c->leave_by)
+		left = MAX(MIN(left, c->leave_by - now_ms()), (int64_t)1);
+	pthread_mutex_unlock(&c->lock);
+	return (int)left;
+}
+
+/* The VM was told to quit: from now on all replies together have the time of one. */
+static void on_quit(void *opaque)
+{
+	struct vfu *c = opaque;
+
+	pthread_mutex_lock(&c->lock);
+	if (!c->leave_by)
+		c->leave_by = now_ms() + c->owner.timeout_ms;
+	for (struct vfu_flight *f = c->flights; f; f = f->next)
+		pthread_cond_signal(&f->answered);
 	pthread_mutex_unlock(&c->lock);
 }
 
@@ -325,6 +379,9 @@ int vfu_create(const struct vfu_owner *owner, struct vfu **out, struct gw_error 
 	pthread_mutex_init(&c->sending, NULL);
 	pthread_mutex_init(&c->lock, NULL);
 	thread_cond_init(&c->changed);
+	c->quit_hook = (struct machine_quit_hook){ .call = on_quit, .opaque = c };
+	if (owner->on_quit)
+		owner->on_quit(owner->opaque, &c->quit_hook, true);
 	c->in.payload = malloc(WIRE_MESSAGE_MAX);
 	c->out = malloc(WIRE_MAX_DATA);
 	if (!c->in.payload || !c->out)
@@ -366,6 +423,8 @@ void vfu_destroy(struct vfu *c)
 	if (c->has_keeper)
 		pthread_join(c->keeper, NULL);
 	vfu_drop(c);
+	if (c->owner.on_quit)
+		c->owner.on_quit(c->owner.opaque, &c->quit_hook, false);
 	if (c->wake_fd >= 0)
 		close(c->wake_fd);
 	free(c->in.payload);

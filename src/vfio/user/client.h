@@ -5,9 +5,10 @@
  *
  * A request waits for the reply with its id; a thread of the client's reads
  * them (client_reader.c), and answers what the server asks of guest memory.
- * Whatever the server does that the protocol does not allow, and silence, ends
- * the connection: all requests fail with -ENOTCONN, and another thread
- * (client_keeper.c) tries to get a new one, ever less often.
+ * Silence ends the connection, and so do some of the things that the protocol
+ * does not allow; others are tolerated (client_rules.c). When it has ended all
+ * requests fail with -ENOTCONN, and another thread (client_keeper.c) tries to
+ * get a new one, ever less often.
  */
 #ifndef VFIO_USER_CLIENT_H
 #define VFIO_USER_CLIENT_H
@@ -15,6 +16,7 @@
 #include "base/log.h"
 #include "godwit.h"
 #include "vfio/user/wire.h"
+#include "vmm/machine.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -39,6 +41,8 @@ struct vfu_owner {
 	void (*lost)(void *opaque, const char *why);
 	int (*again)(void *opaque, struct gw_error *err);
 	void (*ready)(void *opaque);
+	/* Has `hook` called when the VM is told to quit, or no longer. NULL: it never is. */
+	void (*on_quit)(void *opaque, struct machine_quit_hook *hook, bool on);
 };
 
 /* Connects and agrees on a version. The owner's struct is copied. */
@@ -53,6 +57,8 @@ void vfu_destroy(struct vfu *c);
 void vfu_settle(struct vfu *c);
 /* Why there is no connection, added to an error that comes from that. */
 void vfu_say_why(struct vfu *c, struct gw_error *err);
+/* Is there no connection now (""), and if so why. */
+bool vfu_why_lost(struct vfu *c, char *why, size_t size);
 
 /* What was agreed on with the newest server: of the server's, and no more than we can use. */
 struct wire_caps vfu_caps(struct vfu *c);
@@ -70,7 +76,7 @@ struct vfu_request {
 	const int *fds;
 	unsigned fd_count;
 	/* The reply: room for its payload, and how much came. One descriptor may come along for
-	 * each place in `reply_fds`. */
+	 * each place in `reply_fds`. What there is no room for is dropped. */
 	void *reply;
 	size_t room, len;
 	int *reply_fds;
@@ -85,9 +91,38 @@ ssize_t vfu_ask(struct vfu *c, enum wire_command command, const void *ask, size_
                 size_t room);
 /* A write to a region that nobody waits for. At most 8 bytes. */
 int vfu_post_write(struct vfu *c, uint32_t region, uint64_t offset, const void *data, uint32_t len);
+/* The most of a message's payload that the client makes longer than the command needs: a server may
+ * read it with one recv(), which gives what was sent as one piece. Linux cuts what is written to a
+ * UNIX stream socket into pieces of 32 KiB and a little more. */
+#define VFU_PAYLOAD_MAX 32768u
+/* How many bytes of data fit into one message behind `head` bytes. */
+size_t vfu_data_max(struct vfu *c, size_t head);
+
 /* Ends the connection, for this reason; a new one is made. */
 void vfu_break(struct vfu *c, const char *why);
-/* The server has lied, which does so. Returns -ENOTCONN. */
-int vfu_lied(struct vfu *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The same with a text to be put together. Returns -ENOTCONN. */
+int vfu_give_up(struct vfu *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Something that the protocol does not allow. What becomes of it is said in one table
+ * (client_rules.c). */
+enum vfu_departure {
+	VFU_BAD_FRAMING,   /* a message whose size or type cannot be right */
+	VFU_OTHER_REPLY,   /* a reply that is none to what was asked */
+	VFU_BAD_NUMBERS,   /* numbers that the client could not work with safely */
+	VFU_BAD_DMA,       /* a request for guest memory whose sizes differ */
+	VFU_KEEPS_MEMORY,  /* guest memory that it was told to give up */
+	VFU_SHORT_REPLY,   /* less than was asked for */
+	VFU_LONG_REPLY,    /* more than was asked for */
+	VFU_ERROR_PAYLOAD, /* something behind the header of an error */
+	VFU_SURPLUS_FDS,   /* descriptors that do not belong there, or too many */
+	VFU_UNKNOWN_FLAGS, /* in a header */
+	VFU_BESIDE_TWIN,   /* a command that was to come on the twin socket */
+	VFU_BAD_IO_FDS,    /* descriptors for registers that cannot be used */
+	VFU_DEPARTURES
+};
+/* Ends the connection or logs it, once for each connection and kind. Returns -ENOTCONN if it has
+ * ended the connection, else -EPROTO: for who cannot go on without what should have come. */
+int vfu_departs(struct vfu *c, enum vfu_departure kind, const char *format, ...)
+        __attribute__((format(printf, 3, 4)));
 
 #endif

@@ -33,6 +33,7 @@ static int plain(struct vfu_device *d, struct vfio_device_feature *f)
 {
 	const uint32_t argsz = f->argsz, flags = f->flags;
 	const size_t len = is_set(f) ? argsz : sizeof(*f);
+	const bool gets = is_get(f);
 	autofree uint8_t *ask = malloc(argsz);
 	ssize_t n;
 
@@ -42,9 +43,12 @@ static int plain(struct vfu_device *d, struct vfio_device_feature *f)
 	n = vfu_ask(d->vfu, WIRE_DEVICE_FEATURE, ask, len, f, argsz);
 	if (n < 0)
 		return (int)n;
-	if ((size_t)n < sizeof(*f) || f->flags != flags || (is_get(f) && n != argsz))
-		return vfu_lied(d->vfu, "feature 0x%x: a reply of %zd bytes for feature 0x%x",
-		                flags, n, f->flags);
+	if ((size_t)n >= sizeof(*f) && f->flags != flags)
+		return vfu_departs(d->vfu, VFU_OTHER_REPLY,
+		                   "feature 0x%x: a reply for feature 0x%x", flags, f->flags);
+	if (n < (gets ? argsz : (ssize_t)sizeof(*f)))
+		return vfu_departs(d->vfu, VFU_SHORT_REPLY, "feature 0x%x: a reply of %zd bytes",
+		                   flags, n);
 	return 0;
 }
 
@@ -117,14 +121,36 @@ static const struct {
 	{ VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT, report },
 };
 
-int vfu_feature(struct vfio_dev *dev, struct vfio_device_feature *f)
+/* What is asked to find out whether the device has it at all. */
+static bool is_probe(uint32_t flags)
 {
-	if (f->argsz < sizeof(*f) || f->argsz > 64 * KIB)
-		return -EINVAL;
+	return flags & VFIO_DEVICE_FEATURE_PROBE ||
+	       flags == (VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_MIGRATION);
+}
+
+/* Servers have more than one word for "no". */
+static bool is_no(int r)
+{
+	return r == -EINVAL || r == -EOPNOTSUPP || r == -ENOSYS;
+}
+
+static int request(struct vfu_device *d, struct vfio_device_feature *f)
+{
 	for (size_t i = 0; i < ARRAY_SIZE(special); i++)
 		if (special[i].flags == f->flags)
-			return special[i].call(of(dev), f);
-	return plain(of(dev), f);
+			return special[i].call(d, f);
+	return plain(d, f);
+}
+
+int vfu_feature(struct vfio_dev *dev, struct vfio_device_feature *f)
+{
+	const uint32_t flags = f->flags;
+	int r;
+
+	if (f->argsz < sizeof(*f) || f->argsz > 64 * KIB)
+		return -EINVAL;
+	r = request(of(dev), f);
+	return is_no(r) && is_probe(flags) ? -ENOTTY : r;
 }
 
 /* ---- a migration's data -------------------------------------------------------------------------
@@ -134,6 +160,7 @@ int vfu_feature(struct vfio_dev *dev, struct vfio_device_feature *f)
 ssize_t vfu_session_read(struct vfio_dev *dev, int session, void *buf, size_t len)
 {
 	struct vfu *vfu = of(dev)->vfu;
+	/* A reply is read piece by piece here, however long it is. */
 	const uint32_t size = (uint32_t)MIN(len, (size_t)vfu_caps(vfu).max_data_xfer_size);
 	struct wire_mig_data head = { sizeof(head) + size, size };
 	autofree uint8_t *reply = malloc(sizeof(head) + size);
@@ -147,8 +174,12 @@ ssize_t vfu_session_read(struct vfio_dev *dev, int session, void *buf, size_t le
 		return n;
 	if ((size_t)n >= sizeof(head))
 		memcpy(&head, reply, sizeof(head));
-	if ((size_t)n < sizeof(head) || (size_t)n - sizeof(head) != head.size)
-		return vfu_lied(vfu, "%u bytes of device data in a reply of %zd", head.size, n);
+	if ((size_t)n < sizeof(head) || (size_t)n - sizeof(head) < head.size)
+		return vfu_departs(vfu, VFU_SHORT_REPLY,
+		                   "%u bytes of device data in a reply of %zd", head.size, n);
+	if ((size_t)n - sizeof(head) > head.size)
+		vfu_departs(vfu, VFU_LONG_REPLY, "%u bytes of device data in a reply of %zd",
+		            head.size, n);
 	memcpy(buf, reply + sizeof(head), head.size);
 	return head.size;
 }
@@ -156,7 +187,7 @@ ssize_t vfu_session_read(struct vfio_dev *dev, int session, void *buf, size_t le
 ssize_t vfu_session_write(struct vfio_dev *dev, int session, const void *buf, size_t len)
 {
 	struct vfu *vfu = of(dev)->vfu;
-	const uint32_t size = (uint32_t)MIN(len, (size_t)vfu_caps(vfu).max_data_xfer_size);
+	const uint32_t size = (uint32_t)MIN(len, vfu_data_max(vfu, sizeof(struct wire_mig_data)));
 	struct wire_mig_data head = { sizeof(head) + size, size }, echo;
 	struct vfu_request r = {
 		.command = WIRE_MIG_DATA_WRITE,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A device by messages: each call is one of them, or a few where the message
- * has a limit. Every reply is checked against what was asked.
+ * has a limit. Every reply is checked against what was asked; what becomes of
+ * one that does not fit says client_rules.c.
  */
 #include "vfio/user/client_device.h"
 
@@ -32,8 +33,8 @@ static int device_info(struct vfio_dev *dev, struct vfio_device_info *info)
 	struct vfu *vfu = of(dev)->vfu;
 	ssize_t n = vfu_ask(vfu, WIRE_DEVICE_GET_INFO, &ask, size, info, size);
 
-	if (n >= 0 && n != size)
-		return vfu_lied(vfu, "a device info of %zd bytes", n);
+	if (n >= 0 && n < size)
+		return vfu_departs(vfu, VFU_SHORT_REPLY, "a device info of %zd bytes", n);
 	return MIN((int)n, 0);
 }
 
@@ -73,13 +74,29 @@ static int region_info(struct vfio_dev *dev, struct vfio_region_info *info)
 	if (ret < 0)
 		return ret;
 	keep_fd(d, ask.index, fd);
-	if (r.len < sizeof(*info) || info->index != ask.index ||
-	    (info->argsz <= ask.argsz && r.len != info->argsz))
-		return vfu_lied(d->vfu, "info of region %u in %zu bytes that says %u, region %u",
-		                ask.index, r.len, info->argsz, info->index);
+	if (r.len >= sizeof(*info) && info->index != ask.index)
+		return vfu_departs(d->vfu, VFU_OTHER_REPLY,
+		                   "info of region %u where that of region %u was asked for",
+		                   info->index, ask.index);
+	/* What is missing behind the struct are capabilities, which are zeros then. */
+	if (r.len < sizeof(*info))
+		return vfu_departs(d->vfu, VFU_SHORT_REPLY, "info of region %u in %zu bytes",
+		                   ask.index, r.len);
 	if (add_overflows(info->offset, info->size, &end) || end > INT64_MAX)
-		return vfu_lied(d->vfu, "region %u ends beyond all files", ask.index);
+		return vfu_departs(d->vfu, VFU_BAD_NUMBERS, "region %u ends beyond all files",
+		                   ask.index);
 	return 0;
+}
+
+/* Does the reply begin with what was asked for? */
+static bool echoes(const struct wire_region_access *ask, const void *reply, size_t len)
+{
+	struct wire_region_access echo;
+
+	if (len < sizeof(echo))
+		return true;
+	memcpy(&echo, reply, sizeof(echo));
+	return echo.region == ask->region && echo.offset == ask->offset;
 }
 
 /* One message's worth. */
@@ -88,10 +105,18 @@ static int read_piece(struct vfu *vfu, const struct wire_region_access *ask, uin
 	const size_t len = sizeof(*ask) + ask->count;
 	ssize_t n = vfu_ask(vfu, WIRE_REGION_READ, ask, sizeof(*ask), room, len);
 
-	if (n >= 0 && ((size_t)n != len || memcmp(room, ask, sizeof(*ask))))
-		return vfu_lied(vfu, "a read of %u bytes at 0x%llx of region %u: another came",
-		                ask->count, (unsigned long long)ask->offset, ask->region);
-	return MIN((int)n, 0);
+	if (n < 0)
+		return (int)n;
+	if (!echoes(ask, room, (size_t)n))
+		return vfu_departs(vfu, VFU_OTHER_REPLY,
+		                   "a read of %u bytes at 0x%llx of region %u: another came",
+		                   ask->count, (unsigned long long)ask->offset, ask->region);
+	if ((size_t)n < len)
+		return vfu_departs(
+		        vfu, VFU_SHORT_REPLY,
+		        "a read of %u bytes at 0x%llx of region %u: a reply of %zd bytes",
+		        ask->count, (unsigned long long)ask->offset, ask->region, n);
+	return 0;
 }
 
 static int region_read(struct vfio_dev *dev, unsigned region, uint64_t offset, void *buf,
@@ -127,10 +152,17 @@ static int write_piece(struct vfu *vfu, struct wire_region_access *ask, const vo
 	};
 	int ret = vfu_call(vfu, &r);
 
-	if (!ret && (r.len != sizeof(reply) || memcmp(&reply, ask, sizeof(reply))))
-		return vfu_lied(vfu, "a write of %u bytes at 0x%llx of region %u: another was done",
-		                ask->count, (unsigned long long)ask->offset, ask->region);
-	return ret;
+	if (ret < 0)
+		return ret;
+	if (!echoes(ask, &reply, r.len))
+		return vfu_departs(vfu, VFU_OTHER_REPLY,
+		                   "a write of %u bytes at 0x%llx of region %u: another was done",
+		                   ask->count, (unsigned long long)ask->offset, ask->region);
+	if (r.len < sizeof(reply) || reply.count < ask->count)
+		return vfu_departs(vfu, VFU_SHORT_REPLY,
+		                   "a write of %u bytes at 0x%llx of region %u was not done whole",
+		                   ask->count, (unsigned long long)ask->offset, ask->region);
+	return 0;
 }
 
 /* Writes to memory are posted on PCI, too; what is read next comes after them on the same way. */
@@ -138,7 +170,7 @@ static int region_write(struct vfio_dev *dev, unsigned region, uint64_t offset, 
                         size_t len)
 {
 	struct vfu *vfu = of(dev)->vfu;
-	const size_t step = MIN(len, (size_t)vfu_caps(vfu).max_data_xfer_size);
+	const size_t step = MIN(len, vfu_data_max(vfu, sizeof(struct wire_region_access)));
 	int r = 0;
 
 	if (region < PCI_BARS && len <= 8)
@@ -202,10 +234,19 @@ static int irq_info(struct vfio_dev *dev, struct vfio_irq_info *info)
 	struct vfu *vfu = of(dev)->vfu;
 	ssize_t n = vfu_ask(vfu, WIRE_DEVICE_GET_IRQ_INFO, &ask, sizeof(ask), info, sizeof(*info));
 
-	if (n >= 0 &&
-	    ((size_t)n != sizeof(*info) || info->index != ask.index || info->count > IRQS_MAX))
-		return vfu_lied(vfu, "%u interrupts of index %u", info->count, ask.index);
-	return MIN((int)n, 0);
+	if (n < 0)
+		return (int)n;
+	if ((size_t)n < sizeof(*info))
+		return vfu_departs(vfu, VFU_SHORT_REPLY, "info of interrupts %u in %zd bytes",
+		                   ask.index, n);
+	if (info->index != ask.index)
+		return vfu_departs(vfu, VFU_OTHER_REPLY,
+		                   "info of interrupts %u where that of %u was asked for",
+		                   info->index, ask.index);
+	if (info->count > IRQS_MAX)
+		return vfu_departs(vfu, VFU_BAD_NUMBERS, "%u interrupts of index %u", info->count,
+		                   ask.index);
+	return 0;
 }
 
 static int send_irqs(struct vfu *vfu, const struct vfio_irq_set *head, const void *data, size_t len,

@@ -47,8 +47,12 @@ struct vfu {
 	enum vfu_state state;
 	pthread_t setter;  /* in VFU_SETUP: who may make requests */
 	int64_t set_up_by; /* by now_ms(): what is under way until vfu_settle(); 0: nothing is */
+	int64_t leave_by;  /* the same once the VM was told to quit */
+	struct machine_quit_hook quit_hook;
 	bool stopping;
-	char why[256]; /* VFU_DOWN came so */
+	char why[256];       /* VFU_DOWN came so, or is not over for that reason */
+	unsigned departed;   /* bits: what was logged of this connection, enum vfu_departure */
+	char departure[256]; /* the last one for which a request has failed; "": none */
 	uint16_t next_id;
 	struct vfu_flight *flights;
 
@@ -64,6 +68,8 @@ struct vfu {
 int vfu_flush(struct vfu *c, int timeout_ms);
 /* The flight with this id, taken off the list; with `lock`. NULL: there is none. */
 struct vfu_flight *vfu_land(struct vfu *c, uint16_t id);
+/* What is left of a timeout, for sending and for replies that are not requests'. */
+int vfu_time_left(struct vfu *c);
 
 /* ---- client_reader.c ---- */
 int vfu_start_reader(struct vfu *c, struct gw_error *err);

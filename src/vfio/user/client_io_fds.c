@@ -3,7 +3,8 @@
  * Registers whose writes KVM itself tells the server of: it signals an eventfd
  * that the server gave, and the guest goes on at once. ioregionfds, which the
  * specification has as well, are not in Linux: such a register stays trapped,
- * as does one that lies in a part of the BAR that is mapped.
+ * as does one that lies in a part of the BAR that is mapped, and one whose
+ * descriptor is of another type, did not come or is one too many.
  * Sources: the vfio-user specification, VFIO_USER_DEVICE_GET_REGION_IO_FDS;
  * KVM API, 4.59.
  */
@@ -16,12 +17,11 @@
 #include <linux/kvm.h>
 #include <string.h>
 
-#define ENTRIES_MAX 64
-#define ENTRY_MAX 256
+#define REPLY_MAX 65536u
 
 struct reply {
 	struct wire_io_fds head;
-	uint8_t entries[ENTRIES_MAX * ENTRY_MAX];
+	uint8_t entries[REPLY_MAX - sizeof(struct wire_io_fds)];
 };
 
 static void forget(struct vfu_device *d)
@@ -36,7 +36,7 @@ static bool is_length(uint64_t size)
 	return size == 0 || size == 1 || size == 2 || size == 4 || size == 8;
 }
 
-/* False: the server lies. What cannot be used is passed over. */
+/* False: it cannot be used, and those registers stay trapped. */
 static bool take_entry(struct vfu_device *d, unsigned bar, const struct wire_io_fd *e,
                        const int *fds, unsigned fd_count)
 {
@@ -44,17 +44,15 @@ static bool take_entry(struct vfu_device *d, unsigned bar, const struct wire_io_
 	struct vfu_io *io = &d->ios[d->io_count];
 	int fd;
 
-	if (e->offset > room || e->size > room - e->offset || e->fd_index >= fd_count ||
-	    e->type > WIRE_IO_FD_REGIONFD)
-		return false;
 	if (e->type != WIRE_IO_FD_EVENTFD || !is_length(e->size) ||
 	    e->flags & ~(uint32_t)(KVM_IOEVENTFD_FLAG_DATAMATCH | KVM_IOEVENTFD_FLAG_PIO) ||
+	    e->offset > room || e->size > room - e->offset || e->fd_index >= fd_count ||
 	    d->io_count == VFU_IOS_MAX)
-		return true;
+		return false;
 	/* One descriptor may be for several. */
 	fd = fcntl(fds[e->fd_index], F_DUPFD_CLOEXEC, 3);
 	if (fd < 0)
-		return true;
+		return false;
 	*io = (struct vfu_io){ .bar = bar,
 		               .offset = e->offset,
 		               .len = (uint32_t)e->size,
@@ -65,27 +63,42 @@ static bool take_entry(struct vfu_device *d, unsigned bar, const struct wire_io_
 	return true;
 }
 
-static bool take_reply(struct vfu_device *d, unsigned bar, const struct reply *reply, size_t len,
-                       const int *fds, unsigned fd_count)
+/* Some servers have a struct of 48 bytes, where the specification has one of 40: datamatch is
+ * aligned in both. */
+static struct wire_io_fd entry_at(const uint8_t *at, size_t stride)
+{
+	struct wire_io_fd entry;
+
+	memcpy(&entry, at, sizeof(entry));
+	if (stride >= sizeof(entry) + 8)
+		memcpy(&entry.datamatch, at + sizeof(entry), sizeof(entry.datamatch));
+	return entry;
+}
+
+/* An entry's bytes. What the reply says that all of them have counts, if that can be. */
+static size_t stride_of(const struct wire_io_fds *head, size_t len)
+{
+	const size_t least = sizeof(*head) + head->count * sizeof(struct wire_io_fd);
+
+	return ((head->argsz >= least ? head->argsz : len) - sizeof(*head)) / head->count;
+}
+
+/* How many entries cannot be used; all of them where there are none in the reply. */
+static uint32_t take_entries(struct vfu_device *d, unsigned bar, const struct reply *reply,
+                             size_t len, const int *fds, unsigned fd_count)
 {
 	const struct wire_io_fds *head = &reply->head;
-	size_t stride;
+	const size_t stride = head->count ? stride_of(head, len) : 0;
+	uint32_t came = 0, taken = 0;
 
-	if (len < sizeof(*head) || head->index != bar || head->count > ENTRIES_MAX)
-		return false;
-	if (!head->count)
-		return true;
-	stride = (len - sizeof(*head)) / head->count;
-	if (stride < sizeof(struct wire_io_fd))
-		return false;
-	for (uint32_t i = 0; i < head->count; i++) {
-		struct wire_io_fd entry;
+	if (stride >= sizeof(struct wire_io_fd))
+		came = (uint32_t)MIN((len - sizeof(*head)) / stride, (size_t)head->count);
+	for (uint32_t i = 0; i < came; i++) {
+		const struct wire_io_fd entry = entry_at(reply->entries + i * stride, stride);
 
-		memcpy(&entry, reply->entries + i * stride, sizeof(entry));
-		if (!take_entry(d, bar, &entry, fds, fd_count))
-			return false;
+		taken += take_entry(d, bar, &entry, fds, fd_count);
 	}
-	return true;
+	return head->count - taken;
 }
 
 static void read_bar(struct vfu_device *d, unsigned bar, struct reply *reply)
@@ -102,11 +115,20 @@ static void read_bar(struct vfu_device *d, unsigned bar, struct reply *reply)
 		.fd_room = WIRE_MAX_FDS,
 	};
 
+	uint32_t left = 0;
+
 	/* A server need not have any. */
 	if (vfu_call(d->vfu, &r) < 0)
 		return;
-	if (!take_reply(d, bar, reply, r.len, fds, r.fds_came))
-		vfu_lied(d->vfu, "descriptors for region %u that do not fit it", bar);
+	if (r.len < sizeof(reply->head) || reply->head.index != bar)
+		vfu_departs(d->vfu, VFU_BAD_IO_FDS, "region %u: no descriptors for its registers",
+		            bar);
+	else
+		left = take_entries(d, bar, reply, r.len, fds, r.fds_came);
+	if (left)
+		vfu_departs(d->vfu, VFU_BAD_IO_FDS,
+		            "region %u: %u of %u descriptors for its registers are of no use", bar,
+		            left, reply->head.count);
 	for (unsigned i = 0; i < r.fds_came; i++)
 		close(fds[i]);
 }

@@ -43,21 +43,21 @@ static int propose(struct vfu *c, struct gw_error *err)
 	if (!text)
 		return error_set(err, -ENOMEM, "out of memory");
 	parts[1].iov_len = strlen(text) + 1;
-	r = wire_send(c->main, &h, parts, 2, NULL, 0, c->owner.timeout_ms);
+	r = wire_send(c->main, &h, parts, 2, NULL, 0, vfu_time_left(c));
 	return r < 0 ? error_set_sys(err, r, "version: sending") : 0;
 }
 
 static int await_reply(struct vfu *c, struct gw_error *err)
 {
 	struct pollfd pfd = { .fd = c->main, .events = POLLIN };
+	const int ms = vfu_time_left(c);
 	int r;
 
 	do
-		r = poll(&pfd, 1, c->owner.timeout_ms);
+		r = poll(&pfd, 1, ms);
 	while (r < 0 && errno == EINTR);
 	if (r == 0)
-		return error_set(err, -ETIMEDOUT, "version: no reply within %d ms",
-		                 c->owner.timeout_ms);
+		return error_set(err, -ETIMEDOUT, "version: no reply within %d ms", ms);
 	r = wire_receive(c->main, &c->in, c->owner.timeout_ms);
 	return r < 0 ? error_set_sys(err, r == -ENODATA ? -ECONNRESET : r, "version: no reply") : 0;
 }
@@ -167,6 +167,8 @@ int vfu_connect(struct vfu *c, struct gw_error *err)
 	else
 		c->state = VFU_SETUP;
 	c->setter = pthread_self();
+	c->departed = 0;
+	c->departure[0] = 0;
 	pthread_mutex_unlock(&c->lock);
 	if (!r)
 		r = agree(c, err);
@@ -217,6 +219,15 @@ static bool try_again(struct vfu *c, struct gw_error *err)
 	return !r;
 }
 
+/* Why there is no connection yet: for who asks. */
+static void note_trouble(struct vfu *c, const char *why)
+{
+	pthread_mutex_lock(&c->lock);
+	if (c->state == VFU_DOWN && !c->stopping)
+		snprintf(c->why, sizeof(c->why), "%.*s", (int)sizeof(c->why) - 1, why);
+	pthread_mutex_unlock(&c->lock);
+}
+
 /* Until there is a server again, or nobody wants one. Each reason is logged once. *delay is what
  * the next attempt waits for. */
 static void regain(struct vfu *c, int *delay)
@@ -230,6 +241,7 @@ static void regain(struct vfu *c, int *delay)
 			c->owner.ready(c->owner.opaque);
 			return;
 		}
+		note_trouble(c, err.text);
 		if (strcmp(said, err.text)) {
 			snprintf(said, sizeof(said), "%s", err.text);
 			log_warn(c->owner.log, "%s: %s; trying on", c->owner.name, err.text);

@@ -116,9 +116,8 @@ static void on_lost(void *opaque, const char *why)
 }
 
 /* The device is read anew, through the new connection. */
-static int on_again(void *opaque, struct gw_error *err)
+static int read_again(struct vfu_device *d, struct gw_error *err)
 {
-	struct vfu_device *d = opaque;
 	autofree struct vfu_identity *is = calloc(1, sizeof(*is));
 	struct vfio_dev now = { .ops = &vfu_host_ops, .fd = -1, .connection = d, .name = d->name };
 	int r;
@@ -136,6 +135,28 @@ static int on_again(void *opaque, struct gw_error *err)
 	for (unsigned i = 0; i < VFIO_REGIONS && !r; i++)
 		d->pci->dev.regions[i].offset = now.regions[i].offset;
 	return r;
+}
+
+/* A server that refuses may go on doing so: some serve no device that was stopped when they lost
+ * their client. */
+static int on_again(void *opaque, struct gw_error *err)
+{
+	struct vfu_device *d = opaque;
+	int r = read_again(d, err);
+
+	if (r < 0 && r != -ENOTCONN)
+		error_append(err,
+		             "the server answers, but not for this device: restart it, or unplug "
+		             "the device (device_del id=%s)",
+		             d->pci->device.id);
+	return r;
+}
+
+static void on_quit(void *opaque, struct machine_quit_hook *hook, bool on)
+{
+	struct vfu_device *d = opaque;
+
+	machine_on_quit(d->pci->device.machine, hook, on);
 }
 
 static void on_ready(void *opaque)
@@ -185,7 +206,7 @@ static void revive(struct vfu_device *d)
 	}
 	r = map_anew(pci);
 	if (r < 0) {
-		vfu_lied(d->vfu, "its memory cannot be mapped any more: %s", strerror(-r));
+		vfu_give_up(d->vfu, "its memory cannot be mapped any more: %s", strerror(-r));
 		return;
 	}
 	if (pci->dev.can_reset && vfio_dev_reset(&pci->dev, &err) < 0)
@@ -239,6 +260,7 @@ static int connect_device(struct vfu_device *d, const struct vfio_user_options *
 		.lost = on_lost,
 		.again = on_again,
 		.ready = on_ready,
+		.on_quit = on_quit,
 	};
 	int r = vfu_space_create(pci->device.machine, d->name, &d->space, err);
 
@@ -326,9 +348,12 @@ static void bar_changed(struct vfio_pci *pci, unsigned bar)
 static bool describe(struct vfio_pci *pci, cJSON *info)
 {
 	struct vfu_device *d = pci->backend;
+	char why[256];
+	const bool lost = vfu_why_lost(d->vfu, why, sizeof(why));
 
 	return cJSON_AddStringToObject(info, "server", d->name) &&
-	       cJSON_AddBoolToObject(info, "connected", !vfu_is_lost(d->vfu));
+	       cJSON_AddBoolToObject(info, "connected", !lost) &&
+	       (!lost || cJSON_AddStringToObject(info, "reason", why));
 }
 
 static const struct vfio_pci_kind user_kind = {

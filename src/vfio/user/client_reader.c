@@ -18,53 +18,79 @@ static int error_of(const struct wire_header *h)
 	return h->error > 0 && h->error < 4096 ? -(int)h->error : -EIO;
 }
 
-/* What is wrong with a reply, of which only the header is looked at; NULL. */
-static const char *fault_of(const struct wire_message *in, const struct vfu_request *r)
+static bool is_error(const struct wire_message *in)
 {
-	const struct wire_header *h = &in->header;
-
-	if (h->command != r->command)
-		return "a reply that names another command";
-	if (h->flags & WIRE_ERROR)
-		return in->len || in->fd_count ? "an error reply with a payload" : NULL;
-	if (in->len > r->room)
-		return "a reply larger than was asked for";
-	if (in->fd_count > r->fd_room)
-		return "a reply with more descriptors than belong there";
-	return NULL;
+	return in->header.flags & WIRE_ERROR;
 }
 
+/* What came in surplus stays in the message, and goes with that. */
 static void deliver(struct vfu_flight *f, struct wire_message *in)
 {
 	struct vfu_request *r = f->request;
 
-	f->result = in->header.flags & WIRE_ERROR ? error_of(&in->header) : 0;
-	if (in->len)
-		memcpy(r->reply, in->payload, in->len);
-	r->len = in->len;
-	r->fds_came = in->fd_count;
-	for (unsigned i = 0; i < in->fd_count; i++)
+	f->result = is_error(in) ? error_of(&in->header) : 0;
+	if (!f->result) {
+		r->len = MIN(in->len, r->room);
+		r->fds_came = MIN(in->fd_count, r->fd_room);
+	}
+	if (r->len)
+		memcpy(r->reply, in->payload, r->len);
+	for (unsigned i = 0; i < r->fds_came; i++)
 		r->reply_fds[i] = wire_take_fd(in, i);
 	f->done = true;
 	pthread_cond_signal(&f->answered);
 }
 
-static const char *take_reply(struct vfu *c, struct wire_message *in)
+/* What is in a reply and was not asked for. */
+static void note_surplus(struct vfu *c, const struct wire_message *in, size_t room,
+                         unsigned fd_room)
 {
-	struct vfu_flight *f, *list;
-	const char *fault = "a reply that nobody waits for";
+	const char *name = wire_command_name(in->header.command);
+
+	if (is_error(in)) {
+		if (in->len)
+			vfu_departs(c, VFU_ERROR_PAYLOAD, "%s: an error reply with a payload",
+			            name);
+		room = in->len;
+		fd_room = 0;
+	}
+	if (in->len > room)
+		vfu_departs(c, VFU_LONG_REPLY, "%s: a reply of %zu bytes where %zu were asked for",
+		            name, in->len, room);
+	if (in->fds_dropped)
+		vfu_departs(c, VFU_SURPLUS_FDS, "%s: a reply with more than %d descriptors", name,
+		            WIRE_MAX_FDS);
+	else if (in->fd_count > fd_room)
+		vfu_departs(c, VFU_SURPLUS_FDS, "%s: a reply with %u descriptors where %u belong",
+		            name, in->fd_count, fd_room);
+}
+
+/* This and what follows: 0, or the connection has ended. */
+static int take_reply(struct vfu *c, struct wire_message *in)
+{
+	const struct wire_header *h = &in->header;
+	struct vfu_flight *f;
+	bool other = false;
+	size_t room = 0;
+	unsigned fd_room = 0;
 
 	pthread_mutex_lock(&c->lock);
-	for (list = c->flights; list && list->id != in->header.id; list = list->next)
+	for (f = c->flights; f && f->id != h->id; f = f->next)
 		;
-	if (list)
-		fault = fault_of(in, list->request);
-	if (!fault) {
-		f = vfu_land(c, in->header.id);
-		deliver(f, in);
+	if (f) {
+		room = f->request->room;
+		fd_room = f->request->fd_room;
+		other = h->command != f->request->command;
 	}
+	if (f && !other)
+		deliver(vfu_land(c, h->id), in);
 	pthread_mutex_unlock(&c->lock);
-	return fault;
+	if (!f)
+		return vfu_departs(c, VFU_OTHER_REPLY, "a reply that nobody waits for");
+	if (other)
+		return vfu_departs(c, VFU_OTHER_REPLY, "a reply that names another command");
+	note_surplus(c, in, room, fd_room);
+	return 0;
 }
 
 /* ---- the server's commands --------------------------------------------------------------------
@@ -86,35 +112,45 @@ static int answer(struct vfu *c, int socket, int code, const void *payload, size
 		return 0;
 	if (socket == c->main)
 		pthread_mutex_lock(&c->sending);
-	r = wire_send(socket, &h, parts, code < 0 ? 0 : 2, NULL, 0, c->owner.timeout_ms);
+	r = wire_send(socket, &h, parts, code < 0 ? 0 : 2, NULL, 0, vfu_time_left(c));
 	if (socket == c->main)
 		pthread_mutex_unlock(&c->sending);
 	return r;
 }
 
-static const char *serve(struct vfu *c, int socket)
+static int reply_to(struct vfu *c, int socket, int code, const void *payload, size_t len,
+                    size_t data_len)
+{
+	const int r = answer(c, socket, code, payload, len, data_len);
+
+	return r < 0 ? vfu_give_up(c, "it takes no replies: %s", strerror(-r)) : 0;
+}
+
+static int serve(struct vfu *c, int socket)
 {
 	const struct wire_message *in = &c->in;
 	const bool write = in->header.command == WIRE_DMA_WRITE;
 	struct wire_dma_access access;
+	size_t data;
 	int code;
 
 	if (in->header.command != WIRE_DMA_READ && !write)
-		return answer(c, socket, -EOPNOTSUPP, NULL, 0, 0) < 0 ? "it takes no replies"
-		                                                      : NULL;
-	if (in->len < sizeof(access) || in->fd_count)
-		return "a malformed request for guest memory";
+		return reply_to(c, socket, -EOPNOTSUPP, NULL, 0, 0);
+	if (in->len < sizeof(access))
+		return vfu_departs(c, VFU_BAD_DMA, "a malformed request for guest memory");
 	memcpy(&access, in->payload, sizeof(access));
-	if (in->len - sizeof(access) != (write ? access.count : 0))
-		return "a request for guest memory whose sizes differ";
+	data = in->len - sizeof(access);
+	if (data != (write ? access.count : 0))
+		return vfu_departs(c, VFU_BAD_DMA, "a request for guest memory whose sizes differ");
+	if (in->fd_count)
+		vfu_departs(c, VFU_SURPLUS_FDS, "a request for guest memory with %u descriptors",
+		            in->fd_count);
 	if (access.count > WIRE_MAX_DATA)
 		code = -EINVAL;
 	else
 		code = c->owner.dma(c->owner.opaque, write, access.address,
 		                    write ? in->payload + sizeof(access) : c->out, access.count);
-	if (answer(c, socket, code, &access, sizeof(access), write || code ? 0 : access.count) < 0)
-		return "it takes no replies";
-	return NULL;
+	return reply_to(c, socket, code, &access, sizeof(access), write || code ? 0 : access.count);
 }
 
 /* ---- the thread
@@ -129,38 +165,54 @@ static const char *receive_fault(int code)
 		return "it has closed the connection in the middle of a message";
 	case -ETIMEDOUT:
 		return "it has stopped in the middle of a message";
-	case -EPROTO:
-		return "a message of a size, or with a number of descriptors, that none has";
 	default:
 		return strerror(-code);
 	}
 }
 
-static const char *receive(struct vfu *c, int socket)
+static int take_command(struct vfu *c, int socket)
+{
+	if (socket == c->main && c->twin >= 0)
+		vfu_departs(c, VFU_BESIDE_TWIN, "a command beside the twin socket");
+	return serve(c, socket);
+}
+
+static int take_message(struct vfu *c, int socket)
 {
 	struct wire_message *in = &c->in;
-	int r = wire_receive(socket, in, c->owner.timeout_ms);
 	const uint32_t flags = in->header.flags;
-	const char *fault;
 
-	if (r < 0)
-		return receive_fault(r);
 	if (flags & ~(WIRE_TYPE_MASK | WIRE_NO_REPLY | WIRE_ERROR))
-		fault = "a message with flags that do not exist";
-	else if ((flags & WIRE_TYPE_MASK) == WIRE_TYPE_REPLY)
-		fault = socket == c->main ? take_reply(c, in) : "a reply on the twin socket";
-	else if ((flags & WIRE_TYPE_MASK) != WIRE_TYPE_COMMAND)
-		fault = "a message that is neither command nor reply";
-	else if (socket == c->main && c->twin >= 0)
-		fault = "a command beside the twin socket";
-	else
-		fault = serve(c, socket);
-	wire_close_fds(in);
-	return fault;
+		vfu_departs(c, VFU_UNKNOWN_FLAGS, "a message with flags that do not exist (0x%x)",
+		            flags);
+	switch (flags & WIRE_TYPE_MASK) {
+	case WIRE_TYPE_COMMAND:
+		return take_command(c, socket);
+	case WIRE_TYPE_REPLY:
+		if (socket == c->main)
+			return take_reply(c, in);
+		return vfu_departs(c, VFU_OTHER_REPLY, "a reply on the twin socket");
+	default:
+		return vfu_departs(c, VFU_BAD_FRAMING,
+		                   "a message that is neither command nor reply");
+	}
+}
+
+static int receive(struct vfu *c, int socket)
+{
+	int r = wire_receive(socket, &c->in, c->owner.timeout_ms);
+
+	if (r == -EPROTO)
+		return vfu_departs(c, VFU_BAD_FRAMING, "a message of a size that none has");
+	if (r < 0)
+		return vfu_give_up(c, "%s", receive_fault(r));
+	r = take_message(c, socket);
+	wire_close_fds(&c->in);
+	return r;
 }
 
 /* Is something waiting for room in the socket? It goes if there is. */
-static const char *flush(struct vfu *c, bool room, bool *waiting)
+static int flush(struct vfu *c, bool room, bool *waiting)
 {
 	int r = 0;
 
@@ -169,16 +221,16 @@ static const char *flush(struct vfu *c, bool room, bool *waiting)
 		r = vfu_flush(c, 0);
 	*waiting = c->wr_count > 0;
 	pthread_mutex_unlock(&c->sending);
-	return r < 0 && r != -EAGAIN ? "it has closed the connection" : NULL;
+	return r < 0 && r != -EAGAIN ? vfu_give_up(c, "it has closed the connection") : 0;
 }
 
 static void *reader_main(void *opaque)
 {
 	struct vfu *c = opaque;
-	const char *fault = NULL;
 	bool waiting = false;
+	int r = 0;
 
-	while (!fault) {
+	while (!r) {
 		struct pollfd pfds[] = {
 			{ .fd = c->main, .events = (short)(POLLIN | (waiting ? POLLOUT : 0)) },
 			{ .fd = c->wake_fd, .events = POLLIN },
@@ -186,19 +238,18 @@ static void *reader_main(void *opaque)
 		};
 
 		if (poll(pfds, ARRAY_SIZE(pfds), -1) < 0) {
-			fault = errno == EINTR ? NULL : strerror(errno);
+			r = errno == EINTR ? 0 : vfu_give_up(c, "%s", strerror(errno));
 			continue;
 		}
 		if (pfds[1].revents)
 			io_eventfd_drain(c->wake_fd);
 		if (pfds[1].revents || waiting)
-			fault = flush(c, pfds[0].revents & POLLOUT, &waiting);
-		if (!fault && pfds[0].revents & ~POLLOUT)
-			fault = receive(c, c->main);
-		if (!fault && pfds[2].revents)
-			fault = receive(c, c->twin);
+			r = flush(c, pfds[0].revents & POLLOUT, &waiting);
+		if (!r && pfds[0].revents & ~POLLOUT)
+			r = receive(c, c->main);
+		if (!r && pfds[2].revents)
+			r = receive(c, c->twin);
 	}
-	vfu_break(c, fault);
 	return NULL;
 }
 

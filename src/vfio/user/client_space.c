@@ -92,8 +92,8 @@ static void take_back(struct vfu_space *s, const struct vfu_mapping *m)
 		s->stale = true;
 	/* A server that keeps guest memory is better gone. */
 	else if (ret < 0)
-		vfu_lied(s->vfu, "DMA_UNMAP at 0x%llx: %s", (unsigned long long)m->iova,
-		         strerror((int)-ret));
+		vfu_departs(s->vfu, VFU_KEEPS_MEMORY, "DMA_UNMAP at 0x%llx: %s",
+		            (unsigned long long)m->iova, strerror((int)-ret));
 }
 
 /* ---- mappings
@@ -293,9 +293,11 @@ static int fetch(struct vfu_space *s, struct vfu_mapping *m)
 	n = vfu_ask(s->vfu, WIRE_DEVICE_FEATURE, &ask, sizeof(ask), reply, sizeof(ask) + bytes);
 	if (n < 0)
 		return (int)n;
-	if ((size_t)n != sizeof(ask) + bytes ||
-	    memcmp(reply + sizeof(ask.head), &ask.report, sizeof(ask.report)))
-		return vfu_lied(s->vfu, "a report of dirty pages in %zd bytes", n);
+	if ((size_t)n < sizeof(ask) + bytes)
+		return vfu_departs(s->vfu, VFU_SHORT_REPLY, "a report of dirty pages in %zd bytes",
+		                   n);
+	if (memcmp(reply + sizeof(ask.head), &ask.report, sizeof(ask.report)))
+		return vfu_departs(s->vfu, VFU_OTHER_REPLY, "a report of other dirty pages");
 	for (size_t w = 0; w < bytes / 8; w++) {
 		uint64_t bits;
 

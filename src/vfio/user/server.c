@@ -237,6 +237,18 @@ static int keep_for_later(struct server *s, struct wire_message *message)
 	return 0;
 }
 
+/* A client knows how many descriptors a message may carry. */
+static int receive(int socket, struct wire_message *out)
+{
+	int r = wire_receive(socket, out, SERVER_TIMEOUT_MS);
+
+	if (!r && out->fds_dropped) {
+		wire_close_fds(out);
+		r = -EPROTO;
+	}
+	return r;
+}
+
 static int wait_readable(int socket)
 {
 	struct pollfd pfd = { .fd = socket, .events = POLLIN };
@@ -257,7 +269,7 @@ static int take_reply(struct server *s, int socket, struct wire_message *reply, 
 	for (;;) {
 		r = wait_readable(socket);
 		if (!r)
-			r = wire_receive(socket, reply, SERVER_TIMEOUT_MS);
+			r = receive(socket, reply);
 		if (r < 0)
 			return r;
 		if ((reply->header.flags & WIRE_TYPE_MASK) == WIRE_TYPE_REPLY)
@@ -320,7 +332,7 @@ static void on_message(void *opaque, int fd, uint32_t events)
 	int r;
 
 	(void)events;
-	r = wire_receive(fd, &s->in, SERVER_TIMEOUT_MS);
+	r = receive(fd, &s->in);
 	if (r < 0 && r != -ENODATA)
 		log_warn(s->options.log, "device %s: its client: %s", s->device->id, strerror(-r));
 	if (r < 0)

@@ -144,11 +144,11 @@ int wire_send(int socket, const struct wire_header *header, const struct iovec *
 
 /* ---- receiving ------------------------------------------------------------------------------ */
 
-/* Those that there is no room for are closed. False: there were such. */
-static bool keep_fds(struct wire_message *out, struct msghdr *msg)
+/* Those that there is no room for are closed, by the kernel or here. */
+static void keep_fds(struct wire_message *out, struct msghdr *msg)
 {
-	bool all = !(msg->msg_flags & MSG_CTRUNC);
-
+	if (msg->msg_flags & MSG_CTRUNC)
+		out->fds_dropped = true;
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
 		size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 
@@ -163,10 +163,9 @@ static bool keep_fds(struct wire_message *out, struct msghdr *msg)
 				continue;
 			}
 			close(fd);
-			all = false;
+			out->fds_dropped = true;
 		}
 	}
-	return all;
 }
 
 /* A piece of the message, and descriptors that came with it. */
@@ -187,7 +186,8 @@ static int receive_some(int socket, struct wire_message *out, void *buf, size_t 
 
 	if (n < 0)
 		return errno == EINTR ? -EAGAIN : -errno;
-	return keep_fds(out, &msg) ? (int)n : -EPROTO;
+	keep_fds(out, &msg);
+	return (int)n;
 }
 
 /* `deadline` by now_ms(); -1: none yet, it begins with the first byte. */
@@ -223,6 +223,7 @@ int wire_receive(int socket, struct wire_message *out, int timeout_ms)
 
 	out->len = 0;
 	out->fd_count = 0;
+	out->fds_dropped = false;
 	r = receive_all(socket, out, &out->header, sizeof(out->header), &deadline, timeout_ms);
 	if (!r && (out->header.size < sizeof(out->header) || out->header.size > WIRE_MESSAGE_MAX))
 		r = -EPROTO;

@@ -133,6 +133,7 @@ struct wire_message {
 	size_t len;       /* of payload */
 	int fds[WIRE_MAX_FDS];
 	unsigned fd_count; /* the caller's to close: wire_close_fds() */
+	bool fds_dropped;  /* there were more, which are closed */
 };
 
 /*
@@ -146,8 +147,8 @@ int wire_send(int socket, const struct wire_header *header, const struct iovec *
 /*
  * Receives the next message. Waits for its first byte without limit, for the rest at most
  * `timeout_ms`. -ENODATA: the peer has closed; -EPIPE: in the middle of a message; -EPROTO: a size
- * that no message has, or more descriptors than WIRE_MAX_FDS; -ETIMEDOUT. After any of these the
- * connection is useless, and no descriptors are left in `out`.
+ * that no message has; -ETIMEDOUT. After any of these the connection is useless, and no descriptors
+ * are left in `out`. Of the descriptors the first WIRE_MAX_FDS are kept.
  */
 int wire_receive(int socket, struct wire_message *out, int timeout_ms);
 
