@@ -45,7 +45,9 @@
 #
 # Device servers, each with a name:
 #
-#   serve NAME ARGS...           one on /tmp/NAME.sock, its process id in /tmp/NAME.pid
+#   serve NAME ARGS...           one on /tmp/NAME.sock, its process id in /tmp/NAME.pid; with MANNER=library it speaks as
+#                                libvfio-user does (tests/manner/manner.h)
+#   other_manner                 those that are started from here on speak the other way
 #   server_gone NAME             has it ended?
 #   unserve NAME                 SIGKILL, if it has not ended as it was made to
 . "$ROOT/tests/lab/lib.sh"
@@ -355,12 +357,18 @@ serve() {
 	_s=$1
 	shift
 	rm -f "/tmp/$_s.sock"
-	echo "-- device-server $*" >>"$LAB_OUT/$_s.log"
-	godwit device-server "$@" --socket "/tmp/$_s.sock" >>"$LAB_OUT/$_s.log" 2>&1 &
+	echo "-- device-server $* ${MANNER:+(manner: $MANNER)}" >>"$LAB_OUT/$_s.log"
+	_program=godwit
+	if [ -n "${MANNER-}" ]; then
+		_program=foreign-server
+		[ -e /tmp/bin/$_program ] || cp "${LAB%/lab}/tests/$_program" /tmp/bin/
+	fi
+	"$_program" device-server "$@" --socket "/tmp/$_s.sock" >>"$LAB_OUT/$_s.log" 2>&1 &
 	echo $! >"/tmp/$_s.pid"
 	wait_for 20 _served "$_s" || _server_failed "$_s" "does not come up"
 	[ -S "/tmp/$_s.sock" ] || _made_to_fail "$_s" || _server_failed "$_s" "has ended"
 }
+other_manner() { [ -z "${MANNER-}" ] && MANNER=library || MANNER=; }
 # A client may have come, and its last message too, between two looks.
 _served() { [ -S "/tmp/$1.sock" ] || server_gone "$1"; }
 server_gone() { gone "$(cat "/tmp/$1.pid")"; }

@@ -9,7 +9,8 @@
 # Four VFIO devices of different kinds in one guest: an mtty of the kernel's, and of the device
 # server's one that speaks migration v2, one that speaks v1, and a disk. The second of them fails at
 # each arc in turn, where the guest is and where it goes; its server dies at one message after
-# another. Each time the guest runs on at exactly one of the two, and the other devices with it.
+# another. Each time the guest runs on at exactly one of the two, and the other devices with it. What
+# is started anew speaks as our servers do and as libvfio-user does, by turns.
 set -eu
 . "$ROOT/tests/lab/vm.sh"
 
@@ -40,6 +41,7 @@ _connected() { _devices | grep -q "\"/tmp/$1.sock\",\"connected\":$2"; }
 bad_a() {
 	unserve bad.a
 	wait_for 20 _connected bad.a false || die "nobody notices that the server is gone"
+	other_manner
 	serve bad.a ballast --size 1M --pre-copy "$@"
 }
 incoming() {
@@ -91,6 +93,7 @@ wait_for 30 _connected bad.a true || die "the second device is not set up again"
 # ---- the host where it goes ----
 for arc in STOP-RESUMING RESUMING-STOP; do
 	unserve bad.b
+	other_manner
 	serve bad.b ballast --size 1M --pre-copy --fail "$arc:EIO"
 	fails "destination: .*bad: .*Input/output error"
 	pass "$arc of the second device fails at the destination: the guest runs on where it was"
@@ -100,6 +103,7 @@ done
 back() {
 	vm_quit "$2"
 	for d in bad old disk; do unserve "$d.$2"; done
+	other_manner
 	serve "bad.$2" ballast --size 1M --pre-copy
 	serve "old.$2" ballast --size 1M --migration v1 --v1-data mixed
 	serve "disk.$2" virtio-blk --disk "$DISK"
@@ -166,6 +170,7 @@ for command in DEVICE_FEATURE MIG_DATA_READ; do
 		n=$((n + EVERY))
 		server_gone bad.a && continue
 		unserve bad.b
+		other_manner
 		serve bad.b ballast --size 1M --pre-copy
 		incoming
 		one_guest
@@ -185,6 +190,7 @@ for command in DEVICE_FEATURE MIG_DATA_WRITE; do
 	n=1
 	while :; do
 		unserve bad.b
+		other_manner
 		serve bad.b ballast --size 1M --pre-copy --die-at "$command:$n"
 		n=$((n + EVERY))
 		incoming

@@ -12,9 +12,10 @@ pass() { echo "PASS midway $*"; }
 MEMORY=256M
 MTTY2=$(make_mtty 83b8f4f2-509f-382f-3c1e-e6bfe0fa1002)
 
-# A device with pre-copy data, anew.
+# A device with pre-copy data, anew: from one server to one that speaks as libvfio-user does, and back.
 serve_load() {
 	unserve "$1"
+	other_manner
 	serve "$1" ballast --size 4M --pre-copy --dirty-rate 64K
 }
 serve_load a

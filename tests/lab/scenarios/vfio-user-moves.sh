@@ -9,7 +9,8 @@
 # usage: vfio-user-moves.sh [ROUNDS]      (2; tests/check-long.sh has it do 50)
 #
 # A guest whose network card and disk are served by other processes moves, ROUNDS times in a row, each
-# time to servers of its own there. One TCP connection carries data both ways meanwhile, disk and
+# time to servers of its own there, which speak as ours do and as those made with libvfio-user do, by
+# turns. One TCP connection carries data both ways meanwhile, disk and
 # memory are written and read, and every byte of all three is checked.
 set -eu
 . "$ROOT/tests/lab/vm.sh"
@@ -28,6 +29,7 @@ bridge_taps $HOST_ADDR/24 tap-a tap-b
 
 # servers VM: of the card and the disk
 servers() {
+	other_manner
 	serve "net.$1" virtio-net --tap "tap-$1" --mac $MAC
 	serve "blk.$1" virtio-blk --disk "$DISK"
 }

@@ -7,7 +7,7 @@
 #
 # A network card and a disk in other processes: traffic with checksums, servers that are killed and
 # come back, plugged in and out at run time, also behind a root port, and a guest that moves with
-# both.
+# both. Servers speak as ours do and as those made with libvfio-user do, by turns.
 set -eu
 . "$ROOT/tests/lab/vm.sh"
 
@@ -19,6 +19,7 @@ bridge_taps 10.9.0.1/24 tap0 tap1
 
 MAC=52:54:00:09:00:02
 serve net virtio-net --tap tap0 --mac $MAC
+other_manner
 serve blk virtio-blk --disk "$DISK"
 
 device() { echo "{\"id\":\"$1\",\"type\":\"vfio-user-pci\",\"socket\":\"/tmp/$2.sock\",\"timeout\":$(patience 20000)}"; }
@@ -88,6 +89,7 @@ tap_traffic a
 pass "started again, it is set up again; its driver, bound anew, has traffic"
 
 kill_server blk
+other_manner
 serve blk virtio-blk --disk "$DISK"
 wait_for 30 _connected blk true || die "the disk's server is not found again"
 rebind /sys/block/vda
@@ -111,6 +113,7 @@ pass "another device behind the same socket is not taken for it"
 # ---- plugged in and out ----
 truncate -s 8M /tmp/hot.img
 for i in 1 2; do
+	other_manner
 	serve "hot$i" virtio-blk --disk /tmp/hot.img
 	port=
 	[ $i = 1 ] || port=port=2
@@ -127,6 +130,7 @@ done
 pass "plugged in and out, also behind a root port, with data"
 
 # ---- moved, with the state of both ----
+other_manner
 serve net2 virtio-net --tap tap1 --mac $MAC
 serve blk2 virtio-blk --disk "$DISK"
 vm_incoming b unix:/tmp/mig.b --map devices.net0.socket=/tmp/net2.sock --map devices.disk0.socket=/tmp/blk2.sock
@@ -140,3 +144,14 @@ stream_end b
 [ "$(on_disk b)" = "$there" ] || die "other data on the disk"
 tap_traffic b
 pass "moved with both devices, a TCP stream lives through it"
+
+# ---- one that hangs ----
+HANGS=$(patience 300)
+serve hung ballast
+ctl b device_add driver=vfio-user-pci id=hung socket=/tmp/hung.sock "timeout=$HANGS" >/dev/null
+kill -STOP "$(cat /tmp/hung.pid)"
+begun=$(date +%s%3N)
+vm_quit b
+took=$(($(date +%s%3N) - begun))
+[ "$took" -lt $((4 * HANGS)) ] || die "quit took $took ms"
+pass "a server that answers nothing delays the end by one timeout ($took ms of $HANGS)"
