@@ -84,10 +84,22 @@ static int tell(struct vfio_pci *d, const struct vfio_notice *notice, unsigned i
 	return r > 0 ? -ENOSPC : r;
 }
 
-/* A device without the index says nothing. */
+static void forget(struct vfio_pci *d, struct vfio_notice *notice, unsigned index)
+{
+	if (notice->fd < 0)
+		return;
+	vfio_irq_disable(&d->dev, index);
+	loop_unwatch(notice->watch);
+	close(notice->fd);
+	*notice = (struct vfio_notice){ .fd = -1 };
+}
+
+/* A device without the index says nothing, nor does one that refuses it: nobody needs either to use
+ * the device. */
 static int listen_to(struct vfio_pci *d, struct vfio_notice *notice, unsigned index, loop_fd_fn fn,
                      struct gw_error *err)
 {
+	struct gw_error why;
 	int r;
 
 	if (!d->irqs[index].count)
@@ -96,7 +108,17 @@ static int listen_to(struct vfio_pci *d, struct vfio_notice *notice, unsigned in
 	if (notice->fd < 0)
 		return error_set_sys(err, notice->fd, "eventfd");
 	r = loop_watch(d->device.machine->loop, notice->fd, EPOLLIN, fn, d, &notice->watch, err);
-	return r ? r : tell(d, notice, index, err);
+	if (r < 0)
+		return r;
+	r = tell(d, notice, index, &why);
+	if (r == -ENOTCONN)
+		return error_set(err, r, "%s", why.text);
+	if (r >= 0)
+		return r;
+	log_warn(d->device.machine->log, "device %s: %s; it cannot say that %s", d->device.id,
+	         why.text, index == VFIO_PCI_REQ_IRQ_INDEX ? "it is wanted back" : "it has failed");
+	forget(d, notice, index);
+	return 0;
 }
 
 int vfio_wanted_init(struct vfio_pci *d, struct gw_error *err)
@@ -117,16 +139,6 @@ void vfio_wanted_rearm(struct vfio_pci *d)
 		r = tell(d, &d->in_error, VFIO_PCI_ERR_IRQ_INDEX, &err);
 	if (r < 0)
 		log_error(d->device.machine->log, "device %s: %s", d->device.id, err.text);
-}
-
-static void forget(struct vfio_pci *d, struct vfio_notice *notice, unsigned index)
-{
-	if (notice->fd < 0)
-		return;
-	vfio_irq_disable(&d->dev, index);
-	loop_unwatch(notice->watch);
-	close(notice->fd);
-	*notice = (struct vfio_notice){ .fd = -1 };
 }
 
 void vfio_wanted_fini(struct vfio_pci *d)

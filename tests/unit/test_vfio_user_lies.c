@@ -239,6 +239,7 @@ Test(vfio_user, departures_while_it_is_made)
 		{ WIRE_DEVICE_GET_REGION_IO_FDS, LIE_PAYLOAD, "trapped", ios[4], sizeof(ios[0]) },
 		{ WIRE_DEVICE_GET_REGION_IO_FDS, LIE_PAYLOAD, "trapped", ios[5], sizeof(ios[0]) },
 		{ WIRE_DEVICE_GET_REGION_IO_FDS, LIE_PAYLOAD, "trapped", ios[6], sizeof(ios[0]) },
+		{ WIRE_DEVICE_SET_IRQS, LIE_EIO, "it cannot say that it is wanted back", NULL, 0 },
 		{ WIRE_DEVICE_GET_REGION_IO_FDS, LIE_PAYLOAD, "9999 of 9999", head_only,
 		  sizeof(head_only) },
 		{ WIRE_DEVICE_GET_REGION_IO_FDS, LIE_PAYLOAD, "trapped", ios[0], 8 },
@@ -252,6 +253,7 @@ Test(vfio_user, departures_while_it_is_made)
 		w.s.lie = departures[i].lie;
 		w.s.payload = departures[i].payload;
 		w.s.payload_len = departures[i].len;
+		w.s.notifies = 1;
 		cr_assert(add(&w), "%zu: %s", i, w.vm->error);
 		cr_assert_eq(((struct vfu_device *)w.pci->backend)->io_count, 0, "%zu", i);
 		cr_assert_eq(logged(&w, departures[i].says), 1, "%zu: %s", i, w.log);

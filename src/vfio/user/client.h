@@ -103,21 +103,21 @@ void vfu_break(struct vfu *c, const char *why);
 /* The same with a text to be put together. Returns -ENOTCONN. */
 int vfu_give_up(struct vfu *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Something that the protocol does not allow. What becomes of it is said in one table
- * (client_rules.c). */
+/* Something that the protocol does not allow, or that the client cannot use. What becomes of it is
+ * said in one table (client_rules.c). */
 enum vfu_departure {
-	VFU_BAD_FRAMING,   /* a message whose size or type cannot be right */
-	VFU_OTHER_REPLY,   /* a reply that is none to what was asked */
-	VFU_BAD_NUMBERS,   /* numbers that the client could not work with safely */
-	VFU_BAD_DMA,       /* a request for guest memory whose sizes differ */
-	VFU_KEEPS_MEMORY,  /* guest memory that it was told to give up */
-	VFU_SHORT_REPLY,   /* less than was asked for */
-	VFU_LONG_REPLY,    /* more than was asked for */
-	VFU_ERROR_PAYLOAD, /* something behind the header of an error */
-	VFU_SURPLUS_FDS,   /* descriptors that do not belong there, or too many */
-	VFU_UNKNOWN_FLAGS, /* in a header */
-	VFU_BESIDE_TWIN,   /* a command that was to come on the twin socket */
-	VFU_BAD_IO_FDS,    /* descriptors for registers that cannot be used */
+	VFU_BAD_FRAMING,    /* a message whose size or type cannot be right */
+	VFU_OTHER_REPLY,    /* a reply that is none to what was asked */
+	VFU_BAD_NUMBERS,    /* numbers that the client could not work with safely */
+	VFU_BAD_DMA,        /* a request for guest memory whose sizes differ */
+	VFU_KEEPS_MEMORY,   /* guest memory that it was told to give up */
+	VFU_SHORT_REPLY,    /* less than was asked for */
+	VFU_LONG_REPLY,     /* more than was asked for */
+	VFU_ERROR_PAYLOAD,  /* something behind the header of an error */
+	VFU_SURPLUS_FDS,    /* descriptors that do not belong there, or too many */
+	VFU_UNKNOWN_FLAGS,  /* in a header */
+	VFU_BESIDE_TWIN,    /* a command that was to come on the twin socket */
+	VFU_USELESS_IO_FDS, /* descriptors for registers that cannot be used */
 	VFU_DEPARTURES
 };
 /* Ends the connection or logs it, once for each connection and kind. Returns -ENOTCONN if it has

@@ -121,12 +121,12 @@ static void read_bar(struct vfu_device *d, unsigned bar, struct reply *reply)
 	if (vfu_call(d->vfu, &r) < 0)
 		return;
 	if (r.len < sizeof(reply->head) || reply->head.index != bar)
-		vfu_departs(d->vfu, VFU_BAD_IO_FDS, "region %u: no descriptors for its registers",
-		            bar);
+		vfu_departs(d->vfu, VFU_USELESS_IO_FDS,
+		            "region %u: no descriptors for its registers", bar);
 	else
 		left = take_entries(d, bar, reply, r.len, fds, r.fds_came);
 	if (left)
-		vfu_departs(d->vfu, VFU_BAD_IO_FDS,
+		vfu_departs(d->vfu, VFU_USELESS_IO_FDS,
 		            "region %u: %u of %u descriptors for its registers are of no use", bar,
 		            left, reply->head.count);
 	for (unsigned i = 0; i < r.fds_came; i++)

@@ -15,22 +15,24 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { ENDS, TOLERATED, UNUSED };
+
 static const struct {
-	bool ends;
-	const char *outcome; /* of what is tolerated */
+	int outcome; /* UNUSED: tolerated, and the protocol allows it, but it is of no use here */
+	const char *words; /* for the log */
 } rules[VFU_DEPARTURES] = {
-	[VFU_BAD_FRAMING] = { true, NULL },
-	[VFU_OTHER_REPLY] = { true, NULL },
-	[VFU_BAD_NUMBERS] = { true, NULL },
-	[VFU_BAD_DMA] = { true, NULL },
-	[VFU_KEEPS_MEMORY] = { true, NULL },
-	[VFU_SHORT_REPLY] = { false, "the request has failed" },
-	[VFU_LONG_REPLY] = { false, "the rest is ignored" },
-	[VFU_ERROR_PAYLOAD] = { false, "it is ignored" },
-	[VFU_SURPLUS_FDS] = { false, "they are closed" },
-	[VFU_UNKNOWN_FLAGS] = { false, "they are ignored" },
-	[VFU_BESIDE_TWIN] = { false, "it is answered there" },
-	[VFU_BAD_IO_FDS] = { false, "those registers are trapped" },
+	[VFU_BAD_FRAMING] = { ENDS, NULL },
+	[VFU_OTHER_REPLY] = { ENDS, NULL },
+	[VFU_BAD_NUMBERS] = { ENDS, NULL },
+	[VFU_BAD_DMA] = { ENDS, NULL },
+	[VFU_KEEPS_MEMORY] = { ENDS, NULL },
+	[VFU_SHORT_REPLY] = { TOLERATED, "the request has failed" },
+	[VFU_LONG_REPLY] = { TOLERATED, "the rest is ignored" },
+	[VFU_ERROR_PAYLOAD] = { TOLERATED, "it is ignored" },
+	[VFU_SURPLUS_FDS] = { TOLERATED, "they are closed" },
+	[VFU_UNKNOWN_FLAGS] = { TOLERATED, "they are ignored" },
+	[VFU_BESIDE_TWIN] = { TOLERATED, "it is answered there" },
+	[VFU_USELESS_IO_FDS] = { UNUSED, "those registers are trapped" },
 };
 
 int vfu_departs(struct vfu *c, enum vfu_departure kind, const char *format, ...)
@@ -42,7 +44,7 @@ int vfu_departs(struct vfu *c, enum vfu_departure kind, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(what, sizeof(what), format, args);
 	va_end(args);
-	if (rules[kind].ends)
+	if (rules[kind].outcome == ENDS)
 		return vfu_give_up(c, "%s", what);
 	pthread_mutex_lock(&c->lock);
 	news = !(c->departed & 1u << kind);
@@ -51,8 +53,9 @@ int vfu_departs(struct vfu *c, enum vfu_departure kind, const char *format, ...)
 		snprintf(c->departure, sizeof(c->departure), "%s", what);
 	pthread_mutex_unlock(&c->lock);
 	if (news)
-		log_warn(c->owner.log, "%s: against the protocol: %s; %s", c->owner.name, what,
-		         rules[kind].outcome);
+		log_warn(c->owner.log, "%s: %s%s; %s", c->owner.name,
+		         rules[kind].outcome == UNUSED ? "" : "against the protocol: ", what,
+		         rules[kind].words);
 	return -EPROTO;
 }
 
