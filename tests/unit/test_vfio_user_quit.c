@@ -33,8 +33,8 @@ Test(vfio_user, a_server_that_hangs_when_its_device_is_given_back)
 	vmachine_quit(w.vm);
 	vmachine_free(w.vm);
 	cr_assert_lt(now_ms() - begun, 3 * w.options.timeout);
-	cr_assert_eq(w.s.seen[WIRE_DEVICE_RESET], 1);
 	vfu_server_free(&w.s);
+	cr_assert_eq(w.s.seen[WIRE_DEVICE_RESET], 1);
 }
 
 static void *ask_state(void *opaque)
