@@ -23,6 +23,8 @@ struct irqs {
 	bool msi_used[IRQ_MSIS];
 	bool msi_routed[IRQ_MSIS];
 	struct msi_message msi[IRQ_MSIS];
+	int msi_fd[IRQ_MSIS];   /* the irqfd that raises it; -1: none */
+	bool msi_off[IRQ_MSIS]; /* KVM did not take that irqfd back */
 	struct irq_pins *shared_pins;
 };
 
@@ -68,6 +70,8 @@ int irqs_create(struct machine *m, struct irqs **out, struct gw_error *err)
 	if (!irqs)
 		return error_set(err, -ENOMEM, "interrupts: out of memory");
 	irqs->machine = m;
+	for (unsigned i = 0; i < IRQ_MSIS; i++)
+		irqs->msi_fd[i] = -1;
 	pthread_mutex_init(&irqs->lock, NULL);
 	/* KVM API, 4.70 (KVM_MSI_VALID_DEVID): by VM, so after the interrupt controller is made. */
 	irqs->with_requester = !m->outside && io_ioctl(m->vm_fd, KVM_CHECK_EXTENSION,
@@ -108,11 +112,6 @@ int irq_set_line(struct irqs *irqs, uint32_t gsi, int level)
 int irq_share_line(struct irqs *irqs, uint32_t gsi, bool high)
 {
 	return irq_pins_share(irqs->shared_pins, gsi, high);
-}
-
-void irqs_settle(struct irqs *irqs)
-{
-	irq_pins_settle(irqs->shared_pins);
 }
 
 int irq_send_msi(struct irqs *irqs, const struct msi_message *msg)
@@ -208,32 +207,108 @@ void irq_free_msi(struct irqs *irqs, uint32_t gsi)
 	pthread_mutex_unlock(&irqs->lock);
 }
 
-int irq_attach_fd(struct irqs *irqs, uint32_t gsi, int fd, int resample_fd, struct gw_error *err)
+static int set_irqfd(struct irqs *irqs, uint32_t gsi, int fd, uint32_t flags, int resample_fd)
 {
-	struct kvm_irqfd irqfd = { .fd = (uint32_t)fd, .gsi = gsi };
-	int r = is_msi(gsi) ? 0 : irq_pins_add_irqfd(irqs->shared_pins, gsi, err);
+	struct kvm_irqfd irqfd = {
+		.fd = (uint32_t)fd,
+		.gsi = gsi,
+		.flags = flags,
+		.resamplefd = resample_fd < 0 ? 0 : (uint32_t)resample_fd,
+	};
+
+	return io_ioctl(irqs->machine->vm_fd, KVM_IRQFD, &irqfd);
+}
+
+static int attach_msi(struct irqs *irqs, uint32_t gsi, int fd)
+{
+	int r;
+
+	pthread_mutex_lock(&irqs->lock);
+	r = set_irqfd(irqs, gsi, fd, 0, -1);
+	if (!r) {
+		irqs->msi_fd[gsi - IRQ_LINES] = fd;
+		irqs->msi_off[gsi - IRQ_LINES] = false;
+	}
+	pthread_mutex_unlock(&irqs->lock);
+	return r;
+}
+
+static int attach_pin(struct irqs *irqs, uint32_t gsi, int fd, int resample_fd,
+                      struct gw_error *err)
+{
+	int r = irq_pins_add_irqfd(irqs->shared_pins, gsi, err);
 
 	if (r < 0)
 		return r;
-	if (resample_fd >= 0) {
-		irqfd.flags = KVM_IRQFD_FLAG_RESAMPLE;
-		irqfd.resamplefd = (uint32_t)resample_fd;
-	}
-	r = io_ioctl(irqs->machine->vm_fd, KVM_IRQFD, &irqfd);
-	if (r < 0 && !is_msi(gsi))
+	r = set_irqfd(irqs, gsi, fd, resample_fd < 0 ? 0 : KVM_IRQFD_FLAG_RESAMPLE, resample_fd);
+	if (r < 0)
 		irq_pins_remove_irqfd(irqs->shared_pins, gsi);
+	return r < 0 ? error_set_sys(err, r, "GSI %u: KVM_IRQFD", gsi) : 0;
+}
+
+int irq_attach_fd(struct irqs *irqs, uint32_t gsi, int fd, int resample_fd, struct gw_error *err)
+{
+	int r;
+
+	if (!is_msi(gsi))
+		return attach_pin(irqs, gsi, fd, resample_fd, err);
+	r = attach_msi(irqs, gsi, fd);
 	return r < 0 ? error_set_sys(err, r, "GSI %u: KVM_IRQFD", gsi) : 0;
 }
 
 void irq_detach_fd(struct irqs *irqs, uint32_t gsi, int fd)
 {
-	struct kvm_irqfd irqfd = {
-		.fd = (uint32_t)fd,
-		.gsi = gsi,
-		.flags = KVM_IRQFD_FLAG_DEASSIGN,
-	};
+	if (is_msi(gsi)) {
+		pthread_mutex_lock(&irqs->lock);
+		set_irqfd(irqs, gsi, fd, KVM_IRQFD_FLAG_DEASSIGN, -1);
+		irqs->msi_fd[gsi - IRQ_LINES] = -1;
+		pthread_mutex_unlock(&irqs->lock);
+		return;
+	}
+	set_irqfd(irqs, gsi, fd, KVM_IRQFD_FLAG_DEASSIGN, -1);
+	irq_pins_remove_irqfd(irqs->shared_pins, gsi);
+}
 
-	io_ioctl(irqs->machine->vm_fd, KVM_IRQFD, &irqfd);
-	if (!is_msi(gsi))
-		irq_pins_remove_irqfd(irqs->shared_pins, gsi);
+/* With the lock held. */
+static int attach_again(struct irqs *irqs, uint32_t i, struct gw_error *err)
+{
+	const int r = set_irqfd(irqs, IRQ_LINES + i, irqs->msi_fd[i], 0, -1);
+
+	irqs->msi_off[i] = r < 0;
+	return r < 0 ? error_set_sys(err, r, "GSI %u: KVM_IRQFD", IRQ_LINES + i) : 0;
+}
+
+/*
+ * KVM injects a message in the context of the signal only where it has the target at hand; on x86
+ * that is not so for a broadcast, say, on arm64 for a translation that the ITS has not cached. The
+ * others wait in a work item, and neither a new routing table nor reading the interrupt controller
+ * waits for that. Taking an irqfd away does: KVM returns when the work item is done. What is
+ * signalled before the irqfd is back stays in the eventfd, and is injected then.
+ */
+int irqs_flush(struct irqs *irqs, struct gw_error *err)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&irqs->lock);
+	for (uint32_t i = 0; i < IRQ_MSIS && !r; i++) {
+		if (irqs->msi_fd[i] < 0)
+			continue;
+		set_irqfd(irqs, IRQ_LINES + i, irqs->msi_fd[i], KVM_IRQFD_FLAG_DEASSIGN, -1);
+		r = attach_again(irqs, i, err);
+	}
+	pthread_mutex_unlock(&irqs->lock);
+	return r;
+}
+
+void irqs_settle(struct irqs *irqs)
+{
+	irq_pins_settle(irqs->shared_pins);
+	pthread_mutex_lock(&irqs->lock);
+	for (uint32_t i = 0; i < IRQ_MSIS; i++) {
+		struct gw_error err;
+
+		if (irqs->msi_fd[i] >= 0 && irqs->msi_off[i] && attach_again(irqs, i, &err) < 0)
+			log_error(irqs->machine->log, "interrupts are lost: %s", err.text);
+	}
+	pthread_mutex_unlock(&irqs->lock);
 }

@@ -33,8 +33,13 @@ int irq_set_line(struct irqs *irqs, uint32_t gsi, int level);
 /* A pin that several devices share is high while any of them holds it so; each says only what
  * changes. Not for pins that irq_set_line() is used on. */
 int irq_share_line(struct irqs *irqs, uint32_t gsi, bool high);
-/* Those pins are what their devices say, whatever the controller's state was. Before vCPUs run. */
+/* Those pins are what their devices say, whatever the controller's state was, and all irqfds are
+ * KVM's. Before vCPUs run. */
 void irqs_settle(struct irqs *irqs);
+/* Every MSI that an irqfd has signalled so far is in the interrupt controller. Its state is read
+ * after this, and this comes when all devices have stopped. Pins need none: where the guest goes on
+ * each is what its device then says. */
+int irqs_flush(struct irqs *irqs, struct gw_error *err);
 /* Injects one message, without a GSI. */
 int irq_send_msi(struct irqs *irqs, const struct msi_message *msg);
 

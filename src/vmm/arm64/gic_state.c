@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/util.h"
 #include "vmm/arm64/arm64.h"
+#include "vmm/irq.h"
 
 /* A CPU's record begins with its number. */
 enum { RECORD_VERSION = 1, RECORD_SHARED, RECORD_CPU, RECORD_ITS };
@@ -42,10 +43,10 @@ static struct gic *gic_of(struct participant *p)
 static int gic_stop(struct participant *p, struct gw_error *err)
 {
 	struct gic *gic = gic_of(p);
-	int r;
+	int r = irqs_flush(gic->machine->irqs, err);
 
-	if (gic->its_fd < 0)
-		return 0;
+	if (r < 0 || gic->its_fd < 0)
+		return r;
 	r = attr_set(gic->fd, KVM_DEV_ARM_VGIC_GRP_CTRL, KVM_DEV_ARM_VGIC_SAVE_PENDING_TABLES,
 	             NULL);
 	if (r < 0)

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "base/util.h"
+#include "vmm/irq.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -69,6 +70,12 @@ static struct chips *from_irqchip(struct participant *p)
 	return container_of(p, struct chips, irqchip);
 }
 
+/* Of MSIs too, which go to the vCPUs' local APICs: those are read later. */
+static int irqchip_stop(struct participant *p, struct gw_error *err)
+{
+	return irqs_flush(from_irqchip(p)->machine->irqs, err);
+}
+
 static int irqchip_save(struct participant *p, struct sink *sink, struct gw_error *err)
 {
 	for (uint32_t i = 0; i < IRQCHIPS; i++) {
@@ -114,6 +121,7 @@ static const struct participant_ops irqchip_ops = {
 	.kind = "irqchip-x86",
 	.version = 1,
 	.class = PARTICIPANT_CHIP,
+	.stop = irqchip_stop,
 	.save = irqchip_save,
 	.load = irqchip_load,
 	.settle = irqchip_settle,
