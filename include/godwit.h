@@ -382,13 +382,13 @@ GW_API int gw_vm_register_device_type(struct gw_vm *vm, const struct gw_device_t
 /* Its id in the configuration. Lives as long as the handle. */
 GW_API const char *gw_device_id(const struct gw_device *device);
 
-/* Raises an MSI-X vector. While the guest stands it is kept, and moved with the device. Nothing
- * happens if there is no such vector, or if the guest has not enabled MSI-X. */
+/* Raises an MSI-X vector. While the guest stands, or has not made the device a bus master, it is
+ * kept, and moved with it. Nothing happens without such a vector, or with MSI-X disabled. */
 GW_API void gw_device_raise(struct gw_device *device, unsigned vector);
 
 /* Copies guest memory, `len` bytes at the guest-physical address `gpa`. A write is noticed by a
  * migration under way; it can be made while the guest runs, and within pause(). Errors: -EFAULT
- * (not all of it is RAM; nothing was copied), -EAGAIN (a write while the guest stands). */
+ * (not all is RAM; nothing was copied), -EAGAIN (a write while the guest stands, or as above). */
 GW_API int gw_device_read_memory(struct gw_device *device, uint64_t gpa, void *buf, size_t len);
 GW_API int gw_device_write_memory(struct gw_device *device, uint64_t gpa, const void *buf,
                                   size_t len);

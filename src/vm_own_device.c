@@ -9,7 +9,8 @@
  *
  * While the guest stands nothing of the device may change but by load(): an
  * interrupt raised then is kept in `waiting`, which is saved, and writes to
- * guest memory are refused, since RAM may have been saved already.
+ * guest memory are refused, since RAM may have been saved already. So it is while
+ * the function is no bus master, but that the interrupt becomes pending.
  */
 #include "vm_own_device.h"
 
@@ -134,20 +135,22 @@ int gw_device_write_memory(struct gw_device *d, uint64_t gpa, const void *buf, s
 /* ---- running, or not ----------------------------------------------------------------------------
  */
 
-static void set_active(struct gw_device *d, bool active)
+/* With the device lock, as all below. */
+static void update_active(struct gw_device *d)
 {
+	const bool active = d->running && pci_is_master(&d->function);
+
 	pthread_mutex_lock(&d->lock);
 	d->active = active;
 	pthread_mutex_unlock(&d->lock);
 }
 
-/* With the device lock, as all below. */
 static void start(struct gw_device *d)
 {
 	if (d->running)
 		return;
 	d->running = true;
-	set_active(d, true);
+	update_active(d);
 	if (d->type->type.run)
 		d->type->type.run(d->opaque);
 	deliver(d);
@@ -160,7 +163,7 @@ static void stop(struct gw_device *d)
 	if (d->type->type.pause)
 		d->type->type.pause(d->opaque);
 	d->running = false;
-	set_active(d, false);
+	update_active(d);
 	deliver(d);
 }
 
@@ -212,8 +215,11 @@ static void config_written(struct pci_function *f, unsigned offset, unsigned siz
 
 	(void)offset;
 	(void)size;
+	update_active(d);
 	if (d->msix)
-		msix_update(d->msix, f->config + d->msix_cap);
+		msix_update_of(d->msix, f, d->msix_cap);
+	if (d->running)
+		deliver(d);
 }
 
 static void on_reset(struct pci_function *f)
@@ -223,6 +229,7 @@ static void on_reset(struct pci_function *f)
 	pthread_mutex_lock(&d->lock);
 	d->waiting = 0;
 	pthread_mutex_unlock(&d->lock);
+	update_active(d);
 	if (d->msix)
 		msix_reset(d->msix);
 	if (d->type->type.reset)

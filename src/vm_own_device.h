@@ -39,8 +39,8 @@ struct gw_device {
 	bool quiet;   /* nobody is told when it goes */
 	bool running; /* device lock: between run() and pause() */
 
-	pthread_mutex_t lock;       /* of what follows; nothing is taken under it */
-	bool active;                /* guest memory may be written, vectors signalled */
+	pthread_mutex_t lock; /* of what follows; nothing is taken under it */
+	bool active; /* running, and a bus master: guest memory may be written, vectors signalled */
 	int fds[GW_DEVICE_VECTORS]; /* the vectors' eventfds, -1 where there is none */
 	uint32_t waiting;           /* vectors that were raised and not signalled */
 

@@ -194,7 +194,7 @@ static int settle_core(struct gw_device *d, uint32_t *version, struct gw_error *
 	if (r < 0)
 		return r;
 	if (d->msix)
-		msix_update(d->msix, d->function.config + d->msix_cap);
+		msix_update_of(d->msix, &d->function, d->msix_cap);
 	pthread_mutex_lock(&d->lock);
 	d->waiting = waiting;
 	pthread_mutex_unlock(&d->lock);

@@ -206,6 +206,14 @@ void msix_update(struct msix *x, const uint8_t *cap)
 	set_control(x, control & CONTROL_ENABLE, control & CONTROL_FUNCTION_MASK);
 }
 
+void msix_update_of(struct msix *x, const struct pci_function *f, unsigned cap)
+{
+	const uint32_t control = pci_get(f->config + cap, CONTROL, 2);
+
+	set_control(x, control & CONTROL_ENABLE,
+	            (control & CONTROL_FUNCTION_MASK) || !pci_is_master(f));
+}
+
 bool msix_enabled(const struct msix *x)
 {
 	return x->enabled;

@@ -18,6 +18,7 @@
 #include <stddef.h>
 
 struct msix;
+struct pci_function;
 
 #define MSIX_CAP_SIZE 12 /* of the capability in config space */
 #define MSIX_ENTRY_SIZE 16
@@ -54,6 +55,10 @@ uint64_t msix_pba_read(struct msix *x, uint64_t offset, unsigned size);
 /* The capability's bytes as they are now: looks at enable and function mask. Call it from
  * config_written(), and after loading. */
 void msix_update(struct msix *x, const uint8_t *cap);
+/* The same for an emulated function, of which it looks at the bus master bit too: without that no
+ * message leaves it (PCI 3.0, 6.2.2), and what is raised is pending, as it is for masked vectors.
+ */
+void msix_update_of(struct msix *x, const struct pci_function *f, unsigned cap);
 bool msix_enabled(const struct msix *x);
 
 /* The device raises a vector (owners without raised()); out of range or disabled: dropped. */

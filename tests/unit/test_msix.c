@@ -225,6 +225,27 @@ Test(msix, pending_while_masked_fires_on_unmask)
 	msix_destroy(x);
 }
 
+Test(msix, an_emulated_function_sends_none_before_it_is_a_bus_master)
+{
+	struct pci_function f = { 0 };
+	struct owner o;
+	struct msix *x = new_msix(&o, 1);
+
+	pci_set(f.config + 0x40, 2, 2, 0x8000);
+	set_mask(x, 0, false);
+	msix_update_of(x, &f, 0x40);
+	msix_raise(x, 0);
+	expect_story(&o, "");
+	cr_assert_eq(msix_pba_read(x, 0, 4), 1);
+	pci_set(f.config, 4, 2, 4);
+	msix_update_of(x, &f, 0x40);
+	expect_story(&o, "use0 commit fire0 ");
+	pci_set(f.config, 4, 2, 0);
+	msix_update_of(x, &f, 0x40);
+	expect_story(&o, "mask0 commit ");
+	msix_destroy(x);
+}
+
 Test(msix, raise)
 {
 	struct owner o;

@@ -67,11 +67,17 @@ static void free_disk(struct disk *d)
 	unlink(d->file);
 }
 
+static void set_command(struct disk *d, uint64_t value)
+{
+	sclient_set(d->c, VFIO_PCI_CONFIG_REGION_INDEX, 4, 2, value);
+}
+
 /* VIRTIO 1.2, 3.1.1, with one queue on vector 0. */
 static void start_driver(struct disk *d)
 {
 	struct sclient *c = d->c;
 
+	set_command(d, 6); /* memory, bus master */
 	sclient_set(c, 0, COMMON + 0x14, 1, 0);
 	sclient_set(c, 0, COMMON + 0x14, 1, 3);
 	sclient_set(c, 0, COMMON + 0x08, 4, 1);
@@ -299,5 +305,23 @@ Test(server_virtio, a_client_that_comes_back_finds_its_device)
 	cr_assert_eq(sclient_map(d.c, RAM_AT, RAM_SIZE, 0, RW, d.fd), 0);
 	expect_done(&d);
 	cr_assert_eq(d.ram[DATA], 'c');
+	free_disk(&d);
+}
+
+Test(server_virtio, without_the_bus_master_bit_it_is_quiet)
+{
+	struct disk d;
+
+	new_disk(&d);
+	start_driver(&d);
+	set_command(&d, 2);
+	add_request(&d, 1, 0);
+	kick(&d);
+	/* The second command is answered behind the kick; the disk's own thread has been told. */
+	cr_assert_eq(sclient_get(d.c, 0, COMMON + 0x14, 1), 15);
+	cr_assert_not(sclient_signalled(d.irq, 50));
+	cr_assert_eq(d.ram[STATUS], 0xff);
+	set_command(&d, 6);
+	expect_done(&d);
 	free_disk(&d);
 }

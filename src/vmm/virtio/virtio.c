@@ -30,8 +30,8 @@ static bool rings_there(struct virtio *v)
 void virtio_update_active(struct virtio *v)
 {
 	const uint8_t stops = VIRTIO_NEEDS_RESET | VIRTIO_FAILED;
-	const bool want =
-	        v->running && (v->status & VIRTIO_DRIVER_OK) && !(v->status & stops) && !v->broken;
+	const bool want = v->running && (v->status & VIRTIO_DRIVER_OK) && !(v->status & stops) &&
+	                  !v->broken && pci_is_master(&v->function);
 	struct gw_error err;
 
 	if (want == v->active || (want && !rings_there(v)))

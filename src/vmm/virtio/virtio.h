@@ -11,11 +11,11 @@
  * worker's. So a kick handler never takes the device lock; it raises
  * interrupts by virtio_interrupt(), which needs none.
  *
- * A device is *active* while the guest runs, the driver is ready and nothing
- * is broken. Only then are its kicks called, and only then may it touch guest
- * memory. Between start() and stop() it is active; both are called with the
- * device lock held and no worker's lock. stop() waits for what is in flight:
- * so when the guest is paused or saved, nothing is.
+ * A device is *active* while the guest runs, the driver is ready, the function
+ * is a bus master and nothing is broken. Only then are its kicks called, and
+ * only then may it touch guest memory. Between start() and stop() it is active;
+ * both are called with the device lock held and no worker's lock. stop() waits
+ * for what is in flight: so when the guest is paused or saved, nothing is.
  *
  * Source: VIRTIO 1.2, 2 (basic facilities), 3 (initialisation), 4.1 (PCI).
  */

@@ -16,7 +16,7 @@ const char *virtio_feature_name(const struct virtio *v, unsigned bit, char buf[1
 
 /* The driver wrote the status. */
 void virtio_set_status(struct virtio *v, uint8_t status);
-/* Makes `active` what guest, driver and breakage say. */
+/* Makes `active` what guest, driver, bus master bit and breakage say. */
 void virtio_update_active(struct virtio *v);
 /* Enables a queue as configured; -EINVAL breaks the device. */
 int virtio_enable_queue(struct virtio *v, struct virtio_queue *q, struct gw_error *err);

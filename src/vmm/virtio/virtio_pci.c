@@ -521,7 +521,8 @@ static void config_written(struct pci_function *f, unsigned offset, unsigned siz
 	(void)size;
 	if (offset >= v->window_cap + 16u && offset < v->window_cap + 20u)
 		window_access(v, true);
-	msix_update(v->msix, f->config + v->msix_cap);
+	virtio_update_active(v);
+	msix_update_of(v->msix, f, v->msix_cap);
 	virtio_irq_update(v);
 }
 

@@ -282,7 +282,7 @@ static int take_all(struct virtio *v, struct gw_error *err)
 		r = msix_load(v->msix, msix.data, msix.len, err);
 	if (r < 0)
 		return r;
-	msix_update(v->msix, v->function.config + v->msix_cap);
+	msix_update_of(v->msix, &v->function, v->msix_cap);
 	virtio_irq_update(v);
 	return take_device(v, device, err);
 }
