@@ -221,6 +221,9 @@ int gw_vm_cont(struct gw_vm *vm, bool force, struct gw_error *err)
 		vm_set_state(vm, GW_STATE_RUNNING);
 		resumed = true;
 	}
+	/* Refused: the guest is still another host's. */
+	if (r < 0 && vm->state == GW_STATE_POSTMIGRATE)
+		machine_unclaim(vm->machine);
 	pthread_mutex_unlock(&vm->lock);
 	if (resumed)
 		vm_emit(vm, "RESUME", "{}");

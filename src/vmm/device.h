@@ -79,6 +79,7 @@ struct device {
 	struct machine *machine;
 	char id[32];
 	unsigned slot;         /* the PCI slot that it got */
+	bool claimed;          /* machine_claim(): what only one machine may use is this one's */
 	bool wanted_back;      /* by the host: machine_notify.give_back() (atomic) */
 	unsigned give_back_ms; /* how long the guest has to let go of it then */
 	struct device *next;

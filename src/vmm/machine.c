@@ -320,20 +320,29 @@ bool machine_running(const struct machine *m)
 
 int machine_claim(struct machine *m, struct gw_error *err)
 {
-	for (struct device *d = m->devices; d; d = d->next) {
-		int r = d->driver->claim ? d->driver->claim(d, err) : 0;
+	struct device *d;
+	int r = 0;
 
+	for (d = m->devices; d; d = d->next) {
+		r = d->driver->claim ? d->driver->claim(d, err) : 0;
 		if (r < 0)
-			return error_context(err, "device %s", d->id);
+			break;
 	}
-	return 0;
+	for (struct device *i = m->devices; i != d; i = i->next) {
+		if (r < 0 && !i->claimed && i->driver->unclaim)
+			i->driver->unclaim(i);
+		i->claimed |= r == 0;
+	}
+	return r < 0 ? error_context(err, "device %s", d->id) : 0;
 }
 
 void machine_unclaim(struct machine *m)
 {
-	for (struct device *d = m->devices; d; d = d->next)
+	for (struct device *d = m->devices; d; d = d->next) {
 		if (d->driver->unclaim)
 			d->driver->unclaim(d);
+		d->claimed = false;
+	}
 }
 
 void machine_defer(struct machine *m)

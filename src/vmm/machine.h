@@ -126,7 +126,8 @@ void machine_run(struct machine *m);
 bool machine_running(const struct machine *m);
 
 /* All that only one machine may use (device_driver.claim); what one of them cannot take is the
- * error, which names it. machine_unclaim() gives all of it back. With the owner's lock. */
+ * error, which names it, and what was taken before it is given back. machine_unclaim() gives all of
+ * it back. With the owner's lock. */
 int machine_claim(struct machine *m, struct gw_error *err);
 void machine_unclaim(struct machine *m);
 

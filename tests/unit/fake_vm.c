@@ -639,6 +639,8 @@ static void host_handed_over(void *opaque)
 	struct fake_vm *vm = opaque;
 
 	vm->handed_over = true;
+	if (vm->at_hand_over)
+		vm->at_hand_over(vm->hand_over_opaque);
 	enter(vm, "host", OP_HANDED_OVER, NULL);
 }
 

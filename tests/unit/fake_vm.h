@@ -102,6 +102,8 @@ struct fake_vm {
 	unsigned passes;     /* the last MIGRATION_PASS; UINT_MAX: they were not told one by one */
 	bool hold_load;      /* the device takes nothing until this is false (atomic) */
 	bool never_converges;
+	void (*at_hand_over)(void *opaque); /* before GO; or NULL */
+	void *hand_over_opaque;
 
 	/* what came of it */
 	bool runs, was_running, handed_over, abandoned, started;

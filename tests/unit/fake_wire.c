@@ -18,7 +18,7 @@ static int unix_socket(const char *path, struct sockaddr_un *un)
 	return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 }
 
-static void cut(struct wire *w)
+void wire_cut(struct wire *w)
 {
 	shutdown(w->fds[0], SHUT_RDWR);
 	shutdown(w->fds[1], SHUT_RDWR);
@@ -41,7 +41,7 @@ static bool put(struct wire *w, int direction, const uint8_t *buf, size_t len)
 	if (left == len)
 		return true;
 	__atomic_store_n(&w->done, true, __ATOMIC_RELEASE);
-	cut(w);
+	wire_cut(w);
 	return false;
 }
 
@@ -61,7 +61,7 @@ static bool do_harm(struct wire *w, uint8_t *frame, size_t len)
 			payload[w->bit % bits / 8] ^= (uint8_t)(1u << (w->bit % 8));
 		return true;
 	case HARM_CUT_BEFORE:
-		cut(w);
+		wire_cut(w);
 		return false;
 	case HARM_KILL_BEFORE:
 		kill(w->victim, SIGKILL);
@@ -76,7 +76,7 @@ static bool do_harm(struct wire *w, uint8_t *frame, size_t len)
 static void after(struct wire *w)
 {
 	if (w->harm == HARM_CUT_AFTER)
-		cut(w);
+		wire_cut(w);
 	else if (w->harm == HARM_KILL_AFTER)
 		kill(w->victim, SIGKILL);
 }
@@ -110,7 +110,7 @@ static void *forward(struct wire *w, int direction)
 		if (hit)
 			after(w);
 	}
-	cut(w);
+	wire_cut(w);
 	return NULL;
 }
 

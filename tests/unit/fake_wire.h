@@ -44,6 +44,8 @@ struct wire {
 };
 
 void wire_start(struct wire *w);
+/* Both directions end at once. Any thread, while it is connected. */
+void wire_cut(struct wire *w);
 /* Waits until both sides have closed; if nobody ever connected, ends. */
 void wire_stop(struct wire *w);
 

@@ -191,11 +191,14 @@ struct device *vmachine_add(struct vmachine *vm, const struct device_driver *dri
 	struct config_device *config = calloc(1, sizeof(*config));
 	struct gw_error err = { 0 };
 	struct device *d = NULL;
+	unsigned number = 0;
 	int r;
 
 	cr_assert_not_null(config);
 	cr_assert_leq(len, sizeof(config->options));
-	snprintf(config->id, sizeof(config->id), "%.20s0", driver->type);
+	for (struct device *i = vm->m->devices; i; i = i->next)
+		number += i->driver == driver;
+	snprintf(config->id, sizeof(config->id), "%.20s%u", driver->type, number);
 	snprintf(config->type, sizeof(config->type), "%s", driver->type);
 	if (len)
 		memcpy(config->options, options, len);

@@ -298,6 +298,7 @@ static int first_lock(struct blk *b, const struct machine *m, struct gw_error *e
 
 	if (!r && locks_while_active(m))
 		blk_file_unlock(&b->file);
+	b->virtio.device.claimed = !r && !m->incoming && !locks_while_active(m);
 	return r;
 }
 
