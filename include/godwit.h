@@ -79,7 +79,7 @@ struct gw_event {
 };
 
 /* Callbacks run on threads of the library, one at a time for each VM. They must not call back
- * into the same VM and should return quickly: hand the word on to a thread of your own. With an
+ * into the same VM. The guest may wait for them: hand the word on to a thread of your own. With an
  * external loop some come from within gw_vm_dispatch, and any may come from within another call.
  * Any of them may be NULL. */
 struct gw_callbacks {

@@ -289,12 +289,9 @@ void machine_pause(struct machine *m)
 		if (d->driver->pause)
 			d->driver->pause(d);
 	/* Whoever is told that the guest stands still, or has ended, finds all that it said. Mostly
-	 * there is nothing left to write. */
-	if (m->serial) {
-		machine_lock(m);
+	 * there is nothing left to write; a disk that has stalled is not waited for. */
+	if (m->serial)
 		serial_flush_log(m->serial);
-		machine_unlock(m);
-	}
 }
 
 void machine_run(struct machine *m)

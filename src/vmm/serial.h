@@ -15,7 +15,7 @@ int serial_create(struct machine *m, const struct config_serial *config, struct 
                   struct gw_error *err);
 void serial_destroy(struct serial *s);
 void serial_reset(struct serial *s);
-/* The log file has all that the guest has written. Device lock. */
+/* The log file has all that the guest has written, unless its disk has stalled. */
 void serial_flush_log(struct serial *s);
 
 #endif

@@ -2,6 +2,7 @@
 #include "vmm/serial_ends.h"
 
 #include "base/error.h"
+#include "base/file_writer.h"
 #include "base/io.h"
 #include "base/thread.h"
 #include "base/util.h"
@@ -18,7 +19,7 @@
  * has at least that much room then, a pipe a page. */
 #define STDOUT_CHUNK 256u
 
-enum { END_CLIENT, END_LOG, END_STDOUT, END_FD, ENDS };
+enum { END_CLIENT, END_STDOUT, END_FD, ENDS };
 
 struct end {
 	int fd; /* -1: nobody there */
@@ -45,6 +46,8 @@ struct serial_ends {
 	int stdin_fd; /* -1: not used, or ended */
 	struct loop_watch *stdin_watch;
 	struct end ends[ENDS];
+	struct file_writer *file; /* the log file; NULL: none */
+	bool file_lost;           /* it had no room; said once until it has some again */
 	uint8_t input[SERIAL_INPUT_MAX];
 	size_t input_at, input_len;
 	bool held, closing;
@@ -55,7 +58,6 @@ struct serial_ends {
 
 static const char *const end_names[ENDS] = {
 	[END_CLIENT] = "socket client",
-	[END_LOG] = "log file",
 	[END_STDOUT] = "stdout",
 	[END_FD] = "descriptor",
 };
@@ -81,16 +83,13 @@ static ssize_t write_some(const struct serial_ends *e, unsigned which, const uin
 
 	if (e->ends[which].is_socket)
 		return send(fd, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL);
-	if (which != END_LOG) {
-		if (poll(&p, 1, 0) <= 0) {
-			errno = EAGAIN;
-			return -1;
-		}
-		len = MIN(len, STDOUT_CHUNK);
+	if (poll(&p, 1, 0) <= 0) {
+		errno = EAGAIN;
+		return -1;
 	}
 	/* With an external loop the thread is the embedder's. */
 	thread_pipe_begin(&pipe);
-	n = write(fd, buf, len);
+	n = write(fd, buf, MIN(len, STDOUT_CHUNK));
 	code = errno;
 	thread_pipe_end(&pipe);
 	errno = code;
@@ -110,7 +109,7 @@ static void flush(struct serial_ends *e, unsigned which)
 		if (n < 0 && errno == EAGAIN)
 			break;
 		if (n < 0) {
-			/* A client that has gone, which is noticed elsewhere; a full disk. */
+			/* A client that has gone, which is noticed elsewhere. */
 			if (which != END_CLIENT && !end->lost)
 				log_warn(e->log, "%s: %s: %s, output is lost", e->name,
 				         end_names[which], strerror(errno));
@@ -130,26 +129,44 @@ static void flush(struct serial_ends *e, unsigned which)
 static void put(struct serial_ends *e, unsigned which, const uint8_t *buf, size_t len)
 {
 	struct end *end = &e->ends[which];
+	const size_t n = MIN(len, OUTPUT_MAX - end->len);
 
-	while (len && end->fd >= 0) {
-		const size_t n = MIN(len, OUTPUT_MAX - end->len);
+	if (end->fd < 0)
+		return;
+	memcpy(end->buf + end->len, buf, n);
+	end->len += n;
+	if (n == len)
+		return;
+	if (!end->lost)
+		log_warn(e->log, "%s: %s does not keep up, output is lost", e->name,
+		         end_names[which]);
+	end->lost = true;
+}
 
-		memcpy(end->buf + end->len, buf, n);
-		end->len += n;
+/* On the file's own thread. */
+static void on_file_lost(void *opaque, int error, uint64_t pieces, uint64_t bytes)
+{
+	struct serial_ends *e = opaque;
+
+	(void)pieces;
+	if (error)
+		log_warn(e->log, "%s: log file: %s, output is lost", e->name, strerror(-error));
+	else
+		log_warn(e->log, "%s: log file: %llu bytes of output were lost", e->name,
+		         (unsigned long long)bytes);
+}
+
+static void put_file(struct serial_ends *e, const uint8_t *buf, size_t len)
+{
+	while (e->file && len) {
+		const size_t n = MIN(len, 4 * KIB);
+		const bool fits = file_writer_put(e->file, buf, n);
+
+		if (!fits && !e->file_lost)
+			log_warn(e->log, "%s: log file does not keep up, output is lost", e->name);
+		e->file_lost = !fits;
 		buf += n;
 		len -= n;
-		if (!len)
-			return;
-		/* A file takes what it is given. */
-		if (which == END_LOG)
-			flush(e, which);
-		if (end->len < OUTPUT_MAX)
-			continue;
-		if (!end->lost)
-			log_warn(e->log, "%s: %s does not keep up, output is lost", e->name,
-			         end_names[which]);
-		end->lost = true;
-		return;
 	}
 }
 
@@ -159,7 +176,7 @@ static size_t room(const struct serial_ends *e)
 	size_t least = SIZE_MAX;
 
 	for (unsigned i = 0; i < ENDS; i++)
-		if (e->lossless && i != END_LOG && e->ends[i].fd >= 0)
+		if (e->lossless && e->ends[i].fd >= 0)
 			least = MIN(least, OUTPUT_MAX - e->ends[i].len);
 	return least;
 }
@@ -170,6 +187,7 @@ size_t serial_ends_write(struct serial_ends *e, const uint8_t *buf, size_t len)
 
 	for (unsigned i = 0; i < ENDS; i++)
 		put(e, i, buf, n);
+	put_file(e, buf, n);
 	if (n < len)
 		e->blocked = true;
 	wake(e);
@@ -178,7 +196,8 @@ size_t serial_ends_write(struct serial_ends *e, const uint8_t *buf, size_t len)
 
 void serial_ends_flush_log(struct serial_ends *e)
 {
-	flush(e, END_LOG);
+	if (e->file)
+		file_writer_flush(e->file);
 }
 
 bool serial_ends_open(const struct serial_ends *e)
@@ -310,9 +329,7 @@ static void update_watches(struct serial_ends *e)
 		struct end *end = &e->ends[i];
 		uint32_t out = end->len ? EPOLLOUT : 0;
 
-		if (i != END_LOG)
-			watch(e, end->fd, out | (i != END_STDOUT && !end->ended ? in : 0),
-			      &end->watch);
+		watch(e, end->fd, out | (i != END_STDOUT && !end->ended ? in : 0), &end->watch);
 	}
 	watch(e, e->stdin_fd, in, &e->stdin_watch);
 }
@@ -418,8 +435,7 @@ static int open_log(struct serial_ends *e, const char *keys, const char *path, s
 	if (fd < 0)
 		return error_set_sys(err, -errno, "%slog %s: open", keys, path);
 	io_set_nonblock(fd, 0);
-	e->ends[END_LOG].fd = fd;
-	return 0;
+	return file_writer_create(fd, "log file", on_file_lost, e, &e->file, err);
 }
 
 static bool is_socket(int fd)
@@ -511,6 +527,7 @@ void serial_ends_destroy(struct serial_ends *e)
 			flush(e, i);
 	}
 	pthread_mutex_unlock(e->lock);
+	file_writer_destroy(e->file);
 	loop_unwatch(e->wake_watch);
 	loop_unwatch(e->listener_watch);
 	loop_unwatch(e->stdin_watch);
@@ -521,7 +538,6 @@ void serial_ends_destroy(struct serial_ends *e)
 	close_fd(e->wake);
 	close_fd(e->listener);
 	close_fd(e->ends[END_CLIENT].fd);
-	close_fd(e->ends[END_LOG].fd);
 	close_fd(e->ends[END_FD].fd);
 	for (unsigned i = 0; i < ENDS; i++)
 		free(e->ends[i].buf);

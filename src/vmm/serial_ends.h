@@ -4,7 +4,8 @@
  * socket's client, a log file, a descriptor, the process's stdin and stdout.
  * Output goes to all of them, input comes from any.
  *
- * All reading and writing is done on a loop, under the owner's lock; output
+ * All reading and writing is done on a loop, under the owner's lock, but the log
+ * file is written by a thread of its own: nothing waits for its disk. Output
  * waits in a bounded buffer for each end. What an end has no room for is lost
  * to that end alone; or, where the owner says `lossless`, it is not taken
  * from the owner, who is told when there is room again. Input is taken from
@@ -54,12 +55,13 @@ int serial_ends_create(struct loop *loop, const struct log *log, pthread_mutex_t
 /* Without the lock. What is still in the buffers is written as far as it goes. NULL is fine. */
 void serial_ends_destroy(struct serial_ends *e);
 
+/* What was written is in the log file, unless that has stalled. With the lock or without. */
+void serial_ends_flush_log(struct serial_ends *e);
+
 /* The rest with the lock held. */
 
 /* The number of bytes taken: all, unless lossless. */
 size_t serial_ends_write(struct serial_ends *e, const uint8_t *buf, size_t len);
-/* What was written is in the log file, without waiting for the loop. */
-void serial_ends_flush_log(struct serial_ends *e);
 /* Is there anybody who could answer? A log file does not. */
 bool serial_ends_open(const struct serial_ends *e);
 /* Up to `len` bytes of input; the number of them. */

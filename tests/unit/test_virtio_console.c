@@ -263,6 +263,7 @@ static void greet(struct tty *t)
 Test(virtio_console, several_ports)
 {
 	struct vused used;
+	struct stat st;
 	struct tty t;
 	char path[128];
 	cJSON *args = cJSON_Parse("{\"columns\":50,\"rows\":20}"), *ret = NULL;
@@ -284,6 +285,7 @@ Test(virtio_console, several_ports)
 	say(&t, 5, "agent says");
 	vmachine_turn(t.vm);
 	snprintf(path, sizeof(path), "%s/log", t.dir);
+	wait_until(stat(path, &st) == 0 && st.st_size); /* by a thread of its own */
 	cr_assert_eq(io_read_file(path, 100, &log, &len, NULL), 0);
 	cr_assert_str_eq(log, "agent says");
 	free(log);
