@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* godwit device-server: one device, served by the vfio-user protocol until SIGTERM. */
 #include "cli/cli.h"
+#include "cli/logger.h"
 #include "cli/signals.h"
 #include "cli/value.h"
 
@@ -18,6 +19,7 @@ struct invocation {
 	cJSON *device;
 	struct gw_device_server_options options;
 	int loudness;
+	struct logger log;
 	struct gw_device_server *server;
 };
 
@@ -219,10 +221,10 @@ static int take_words(int argc, char **argv, struct invocation *in)
 
 static void on_log(void *opaque, enum gw_log_level level, const char *text)
 {
-	const struct invocation *in = opaque;
+	struct invocation *in = opaque;
 
 	if ((int)level <= GW_LOG_WARN + in->loudness)
-		fprintf(stderr, "godwit: %s\n", text);
+		logger_line(&in->log, "", text);
 }
 
 static void on_signal(void *opaque, int signal)
@@ -244,16 +246,18 @@ static int serve(const char *name, struct invocation *in)
 		return cli_error(name, "out of memory");
 	signals_block();
 	survive_truncation();
+	logger_open(&in->log);
 	r = gw_device_server_new(json, &in->options, &in->server, &err);
 	cJSON_free(json);
-	if (r < 0)
-		return cli_error(name, "%s", err.text);
-	r = signals_start(&signals, on_signal, in, &err);
+	if (!r)
+		r = signals_start(&signals, on_signal, in, &err);
 	if (!r) {
 		r = gw_device_server_wait(in->server, -1, &err);
 		signals_stop(&signals);
 	}
-	gw_device_server_free(in->server);
+	if (in->server)
+		gw_device_server_free(in->server);
+	logger_close(&in->log);
 	return r < 0 ? cli_error(name, "%s", err.text) : CLI_OK;
 }
 

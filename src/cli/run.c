@@ -8,6 +8,7 @@
 #include "cli/compose.h"
 #include "cli/control_option.h"
 #include "cli/keyvalue.h"
+#include "cli/logger.h"
 #include "cli/signals.h"
 
 #include <fcntl.h>
@@ -32,6 +33,7 @@ struct wish {
 	bool paused;
 	bool plain_tcp;
 	enum gw_log_level level;
+	struct logger log;
 	struct gw_map map[MAPS_MAX];
 	size_t map_count;
 };
@@ -115,15 +117,15 @@ static int parse(int argc, char **argv, const struct option *options, struct wis
 static void on_log(void *opaque, enum gw_log_level level, const char *text)
 {
 	static const char *const names[] = {
-		[GW_LOG_ERROR] = "error",
-		[GW_LOG_WARN] = "warning",
-		[GW_LOG_INFO] = "info",
-		[GW_LOG_DEBUG] = "debug",
+		[GW_LOG_ERROR] = "error: ",
+		[GW_LOG_WARN] = "warning: ",
+		[GW_LOG_INFO] = "info: ",
+		[GW_LOG_DEBUG] = "debug: ",
 	};
-	const struct wish *wish = opaque;
+	struct wish *wish = opaque;
 
 	if (level <= wish->level)
-		fprintf(stderr, "godwit: %s: %s\n", names[level], text);
+		logger_line(&wish->log, names[level], text);
 }
 
 static void on_signal(void *opaque, int signal)
@@ -218,7 +220,7 @@ static int fill_from_snapshot(struct gw_vm *vm, const struct wish *wish,
 typedef int (*fill_fn)(struct gw_vm *vm, const struct wish *wish, struct gw_control **control,
                        struct gw_error *err);
 
-static int live(struct gw_vm *vm, const struct wish *wish, fill_fn fill, const char *what)
+static int live(struct gw_vm *vm, struct wish *wish, fill_fn fill, const char *what)
 {
 	struct gw_control *control = NULL;
 	struct signals signals;
@@ -238,13 +240,14 @@ static int live(struct gw_vm *vm, const struct wish *wish, fill_fn fill, const c
 		r = error_set(&err, -EIO, "the virtual machine has failed");
 	signals_stop(&signals); /* a quit under way has its events sent before the socket closes */
 	gw_control_free(control);
+	logger_flush(&wish->log);
 	return r < 0 ? cli_error(what, "%s", err.text) : CLI_OK;
 }
 
-static int hold_vm(const struct wish *wish, fill_fn fill, const char *what)
+static int hold_vm(struct wish *wish, fill_fn fill, const char *what)
 {
 	const struct gw_callbacks callbacks = {
-		.opaque = (void *)(uintptr_t)wish,
+		.opaque = wish,
 		.log = on_log,
 	};
 	struct gw_vm *vm;
@@ -255,8 +258,10 @@ static int hold_vm(const struct wish *wish, fill_fn fill, const char *what)
 	signals_block();
 	if (gw_vm_new(&callbacks, &vm, &err) < 0)
 		return cli_error(what, "%s", err.text);
+	logger_open(&wish->log);
 	status = live(vm, wish, fill, what);
 	gw_vm_free(vm);
+	logger_close(&wish->log);
 	return status;
 }
 
