@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Kept for what lost() says, which must not be lost as well. */
+#define RESERVED 256u
 /* Of waiting for a thread that has not stalled: a processor with much else to do. */
 #define FLUSH_MS 5000
 
@@ -158,12 +160,18 @@ int file_writer_create(int fd, const char *name, file_writer_lost lost, void *op
 	return 0;
 }
 
+/* That is in lost(), which is called once for each buffer. */
+static bool on_its_thread(const struct file_writer *w)
+{
+	return pthread_equal(pthread_self(), w->thread);
+}
+
 bool file_writer_put(struct file_writer *w, const void *buf, size_t len)
 {
 	bool fits;
 
 	pthread_mutex_lock(&w->lock);
-	fits = len <= FILE_WRITER_ROOM - w->fill_len;
+	fits = len + w->fill_len <= FILE_WRITER_ROOM - (on_its_thread(w) ? 0 : RESERVED);
 	if (fits) {
 		memcpy(w->fill + w->fill_len, buf, len);
 		/* While it writes it looks again by itself. */

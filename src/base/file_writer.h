@@ -19,7 +19,8 @@ struct file_writer;
 /* A write that takes longer has stalled. */
 #define FILE_WRITER_STALL_MS 250
 
-/* On the writer's thread, with no lock held; may call file_writer_put(). `error` negative: a write
+/* On the writer's thread, with no lock held; may call file_writer_put(), once, with 256 bytes, for
+ * which there is room. `error` negative: a write
  * has failed, and until one succeeds nothing more is said. Otherwise there is room again, after
  * `pieces` calls of file_writer_put() with `bytes` in all were lost. */
 typedef void (*file_writer_lost)(void *opaque, int error, uint64_t pieces, uint64_t bytes);
