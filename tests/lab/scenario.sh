@@ -18,13 +18,26 @@ header() {
 	echo "$value"
 }
 
+# in_lab OUT ARG...: tests/lab/lab. A host that stands still, its own kernel with it, is no verdict on what ran there:
+# its output is kept in OUT.still, and it is tried once more.
+in_lab() {
+	local out=$1
+	shift
+	tests/lab/lab -o "$out" "$@" >"$out.log" 2>&1 && return
+	grep -q '^lab: host .: stands still' "$out.log" || return 1
+	rm -rf "$out.still"
+	mv "$out" "$out.still"
+	mv "$out.log" "$out.still.log"
+	tests/lab/lab -o "$out" "$@" >"$out.log" 2>&1
+}
+
 scenario() {
 	local out=$1 more=$2 script=$3 disk
 	shift 3
 	disk=$(header "$script" disk "")
-	tests/lab/lab -n "$(header "$script" hosts 1)" -t $(($(header "$script" seconds 300) + more)) \
+	in_lab "$out" -n "$(header "$script" hosts 1)" -t $(($(header "$script" seconds 300) + more)) \
 		-m "$(header "$script" memory 2048)" ${disk:+-d "$disk"} -k "$(header "$script" kernel debian)" \
-		-o "$out" "$script" -- "$@" >"$out.log" 2>&1
+		"$script" -- "$@"
 }
 
 scenarios() {
@@ -36,7 +49,7 @@ scenarios() {
 		# Each has its own limit there; putting the host back takes no longer than this.
 		seconds=$((seconds + limit + 30))
 	done
-	tests/lab/lab -t "$seconds" -o "$out" tests/lab/together.sh -- "${args[@]}" >"$out.log" 2>&1
+	in_lab "$out" -t "$seconds" tests/lab/together.sh -- "${args[@]}"
 }
 
 passes() { cat "$1"/?/script.log 2>/dev/null | grep '^PASS '; }

@@ -104,8 +104,16 @@ verdict_lines() {
 	! grep -q '^FAIL ' "$log" || tail -n 60 "$log" | details
 }
 
+# still NAME: what is known of a host that stood still, for which its scenario was run once more (scenario.sh).
+still() {
+	[ -e "$OUT/$1.still.log" ] || return 0
+	echo "note: $1: its host stood still, and it was run once more" | tee -a "$failures"
+	tail -n 40 "$OUT/$1.still.log" | details
+}
+
 verdict_lab() {
 	local name=$1 status=$2 n
+	still "$name"
 	if [ -e "$OUT/$name.why" ]; then
 		skip "$name" "$(cat "$OUT/$name.why")"
 		return

@@ -76,7 +76,8 @@ static unsigned remove_all(const char *path)
 static void run_fini(struct run *x)
 {
 	fake_vm_free(x->src);
-	fake_vm_free(x->dst);
+	if (x->dst)
+		fake_vm_free(x->dst);
 	remove_all(x->parent);
 	rmdir(x->parent);
 }
@@ -90,11 +91,6 @@ static unsigned open_files(void)
 		count++;
 	closedir(dir);
 	return count;
-}
-
-static void do_nothing(struct run *x)
-{
-	(void)x;
 }
 
 static void save(struct run *x)
@@ -148,12 +144,6 @@ static void check_loaded(struct run *x, unsigned nth)
 	          x->dst->trace);
 }
 
-static void check_inspected(struct run *x, unsigned nth)
-{
-	(void)x;
-	(void)nth;
-}
-
 static void check_moved(struct run *x, unsigned nth)
 {
 	cr_assert_leq(x->tally.most, 1, "allocation %u: both ran", nth);
@@ -161,8 +151,29 @@ static void check_moved(struct run *x, unsigned nth)
 	             fake_vm_error(x->src), fake_vm_error(x->dst));
 }
 
-/* All of it with the nth allocation failing; false: there were not so many. */
-static bool once(unsigned nth, void (*before)(struct run *x), void (*act)(struct run *x),
+/* Does it with the nth allocation failing; false: there were not so many. */
+static bool attempt(struct run *x, unsigned nth, void (*act)(struct run *x))
+{
+	bool hit;
+
+	watch_json(true);
+	faults_arm(FAULT_ALLOC, nth);
+	act(x);
+	hit = faults_disarm();
+	watch_json(false);
+	cr_assert(x->result >= 0 || x->err.text[0], "allocation %u: not a word", nth);
+	return hit;
+}
+
+static void check_nothing_left(unsigned nth, unsigned files)
+{
+	cr_assert_eq(faults_left(), 0, "allocation %u: %zu allocations are left", nth,
+	             faults_left());
+	cr_assert_eq(open_files(), files, "allocation %u: a descriptor is left", nth);
+}
+
+/* With new machines. */
+static bool once(unsigned nth, void (*act)(struct run *x),
                  void (*check)(struct run *x, unsigned nth))
 {
 	const unsigned files = open_files();
@@ -170,49 +181,70 @@ static bool once(unsigned nth, void (*before)(struct run *x), void (*act)(struct
 	bool hit;
 
 	run_init(&x);
-	before(&x);
-	watch_json(true);
-	faults_arm(FAULT_ALLOC, nth);
-	act(&x);
-	hit = faults_disarm();
-	watch_json(false);
-	cr_assert(x.result >= 0 || x.err.text[0], "allocation %u: not a word", nth);
+	hit = attempt(&x, nth, act);
 	check(&x, nth);
 	run_fini(&x);
-	cr_assert_eq(faults_left(), 0, "allocation %u: %zu allocations are left", nth,
-	             faults_left());
-	cr_assert_eq(open_files(), files, "allocation %u: a descriptor is left", nth);
+	check_nothing_left(nth, files);
 	return hit;
 }
 
-static void each(void (*before)(struct run *x), void (*act)(struct run *x),
-                 void (*check)(struct run *x, unsigned nth))
+static void check_count(unsigned nth)
 {
-	unsigned nth = 1;
-
-	while (once(nth, before, act, check))
-		nth++;
 	cr_assert_gt(nth, 10, "only %u allocations", nth);
 }
 
 Test(out_of_memory, saving)
 {
-	each(do_nothing, save, check_saved);
+	unsigned nth = 1;
+
+	while (once(nth, save, check_saved))
+		nth++;
+	check_count(nth);
 }
 
 Test(out_of_memory, loading)
 {
-	each(save, load, check_loaded);
+	unsigned nth = 0, files;
+	struct run x;
+	bool hit;
+
+	run_init(&x);
+	save(&x);
+	fake_vm_free(x.dst);
+	files = open_files();
+	do {
+		x.dst = fake_vm_new(&x.tally, true, false);
+		hit = attempt(&x, ++nth, load);
+		check_loaded(&x, nth);
+		fake_vm_free(x.dst);
+		check_nothing_left(nth, files);
+	} while (hit);
+	check_count(nth);
+	x.dst = NULL;
+	run_fini(&x);
 }
 
 Test(out_of_memory, inspecting)
 {
-	each(save, inspect, check_inspected);
+	unsigned nth = 1, files;
+	struct run x;
+
+	run_init(&x);
+	save(&x);
+	files = open_files();
+	for (; attempt(&x, nth, inspect); nth++)
+		check_nothing_left(nth, files);
+	check_count(nth);
+	run_fini(&x);
 }
 
 Test(out_of_memory, live_migration)
 {
-	each(do_nothing, live, check_moved);
+	unsigned nth = 1;
+
+	while (once(nth, live, check_moved))
+		nth++;
+	check_count(nth);
 }
 
 /* A save prints it, and where it arrives it is read. */

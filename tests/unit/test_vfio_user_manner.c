@@ -261,10 +261,11 @@ Test(vfio_user_manner, a_server_that_stays_stopped)
 		restart(&w);
 		wait_until(__atomic_load_n(&w.s.seen[WIRE_DEVICE_GET_INFO], __ATOMIC_ACQUIRE) >
 		           w.before + i);
+		/* Its answer may be on its way when it stops. */
+		wait_until(logged(&w, "device_del id=vfio-user-pci0"));
 		stop(&w);
 	}
 	cr_assert(was_tried_thrice(&w));
-	wait_until(logged(&w, "device_del id=vfio-user-pci0"));
 	cr_assert_eq(logged(&w, "VFIO_DEVICE_GET_INFO: Invalid argument"), 1, "%s", w.log);
 	info = described(&w);
 	cr_assert(cJSON_IsFalse(cJSON_GetObjectItemCaseSensitive(info, "connected")));

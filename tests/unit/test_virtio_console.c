@@ -5,6 +5,7 @@
 #include "vmm/virtio/devices.h"
 
 #include <cjson/cJSON.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -542,6 +543,7 @@ Test(virtio_console, hostile_state)
 /* A FIFO: it is not waited for until it has a reader, and when that goes nobody is killed. */
 Test(virtio_console, a_log_without_a_reader_holds_up_and_ends_nothing)
 {
+	struct pollfd p = { .events = POLLIN };
 	struct tty t;
 	char path[128];
 	int reader;
@@ -558,6 +560,8 @@ Test(virtio_console, a_log_without_a_reader_holds_up_and_ends_nothing)
 	greet(&t);
 	say(&t, 5, "one");
 	vmachine_turn(t.vm);
+	p.fd = reader;
+	cr_assert_eq(poll(&p, 1, patience_ms()), 1);
 	expect(reader, "one");
 	close(reader);
 	say(&t, 5, "two");
