@@ -79,9 +79,10 @@ static unsigned depth_of(const char *text)
 			text++;
 		else if (*text == '"')
 			quoted = !quoted;
-		else if (!quoted && (*text == '{' || *text == '['))
-			deepest = MAX(deepest, ++depth);
-		else if (!quoted && depth && (*text == '}' || *text == ']'))
+		else if (!quoted && (*text == '{' || *text == '[')) {
+			depth++;
+			deepest = MAX(deepest, depth);
+		} else if (!quoted && depth && (*text == '}' || *text == ']'))
 			depth--;
 	}
 	return deepest;

@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # hosts: 1
 # seconds: 400
+# long: 1 400
+#
+# usage: midway.sh [ROUNDS]      with ROUNDS, each mask; without, that of both features at once
 #
 # What a guest does to its devices, and its owner to the machine, in the middle of a migration; and
 # an mtty whose features are masked, each set of them.
@@ -153,7 +156,7 @@ talks
 pass "cancelled in the middle, and begun again"
 
 # ---- masks ----
-for without in pre-copy p2p pre-copy,p2p; do
+for without in ${1:+pre-copy p2p} pre-copy,p2p; do
 	rm -rf /tmp/snap
 	con $from 10 ttytest fill 0 9 3
 	ctl $from snapshot-save directory=/tmp/snap --timeout 60 >/dev/null
