@@ -106,7 +106,8 @@ struct side *pair_boot(void)
 
 /* ---- what the guest's drivers do ------------------------------------------------------------- */
 
-static void write_common(struct side *s, unsigned offset, unsigned size, uint32_t value)
+/* With the locks that writing to it takes. */
+static struct pci_function *lock_net(struct side *s)
 {
 	struct machine *m = s->g->vm->machine;
 	struct virtio *v;
@@ -114,9 +115,28 @@ static void write_common(struct side *s, unsigned offset, unsigned size, uint32_
 	pthread_mutex_lock(&s->g->vm->lock);
 	v = container_of(machine_find_device(m, "net0"), struct virtio, device);
 	machine_lock(m);
-	v->function.ops->bar_write(&v->function, 0, offset, size, value);
-	machine_unlock(m);
+	return &v->function;
+}
+
+static void unlock_net(struct side *s)
+{
+	machine_unlock(s->g->vm->machine);
 	pthread_mutex_unlock(&s->g->vm->lock);
+}
+
+static void write_common(struct side *s, unsigned offset, unsigned size, uint32_t value)
+{
+	struct pci_function *f = lock_net(s);
+
+	f->ops->bar_write(f, 0, offset, size, value);
+	unlock_net(s);
+}
+
+static void make_bus_master(struct side *s)
+{
+	/* The command register: memory space, bus master. */
+	pci_config_write(lock_net(s), 4, 2, 0x6);
+	unlock_net(s);
 }
 
 /* VIRTIO 1.2, 4.1.4.3 and 3.1.1. */
@@ -127,6 +147,7 @@ void pair_drive(struct side *s, uint64_t features)
 	uint8_t status = 0;
 
 	features |= VIRTIO_F_VERSION_1 | NET_F_MAC;
+	make_bus_master(s);
 	write_common(s, 0x14, 1, 0);
 	for (unsigned half = 0; half < 2; half++) {
 		write_common(s, 0x08, 4, half);
