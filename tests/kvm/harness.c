@@ -137,6 +137,23 @@ static bool has_event(struct guest *g, const char *name)
 	return has;
 }
 
+static bool has_behind(struct guest *g, const char *first, const char *then)
+{
+	const char *at;
+
+	pthread_mutex_lock(&g->lock);
+	at = strstr(g->events, first);
+	at = at ? strstr(at, then) : NULL;
+	pthread_mutex_unlock(&g->lock);
+	return at;
+}
+
+void guest_await_behind(struct guest *g, const char *first, const char *then)
+{
+	wait_turning(has_behind(g, first, then), pause_us(1000), "no event %s behind %s but %s",
+	             then, first, g->events);
+}
+
 void guest_await_event(struct guest *g, const char *name)
 {
 	wait_turning(has_event(g, name), pause_us(1000), "no event %s but %s", name, g->events);

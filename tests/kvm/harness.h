@@ -39,6 +39,8 @@ const char *guest_output(struct guest *g);
 void guest_await(struct guest *g, const char *text);
 /* Waits for an event. */
 void guest_await_event(struct guest *g, const char *name);
+/* An event, and then another; whatever is between them. */
+void guest_await_behind(struct guest *g, const char *first, const char *then);
 /* Waits until it has powered off. */
 void guest_await_end(struct guest *g);
 /* Its migration has this status: "active". */

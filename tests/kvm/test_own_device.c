@@ -426,7 +426,7 @@ Test(own_device, a_refused_state_leaves_the_guest_where_it_is)
 	cr_assert(gw_vm_cont(g->vm, false, NULL) == 0);
 	guest_await(g, "S\n");
 	begin_migration(g, h);
-	guest_await_event(g, "STOP RESUME");
+	guest_await_behind(g, "STOP ", "RESUME ");
 	wait_until(gw_vm_state(g->vm) == GW_STATE_RUNNING);
 	guest_await_migrated(g, said, sizeof(said));
 	cr_assert(strstr(said, "b0") && strstr(said, "does not look right"), "%s", said);
