@@ -157,6 +157,24 @@ static int report_migration(const struct ctl *ctl, const cJSON *info, const char
 	                 why ? ": " : "", why ? why : "");
 }
 
+/* A destination is "setup" from when it listens on, which may be long before a source connects. */
+static int refuse_listening(struct ctl *ctl, struct gw_error *err)
+{
+	cJSON *info = NULL;
+	const char *status;
+	int r = qmp_command(ctl->qmp, "query-status", NULL, ctl->deadline_ms, &info, err);
+
+	if (r < 0)
+		return r;
+	status = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(info, "status"));
+	if (status && !strcmp(status, "inmigrate"))
+		r = error_set(err, -ENODATA,
+		              "no migration has begun: the VM listens for one, and `wait MIGRATION "
+		              "status=completed` waits until one has arrived");
+	cJSON_Delete(info);
+	return r;
+}
+
 static int do_wait_migration(struct ctl *ctl, struct gw_error *err)
 {
 	for (;;) {
@@ -170,7 +188,9 @@ static int do_wait_migration(struct ctl *ctl, struct gw_error *err)
 		status = migration_status(info);
 		if (!status)
 			r = error_set(err, -ENODATA, "no migration has begun");
-		else if ((status = final_status(status)))
+		else if (!strcmp(status, "setup"))
+			r = refuse_listening(ctl, err);
+		if (!r && (status = final_status(status)))
 			r = report_migration(ctl, info, status, err);
 		over = r < 0 || status;
 		cJSON_Delete(info);

@@ -153,6 +153,9 @@ test_prompt() {
 	check "prompt: a command is completed" grep -q '^status  *inmigrate' <<<"$out"
 	check "prompt: an argument is completed" grep -q '^downtime-limit  *5' <<<"$out"
 	check "prompt: history is kept" grep -q 'query-migrate-parameters' "$work/state/godwit/ctl_history"
+	"$godwit" ctl "$work/sock" migrate-incoming uri="unix:$work/incoming" --timeout 20 >"$work/log" 2>&1
+	out=$(timeout 20 "$godwit" ctl "$work/sock" wait-migration 2>&1)
+	check "ctl: wait-migration where a VM only listens" grep -q 'no migration has begun: the VM listens' <<<"$out"
 	check "prompt: for its owner" [ "$(stat -c %a "$work/state/godwit/ctl_history")" = 600 ]
 	rm -rf "$work/state"
 	finish

@@ -10,8 +10,10 @@
 #include "base/io.h"
 #include "base/util.h"
 #include "migration/frame.h"
+#include "vmm/virtio/blk_file.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -121,8 +123,8 @@ static bool runs(struct guest *g)
 	return gw_vm_state(g->vm) == GW_STATE_RUNNING;
 }
 
-/* The source and an empty destination, which listens. */
-static void pair(struct guest **a, struct guest **b, char *uri, size_t size)
+/* The source, with `more` in its configuration, and an empty destination, which listens. */
+static void pair_with(const char *more, struct guest **a, struct guest **b, char *uri, size_t size)
 {
 	struct gw_migrate_params params = { .downtime_limit_ms = 2000,
 		                            .network_timeout_ms = (uint64_t)patience_ms(),
@@ -131,7 +133,7 @@ static void pair(struct guest **a, struct guest **b, char *uri, size_t size)
 	struct gw_error err;
 	char log[128];
 
-	*a = guest_boot("dirtier", 1, 128);
+	*a = guest_made("dirtier", 1, 128, more);
 	*b = guest_new();
 	snprintf(log, sizeof(log), "%s/out", (*b)->dir);
 	map[0].value = log;
@@ -140,6 +142,11 @@ static void pair(struct guest **a, struct guest **b, char *uri, size_t size)
 	cr_assert(gw_vm_incoming((*b)->vm, uri, map, 1, &err) == 0, "%s", err.text);
 	cr_assert(gw_vm_cont((*a)->vm, false, &err) == 0, "%s", err.text);
 	guest_await(*a, "S\n");
+}
+
+static void pair(struct guest **a, struct guest **b, char *uri, size_t size)
+{
+	pair_with("", a, b, uri, size);
 }
 
 static void harm_one(uint16_t type, enum harm harm)
@@ -209,6 +216,52 @@ Test(faults, the_connection_cut_at_each_kind_of_frame)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
 		harm_one(kinds[i], HARM_CUT);
+}
+
+static bool lock_is_free(const char *path)
+{
+	struct blk_file file;
+	struct gw_error err;
+	int r;
+
+	cr_assert_eq(blk_file_open(path, -1, false, false, &file, &err), 0, "%s", err.text);
+	r = blk_file_lock(&file, &err);
+	close(file.fd);
+	cr_assert(r == 0 || r == -EBUSY, "%s", err.text);
+	return r == 0;
+}
+
+/* A source that may have handed over the guest, and is told to run it all the same, but does not:
+ * the destination can have the disk's lock. */
+Test(faults, a_take_back_that_is_refused_keeps_no_lock)
+{
+	struct middle m = { .type = FRAME_GO, .harm = HARM_CUT };
+	char disk[] = "/tmp/godwit-disk-XXXXXX", more[160], uri[160], said[2048];
+	const int fd = mkstemp(disk);
+	struct guest *a, *b;
+	struct gw_error err;
+
+	cr_assert(fd >= 0 && !ftruncate(fd, 1 << 20));
+	close(fd);
+	snprintf(more, sizeof(more),
+	         "\"devices\":[{\"id\":\"d\",\"type\":\"virtio-blk\",\"file\":\"%s\"}]", disk);
+	pair_with(more, &a, &b, uri, sizeof(uri));
+	cr_assert_not(lock_is_free(disk), "the source has it");
+	strcpy(m.back, uri + strlen("unix:"));
+	start_middle(&m, a->dir);
+	snprintf(uri, sizeof(uri), "unix:%s", m.front);
+	cr_assert(gw_vm_migrate(a->vm, uri, &err) == 0, "%s", err.text);
+	guest_await_migrated(a, said, sizeof(said));
+	guest_await_migrated(b, said, sizeof(said));
+	end_middle(&m);
+	cr_assert_eq(gw_vm_state(a->vm), GW_STATE_POSTMIGRATE);
+	cr_assert(lock_is_free(disk), "it was handed over");
+	gw_vm_quit(a->vm);
+	cr_assert_eq(gw_vm_cont(a->vm, true, &err), -ESHUTDOWN, "%s", err.text);
+	cr_assert(lock_is_free(disk), "what does not run needs no lock");
+	guest_free(a);
+	guest_free(b);
+	remove(disk);
 }
 
 static void migration_says(struct guest *g, char *text, size_t size)

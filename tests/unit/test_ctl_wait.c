@@ -6,6 +6,7 @@
 
 static const char *const *answers; /* of query-migrate, one after the other */
 static unsigned asked;
+static const char *vm_status;
 
 int qmp_connect(const char *where, const char *tls_dir, int64_t deadline_ms, struct qmp **out,
                 struct gw_error *err)
@@ -30,6 +31,11 @@ int qmp_command(struct qmp *qmp, const char *name, const cJSON *args, int64_t de
 	(void)args;
 	(void)deadline_ms;
 	(void)err;
+	if (!strcmp(name, "query-status")) {
+		*ret = cJSON_CreateObject();
+		cJSON_AddStringToObject(*ret, "status", vm_status);
+		return 0;
+	}
 	cr_assert_str_eq(name, "query-migrate");
 	cr_assert(answers[asked], "it goes on asking");
 	*ret = cJSON_Parse(answers[asked++]);
@@ -64,15 +70,21 @@ int cli_usage(const char *command, const char *fmt, ...)
 	return CLI_USAGE;
 }
 
-static int wait_for(const char *const *all, struct gw_error *err)
+static int wait_at(const char *status, const char *const *all, struct gw_error *err)
 {
 	struct ctl ctl = { .deadline_ms = -1 };
 	char *word = (char[]){ "wait-migration" };
 
 	answers = all;
 	asked = 0;
+	vm_status = status;
 	*err = (struct gw_error){ 0 };
 	return ctl_do(&ctl, &word, 1, err);
+}
+
+static int wait_for(const char *const *all, struct gw_error *err)
+{
+	return wait_at("running", all, err);
 }
 
 Test(ctl_wait, ends_at_once_where_no_migration_has_begun)
@@ -85,6 +97,18 @@ Test(ctl_wait, ends_at_once_where_no_migration_has_begun)
 	cr_assert_str_eq(err.text, "no migration has begun");
 	cr_assert_eq(wait_for(qemu, &err), -ENODATA);
 	cr_assert_str_eq(err.text, "no migration has begun");
+}
+
+Test(ctl_wait, ends_at_once_at_a_destination_that_only_listens)
+{
+	static const char *const listening[] = { "{\"status\":\"setup\"}", NULL };
+	static const char *const arriving[] = { "{\"status\":\"active\"}",
+		                                "{\"status\":\"completed\"}", NULL };
+	struct gw_error err;
+
+	cr_assert_eq(wait_at("inmigrate", listening, &err), -ENODATA);
+	cr_assert(strstr(err.text, "no migration has begun: the VM listens"), "%s", err.text);
+	cr_assert_eq(wait_at("inmigrate", arriving, &err), 0, "%s", err.text);
 }
 
 Test(ctl_wait, asks_until_it_has_ended)

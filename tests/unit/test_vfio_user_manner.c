@@ -261,7 +261,8 @@ Test(vfio_user_manner, a_server_that_stays_stopped)
 		restart(&w);
 		wait_until(__atomic_load_n(&w.s.seen[WIRE_DEVICE_GET_INFO], __ATOMIC_ACQUIRE) >
 		           w.before + i);
-		/* Its answer may be on its way when it stops. */
+		/* The first answer has to arrive; the others may be lost on their way, which is a
+		 * reason of its own. */
 		wait_until(logged(&w, "device_del id=vfio-user-pci0"));
 		stop(&w);
 	}

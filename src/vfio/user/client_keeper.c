@@ -228,11 +228,27 @@ static void note_trouble(struct vfu *c, const char *why)
 	pthread_mutex_unlock(&c->lock);
 }
 
-/* Until there is a server again, or nobody wants one. Each reason is logged once. *delay is what
- * the next attempt waits for. */
+/* Reasons that alternate, such as a server that refuses and one that is not there, are logged once
+ * each. */
+struct reasons {
+	char said[4][sizeof(((struct gw_error *)0)->text)];
+	unsigned next; /* the one to be forgotten */
+};
+
+static bool is_new(struct reasons *reasons, const char *why)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(reasons->said); i++)
+		if (!strcmp(reasons->said[i], why))
+			return false;
+	snprintf(reasons->said[reasons->next], sizeof(reasons->said[0]), "%s", why);
+	reasons->next = (reasons->next + 1) % ARRAY_SIZE(reasons->said);
+	return true;
+}
+
+/* Until there is a server again, or nobody wants one. *delay is what the next attempt waits for. */
 static void regain(struct vfu *c, int *delay)
 {
-	char said[sizeof(((struct gw_error *)0)->text)] = "";
+	struct reasons reasons = { 0 };
 	struct gw_error err;
 
 	while (!pause_for(c, *delay)) {
@@ -242,10 +258,8 @@ static void regain(struct vfu *c, int *delay)
 			return;
 		}
 		note_trouble(c, err.text);
-		if (strcmp(said, err.text)) {
-			snprintf(said, sizeof(said), "%s", err.text);
+		if (is_new(&reasons, err.text))
 			log_warn(c->owner.log, "%s: %s; trying on", c->owner.name, err.text);
-		}
 	}
 }
 
