@@ -343,14 +343,15 @@ static void run_rings(struct guest *g, struct book *book, uint64_t rings)
 
 Test(own_device, saved_and_restored_while_in_use)
 {
+	const unsigned limit = 6000;
 	struct book books[6] = { 0 };
-	struct guest *g = boot(&books[0], LIMIT);
+	struct guest *g = boot(&books[0], limit);
 	unsigned seed = 3;
 
 	for (unsigned i = 1; i < ARRAY_SIZE(books); i++) {
 		struct guest *h;
 
-		run_rings(g, &books[i - 1], 100 + next_random(&seed, 3000));
+		run_rings(g, &books[i - 1], 100 + next_random(&seed, 1000));
 		guest_save(g);
 		h = restore(g, &books[i]);
 		cr_assert(books[i].last->count == books[i - 1].last->count &&
@@ -359,7 +360,7 @@ Test(own_device, saved_and_restored_while_in_use)
 		g = h;
 	}
 	cr_assert(gw_vm_cont(g->vm, false, NULL) == 0);
-	expect_end(g, LIMIT);
+	expect_end(g, limit);
 	guest_free(g);
 	for (unsigned i = 0; i < ARRAY_SIZE(books); i++)
 		cr_assert(books[i].created == 1 && books[i].destroyed == 1, "%u", i);

@@ -11,7 +11,7 @@
  *   --except FILE      all but the tests that are named in it; may be repeated
  *   --only FILE        only those
  *   -jN                N at a time
- *   --verbose          names those that passed too, and says how long each took
+ *   --verbose          names those that passed too, and says how long each took, and of the processor
  */
 #include <criterion/criterion.h>
 
@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -179,6 +180,16 @@ static double seconds(void)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+/* Of the processor, by the tests that have ended: a shift runs one after the other. */
+static double processor_seconds(void)
+{
+	struct rusage all;
+
+	getrusage(RUSAGE_CHILDREN, &all);
+	return (double)(all.ru_utime.tv_sec + all.ru_stime.tv_sec) +
+	       (double)(all.ru_utime.tv_usec + all.ru_stime.tv_usec) / 1e6;
+}
+
 static void work(struct shift *s)
 {
 	unsigned n = 0, mine = __atomic_fetch_add(s->next, 1, __ATOMIC_RELAXED);
@@ -187,7 +198,7 @@ static void work(struct shift *s)
 	for (struct criterion_test **t = __start_cr_tst; t < __stop_cr_tst; t++) {
 		char name[256];
 		enum verdict v;
-		double began;
+		double began, used;
 
 		if (!*t)
 			continue;
@@ -196,11 +207,13 @@ static void work(struct shift *s)
 			continue;
 		mine = __atomic_fetch_add(s->next, 1, __ATOMIC_RELAXED);
 		began = seconds();
+		used = processor_seconds();
 		v = run_apart(*t);
 		s->count[v]++;
 		if (v != PASSED || s->verbose)
-			printf("%s %s::%s: (%.2fs)\n", verdicts[v], (*t)->category, (*t)->name,
-			       seconds() - began);
+			printf("%s %s::%s: (%.2fs, processor %.2fs)\n", verdicts[v],
+			       (*t)->category, (*t)->name, seconds() - began,
+			       processor_seconds() - used);
 	}
 }
 
