@@ -10,15 +10,6 @@
 #include <stdio.h>
 #include <sys/syscall.h>
 
-/* As the key table lays it out. */
-struct options {
-	char file[CONFIG_PATH_MAX];
-	char fd[64];
-	char serial[BLK_SERIAL_SIZE + 1];
-	bool read_only, direct;
-	uint32_t queues, queue_size;
-};
-
 /* What a call that takes or gives a lock fails with; 0: the kernel does it. */
 static int lock_fails;
 
@@ -72,18 +63,18 @@ static bool is_free(const char *path)
 
 struct two {
 	struct vmachine *vm;
-	struct options first, second;
+	struct blk_options first, second;
 };
 
-static struct options disk(const char *name)
+static struct blk_options disk(const char *name)
 {
-	struct options o = { .queues = 1, .queue_size = 16 };
+	struct blk_options o = { .logical = BLK_SECTOR, .queues = 1, .queue_size = 16 };
 
 	make(o.file, sizeof(o.file), name);
 	return o;
 }
 
-static void add(struct vmachine *vm, const struct options *o)
+static void add(struct vmachine *vm, const struct blk_options *o)
 {
 	cr_assert_not_null(vmachine_add(vm, &virtio_blk_driver, o, sizeof(*o)), "%s", vm->error);
 }
@@ -105,8 +96,8 @@ Test(disk_locks, of_a_machine_that_cannot_have_all_it_keeps_none)
 	add(t.vm, &t.first);
 	add(t.vm, &t.second);
 	for (unsigned i = 0; i < 2; i++) {
-		const struct options *used = i ? &t.second : &t.first;
-		const struct options *other = i ? &t.first : &t.second;
+		const struct blk_options *used = i ? &t.second : &t.first;
+		const struct blk_options *other = i ? &t.first : &t.second;
 		struct blk_file theirs = opened(used->file);
 		struct gw_error err = { 0 };
 
@@ -157,7 +148,7 @@ Test(disk_locks, a_lock_that_fails_is_an_error)
 		{ EOPNOTSUPP, 0, NULL }, /* a file system without locks */
 		{ ENOSYS, 0, NULL },
 	};
-	const struct options o = disk("c");
+	const struct blk_options o = disk("c");
 
 	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
 		struct vmachine *vm = vmachine_new(8 * MIB);

@@ -128,13 +128,12 @@ Test(qemu_device, what_is_harmless_is_ignored_and_what_is_not_is_named)
 	        "{\"disable-legacy\":\"on\",\"disable-modern\":false,\"vectors\":9,\"packed\":"
 	        "\"on\","
 	        "\"iothread\":\"io1\",\"write-cache\":\"on\",\"werror\":\"report\",\"ats\":false,"
-	        "\"share-rw\":\"off\",\"romfile\":\"\",\"bootindex\":1,\"logical_block_size\":512}",
+	        "\"share-rw\":\"off\",\"romfile\":\"\",\"bootindex\":1}",
 	        "{\"type\":\"virtio-blk\"}");
 	refused("virtio-blk-pci", "{\"drive\":\"d0\"}",
 	        "parameter \"drive\": d0 is not supported: a disk and its file come in one");
 	refused("virtio-blk-pci", "{\"share-rw\":true}", "parameter \"share-rw\": on");
 	refused("virtio-blk-pci", "{\"write-cache\":\"off\"}", "parameter \"write-cache\": off");
-	refused("virtio-blk-pci", "{\"logical_block_size\":4096}", "\"logical_block_size\": 4096");
 	refused("virtio-blk", "{\"werror\":\"stop\"}", "parameter \"werror\": stop");
 	refused("virtio-net-pci", "{\"netdev\":\"n0\"}", "tap=NAME or fd=NAME");
 	refused("virtio-net-pci", "{\"host_tso4\":\"off\"}", "offload=false");

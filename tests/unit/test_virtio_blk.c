@@ -1,182 +1,60 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "virtio_driver.h"
+#include "blk_rig.h"
 
-#include "vmm/virtio/blk.h"
-#include "vmm/virtio/devices.h"
-
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <stddef.h>
 #include <stdio.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-enum { IN = 0, OUT = 1, FLUSH = 4, GET_ID = 8, DISCARD = 11, ZEROES = 13 };
-enum { OK = 0, IOERR = 1, UNSUPP = 2 };
-
-/* As the key table lays it out. */
-struct options {
-	char file[CONFIG_PATH_MAX];
-	char fd[64];
-	char serial[BLK_SERIAL_SIZE + 1];
-	bool read_only, direct;
-	uint32_t queues, queue_size;
-};
-
-#define DISK (1 * MIB)
-#define OWN 0xffffffull /* the features that are a disk's, not the rings' */
-
-struct rig {
-	struct options o;
-	struct vdriver d;
-	int fd; /* of the file, for the test's own eyes */
-};
-
-static void fill(uint8_t *p, size_t len, uint32_t seed)
-{
-	for (size_t i = 0; i < len; i++)
-		p[i] = (uint8_t)((seed += 0x9e3779b9u) >> 24);
-}
-
-static struct options disk(const char *name, uint64_t size)
-{
-	struct options o = { .queues = 1, .queue_size = 64, .serial = "godwit-0001" };
-	autofree uint8_t *data = malloc(size);
-	int fd;
-
-	snprintf(o.file, sizeof(o.file), "/var/tmp/godwit-test-%d-%s", getpid(), name);
-	fd = open(o.file, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	cr_assert_geq(fd, 0);
-	fill(data, size, 1);
-	cr_assert_eq(pwrite(fd, data, size, 0), (ssize_t)size);
-	close(fd);
-	return o;
-}
-
-static void begin(struct rig *g, const struct options *o, uint64_t features)
-{
-	struct vmachine *vm = vmachine_new(8 * MIB);
-
-	g->o = *o;
-	g->fd = open(o->file, O_RDONLY | O_CLOEXEC);
-	cr_assert_geq(g->fd, 0);
-	vdriver_begin(&g->d, vm, vmachine_add(vm, &virtio_blk_driver, o, sizeof(*o)), features);
-}
-
-static void end(struct rig *g)
-{
-	vmachine_free(g->d.vm);
-	close(g->fd);
-	unlink(g->o.file);
-}
-
-static bool one_is_used(void *opaque)
-{
-	struct rig *g = opaque;
-	const struct vring *r = &g->d.rings[0];
-	const uint16_t *ring = vmachine_at(g->d.vm, r->used);
-
-	return __atomic_load_n(&ring[1], __ATOMIC_ACQUIRE) != r->used_seen;
-}
-
-/* The queue is worked on by a thread of its own. */
-static struct vused wait_used(struct rig *g)
-{
-	struct vused used;
-
-	cr_assert(vmachine_wait(g->d.vm, one_is_used, g, patience_ms()), "no answer");
-	cr_assert(vdriver_used(&g->d, 0, &used));
-	return used;
-}
-
-/* Carries a request out; the status. `data` is written or read. */
-static int request(struct rig *g, uint32_t type, uint64_t sector, void *data, uint32_t len)
-{
-	struct vmachine *vm = g->d.vm;
-	const struct {
-		uint32_t type, reserved;
-		uint64_t sector;
-	} header = { type, 0, sector };
-	const uint64_t head = vmachine_alloc(vm, 16, 16), at = vmachine_alloc(vm, len + 1, 4096),
-	               status = vmachine_alloc(vm, 1, 1);
-	const bool in = type == IN || type == GET_ID;
-	struct vbuf bufs[] = { { head, 16, false }, { at, len, in }, { status, 1, true } };
-	struct vused used;
-
-	memcpy(vmachine_at(vm, head), &header, 16);
-	if (!in && len)
-		memcpy(vmachine_at(vm, at), data, len);
-	*(uint8_t *)vmachine_at(vm, status) = 0xee;
-	if (!len)
-		bufs[1] = bufs[2];
-	vdriver_add(&g->d, 0, bufs, len ? 3 : 2);
-	vdriver_kick(&g->d, 0);
-	used = wait_used(g);
-	cr_assert_eq(used.len, (in ? len : 0) + 1, "type %u: %u of %u", type, used.len, len);
-	if (in && len)
-		memcpy(data, vmachine_at(vm, at), len);
-	return *(uint8_t *)vmachine_at(vm, status);
-}
-
-static void expect_file(struct rig *g, uint64_t offset, const void *data, size_t len)
-{
-	autofree uint8_t *now = malloc(len);
-
-	cr_assert_eq(pread(g->fd, now, len, (off_t)offset), (ssize_t)len);
-	cr_assert_eq(memcmp(now, data, len), 0, "at %llu", (unsigned long long)offset);
-}
-
 static void read_write_flush(struct rig *g)
 {
 	uint8_t data[8192], back[8192], first[512];
 
-	fill(data, sizeof(data), 77);
-	fill(first, sizeof(first), 1);
-	cr_assert_eq(request(g, IN, 0, back, 512), OK);
+	rig_fill(data, sizeof(data), 77);
+	rig_fill(first, sizeof(first), 1);
+	cr_assert_eq(rig_request(g, IN, 0, back, 512), OK);
 	cr_assert_eq(memcmp(back, first, 512), 0);
-	cr_assert_eq(request(g, OUT, 24, data, sizeof(data)), OK);
-	expect_file(g, 24 * 512, data, sizeof(data));
-	cr_assert_eq(request(g, FLUSH, 0, NULL, 0), OK);
-	cr_assert_eq(request(g, IN, 24, back, sizeof(back)), OK);
+	cr_assert_eq(rig_request(g, OUT, 24, data, sizeof(data)), OK);
+	rig_expect(g, 24 * 512, data, sizeof(data));
+	cr_assert_eq(rig_request(g, FLUSH, 0, NULL, 0), OK);
+	cr_assert_eq(rig_request(g, IN, 24, back, sizeof(back)), OK);
 	cr_assert_eq(memcmp(back, data, sizeof(data)), 0);
 	/* The last sector, and what is behind it. */
-	cr_assert_eq(request(g, OUT, DISK / 512 - 1, data, 512), OK);
-	cr_assert_eq(request(g, OUT, DISK / 512 - 1, data, 1024), IOERR);
-	cr_assert_eq(request(g, IN, DISK / 512, back, 512), IOERR);
-	cr_assert_eq(request(g, IN, UINT64_MAX / 512, back, 1024), IOERR);
-	cr_assert_eq(request(g, IN, UINT64_MAX, back, 512), IOERR);
-	cr_assert_eq(request(g, IN, 0, back, 511), IOERR);
-	cr_assert_eq(request(g, IN, 0, NULL, 0), IOERR);
-	cr_assert_eq(request(g, 99, 0, NULL, 0), UNSUPP);
+	cr_assert_eq(rig_request(g, OUT, DISK / 512 - 1, data, 512), OK);
+	cr_assert_eq(rig_request(g, OUT, DISK / 512 - 1, data, 1024), IOERR);
+	cr_assert_eq(rig_request(g, IN, DISK / 512, back, 512), IOERR);
+	cr_assert_eq(rig_request(g, IN, UINT64_MAX / 512, back, 1024), IOERR);
+	cr_assert_eq(rig_request(g, IN, UINT64_MAX, back, 512), IOERR);
+	cr_assert_eq(rig_request(g, IN, 0, back, 511), IOERR);
+	cr_assert_eq(rig_request(g, IN, 0, NULL, 0), IOERR);
+	cr_assert_eq(rig_request(g, 99, 0, NULL, 0), UNSUPP);
 }
 
 Test(virtio_blk, reads_and_writes)
 {
-	const struct options o = disk("rw", DISK);
+	const struct blk_options o = rig_disk("rw", DISK);
 	struct rig g;
 
-	begin(&g, &o, OWN);
+	rig_begin(&g, &o, OWN);
 	cr_assert_eq(vdriver_config(&g.d, BLK_CONFIG_CAPACITY, 8), DISK / 512);
 	cr_assert_eq(vdriver_config(&g.d, BLK_CONFIG_SEG_MAX, 4), 62);
 	read_write_flush(&g);
-	end(&g);
+	rig_end(&g);
 }
 
 Test(virtio_blk, direct_io_takes_any_buffer)
 {
-	struct options o = disk("direct", DISK);
+	struct blk_options o = rig_disk("direct", DISK);
 	uint8_t data[4096], back[4096];
 	struct vbuf bufs[3];
 	struct rig g;
 	uint64_t at;
 
 	o.direct = true;
-	begin(&g, &o, OWN);
-	fill(data, sizeof(data), 5);
-	cr_assert_eq(request(&g, OUT, 8, data, sizeof(data)), OK);
+	rig_begin(&g, &o, OWN);
+	rig_fill(data, sizeof(data), 5);
+	cr_assert_eq(rig_request(&g, OUT, 8, data, sizeof(data)), OK);
 	/* Header, data and status in one odd place, cut in the middle of the header. */
 	at = vmachine_alloc(g.d.vm, 3 * 4096, 4096) + 7;
 	memcpy(vmachine_at(g.d.vm, at), (uint32_t[]){ IN, 0, 8, 0 }, 16);
@@ -185,26 +63,26 @@ Test(virtio_blk, direct_io_takes_any_buffer)
 	bufs[2] = (struct vbuf){ at + 16, 4097, true };
 	vdriver_add(&g.d, 0, bufs, 3);
 	vdriver_kick(&g.d, 0);
-	cr_assert_eq(wait_used(&g).len, 4097);
+	cr_assert_eq(rig_used(&g).len, 4097);
 	memcpy(back, vmachine_at(g.d.vm, at + 16), sizeof(back));
 	cr_assert_eq(memcmp(back, data, sizeof(data)), 0);
 	cr_assert_eq(*(uint8_t *)vmachine_at(g.d.vm, at + 16 + 4096), OK);
-	end(&g);
+	rig_end(&g);
 }
 
 /* Longer than the buffer that stands in for it, with a rest that is no whole one. */
 Test(virtio_blk, direct_io_takes_long_buffers_in_odd_places)
 {
 	enum { LEN = 600 * KIB };
-	struct options o = disk("long", DISK);
+	struct blk_options o = rig_disk("long", DISK);
 	uint8_t *data = malloc(LEN), *there;
 	struct vbuf bufs[3];
 	struct rig g;
 	uint64_t at;
 
 	o.direct = true;
-	begin(&g, &o, OWN);
-	fill(data, LEN, 21);
+	rig_begin(&g, &o, OWN);
+	rig_fill(data, LEN, 21);
 	at = vmachine_alloc(g.d.vm, LEN + 4096, 4096) + 7;
 	there = vmachine_at(g.d.vm, at);
 	memcpy(there, (uint32_t[]){ OUT, 0, 8, 0 }, 16);
@@ -214,9 +92,9 @@ Test(virtio_blk, direct_io_takes_long_buffers_in_odd_places)
 	bufs[2] = (struct vbuf){ at + 16 + LEN, 1, true };
 	vdriver_add(&g.d, 0, bufs, 3);
 	vdriver_kick(&g.d, 0);
-	wait_used(&g);
+	rig_used(&g);
 	cr_assert_eq(there[16 + LEN], OK);
-	expect_file(&g, 8ull * 512, data, LEN);
+	rig_expect(&g, 8ull * 512, data, LEN);
 	memset(there + 16, 0, LEN + 1);
 	memcpy(there, (uint32_t[]){ IN, 0, 8, 0 }, 16);
 	bufs[0].len = 16;
@@ -224,11 +102,11 @@ Test(virtio_blk, direct_io_takes_long_buffers_in_odd_places)
 	bufs[2] = (struct vbuf){ at + 16 + 300001, LEN - 300001 + 1, true };
 	vdriver_add(&g.d, 0, bufs, 3);
 	vdriver_kick(&g.d, 0);
-	cr_assert_eq(wait_used(&g).len, LEN + 1);
+	cr_assert_eq(rig_used(&g).len, LEN + 1);
 	cr_assert_eq(there[16 + LEN], OK);
 	cr_assert_eq(memcmp(there + 16, data, LEN), 0);
 	free(data);
-	end(&g);
+	rig_end(&g);
 }
 
 static long peak(void)
@@ -243,7 +121,7 @@ static long peak(void)
 Test(virtio_blk, a_request_costs_the_host_no_memory_of_its_length)
 {
 	enum { PIECES = 60, PIECE = 4 * MIB };
-	struct options o = disk("huge", DISK);
+	struct blk_options o = rig_disk("huge", DISK);
 	struct vbuf bufs[PIECES + 2];
 	struct rig g;
 	uint64_t at;
@@ -251,7 +129,7 @@ Test(virtio_blk, a_request_costs_the_host_no_memory_of_its_length)
 
 	cr_assert_eq(truncate(o.file, GIB), 0);
 	o.direct = true;
-	begin(&g, &o, OWN);
+	rig_begin(&g, &o, OWN);
 	at = vmachine_alloc(g.d.vm, PIECE + 4096, 4096) + 7;
 	bufs[0] = (struct vbuf){ vmachine_alloc(g.d.vm, 16, 16), 16, false };
 	for (unsigned i = 0; i < PIECES; i++)
@@ -261,24 +139,24 @@ Test(virtio_blk, a_request_costs_the_host_no_memory_of_its_length)
 	vdriver_add(&g.d, 0, bufs, PIECES + 2);
 	vdriver_kick(&g.d, 0);
 	/* 240 MiB, which an emulated CPU copies in its own time. */
-	cr_assert(vmachine_wait(g.d.vm, one_is_used, &g, patience_ms()), "no answer");
-	cr_assert_eq(wait_used(&g).len, PIECES * PIECE + 1);
+	cr_assert(vmachine_wait(g.d.vm, rig_one_is_used, &g, patience_ms()), "no answer");
+	cr_assert_eq(rig_used(&g).len, PIECES * PIECE + 1);
 	cr_assert_eq(*(uint8_t *)vmachine_at(g.d.vm, bufs[PIECES + 1].gpa), OK);
 	cr_assert_lt(peak() - before, 64, "%ld MiB, before %ld", peak(), before);
-	end(&g);
+	rig_end(&g);
 }
 
 /* The flush may have been carried out before the write beside it; whoever stops the disk has to
  * flush again. */
 Test(virtio_blk, a_flush_beside_a_write_is_not_enough)
 {
-	const struct options o = disk("beside", DISK);
+	const struct blk_options o = rig_disk("beside", DISK);
 	struct blk_queue *bq;
 	struct rig g;
 	uint64_t at;
 	uint8_t *p;
 
-	begin(&g, &o, OWN);
+	rig_begin(&g, &o, OWN);
 	bq = container_of(g.d.v, struct blk, virtio)->queues;
 	at = vmachine_alloc(g.d.vm, 4096, 4096);
 	p = vmachine_at(g.d.vm, at);
@@ -288,51 +166,36 @@ Test(virtio_blk, a_flush_beside_a_write_is_not_enough)
 	vdriver_add(&g.d, 0, (struct vbuf[]){ { at + 1024, 16, false }, { at + 1001, 1, true } },
 	            2);
 	vdriver_kick(&g.d, 0);
-	wait_used(&g);
-	wait_used(&g);
+	rig_used(&g);
+	rig_used(&g);
 	cr_assert_eq(p[1000] | p[1001], OK);
 	pthread_mutex_lock(&bq->queue->worker->lock);
 	cr_assert(bq->unflushed);
 	pthread_mutex_unlock(&bq->queue->worker->lock);
-	cr_assert_eq(request(&g, FLUSH, 0, NULL, 0), OK);
+	cr_assert_eq(rig_request(&g, FLUSH, 0, NULL, 0), OK);
 	pthread_mutex_lock(&bq->queue->worker->lock);
 	cr_assert_not(bq->unflushed);
 	pthread_mutex_unlock(&bq->queue->worker->lock);
-	end(&g);
-}
-
-/* From now on that system call fails so. */
-static void forbid(unsigned call, int error)
-{
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)error),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	const struct sock_fprog program = { .len = ARRAY_SIZE(code), .filter = code };
-
-	cr_assert_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-	cr_assert_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
+	rig_end(&g);
 }
 
 Test(virtio_blk, works_without_io_uring)
 {
-	const struct options o = disk("sync", DISK);
+	const struct blk_options o = rig_disk("sync", DISK);
 	struct rig g;
 
 	/* As under many containers' seccomp rules. */
-	forbid(SYS_io_uring_setup, EPERM);
-	begin(&g, &o, OWN);
+	rig_forbid(SYS_io_uring_setup, EPERM);
+	rig_begin(&g, &o, OWN);
 	cr_assert_str_eq(blk_aio_name(container_of(g.d.v, struct blk, virtio)->queues[0].aio),
 	                 "sync");
 	read_write_flush(&g);
-	end(&g);
+	rig_end(&g);
 }
 
 Test(virtio_blk, discards_and_zeroes)
 {
-	const struct options o = disk("discard", DISK);
+	const struct blk_options o = rig_disk("discard", DISK);
 	const struct {
 		uint64_t sector;
 		uint32_t count, flags;
@@ -341,63 +204,62 @@ Test(virtio_blk, discards_and_zeroes)
 	uint8_t zero[8192] = { 0 };
 	struct rig g;
 
-	begin(&g, &o, OWN);
-	cr_assert(virtio_has(g.d.v, BLK_F_DISCARD) && virtio_has(g.d.v, BLK_F_WRITE_ZEROES),
-	          "/var/tmp cannot punch holes");
-	cr_assert_eq(request(&g, ZEROES, 0, (void *)&range, 16), OK);
-	expect_file(&g, 16 * 512, zero, 8192);
-	cr_assert_eq(request(&g, ZEROES, 0, (void *)&unmap, 16), OK);
-	expect_file(&g, 64 * 512, zero, 4096);
-	cr_assert_eq(request(&g, DISCARD, 0, (void *)&range, 16), OK);
-	cr_assert_eq(request(&g, DISCARD, 0, (void *)&unmap, 16), UNSUPP);
-	cr_assert_eq(request(&g, ZEROES, 0, (void *)&odd, 16), UNSUPP);
-	cr_assert_eq(request(&g, ZEROES, 0, (void *)&outside, 16), IOERR);
-	cr_assert_eq(request(&g, DISCARD, 0, (void *)&none, 16), IOERR);
-	cr_assert_eq(request(&g, DISCARD, 0, (void *)&range, 12), IOERR);
-	end(&g);
+	rig_begin(&g, &o, OWN);
+	cr_assert(virtio_has(g.d.v, BLK_F_DISCARD) && virtio_has(g.d.v, BLK_F_WRITE_ZEROES));
+	cr_assert_eq(rig_request(&g, ZEROES, 0, (void *)&range, 16), OK);
+	rig_expect(&g, 16 * 512, zero, 8192);
+	cr_assert_eq(rig_request(&g, ZEROES, 0, (void *)&unmap, 16), OK);
+	rig_expect(&g, 64 * 512, zero, 4096);
+	cr_assert_eq(rig_request(&g, DISCARD, 0, (void *)&range, 16), OK);
+	cr_assert_eq(rig_request(&g, DISCARD, 0, (void *)&unmap, 16), UNSUPP);
+	cr_assert_eq(rig_request(&g, ZEROES, 0, (void *)&odd, 16), UNSUPP);
+	cr_assert_eq(rig_request(&g, ZEROES, 0, (void *)&outside, 16), IOERR);
+	cr_assert_eq(rig_request(&g, DISCARD, 0, (void *)&none, 16), IOERR);
+	cr_assert_eq(rig_request(&g, DISCARD, 0, (void *)&range, 12), IOERR);
+	rig_end(&g);
 }
 
 Test(virtio_blk, needs_the_feature_that_a_request_belongs_to)
 {
-	const struct options o = disk("features", DISK);
+	const struct blk_options o = rig_disk("features", DISK);
 	const uint32_t range[4] = { 0, 0, 8, 0 };
 	struct rig g;
 
-	begin(&g, &o, 0);
-	cr_assert_eq(request(&g, FLUSH, 0, NULL, 0), UNSUPP);
-	cr_assert_eq(request(&g, DISCARD, 0, (void *)range, 16), UNSUPP);
-	end(&g);
+	rig_begin(&g, &o, 0);
+	cr_assert_eq(rig_request(&g, FLUSH, 0, NULL, 0), UNSUPP);
+	cr_assert_eq(rig_request(&g, DISCARD, 0, (void *)range, 16), UNSUPP);
+	rig_end(&g);
 }
 
 Test(virtio_blk, read_only)
 {
-	struct options o = disk("ro", DISK);
+	struct blk_options o = rig_disk("ro", DISK);
 	uint8_t data[512], first[512];
 	struct rig g;
 
 	o.read_only = true;
-	begin(&g, &o, OWN);
+	rig_begin(&g, &o, OWN);
 	cr_assert(virtio_has(g.d.v, BLK_F_RO));
 	cr_assert_not(virtio_has(g.d.v, BLK_F_DISCARD));
-	fill(data, sizeof(data), 9);
-	fill(first, sizeof(first), 1);
-	cr_assert_eq(request(&g, OUT, 0, data, 512), IOERR);
-	expect_file(&g, 0, first, 512);
-	cr_assert_eq(request(&g, IN, 0, data, 512), OK);
+	rig_fill(data, sizeof(data), 9);
+	rig_fill(first, sizeof(first), 1);
+	cr_assert_eq(rig_request(&g, OUT, 0, data, 512), IOERR);
+	rig_expect(&g, 0, first, 512);
+	cr_assert_eq(rig_request(&g, IN, 0, data, 512), OK);
 	cr_assert_eq(memcmp(data, first, 512), 0);
-	end(&g);
+	rig_end(&g);
 }
 
 Test(virtio_blk, tells_its_serial_number)
 {
-	const struct options o = disk("serial", DISK);
+	const struct blk_options o = rig_disk("serial", DISK);
 	char id[20] = { 0 };
 	struct rig g;
 
-	begin(&g, &o, OWN);
-	cr_assert_eq(request(&g, GET_ID, 0, id, sizeof(id)), OK);
+	rig_begin(&g, &o, OWN);
+	cr_assert_eq(rig_request(&g, GET_ID, 0, id, sizeof(id)), OK);
 	cr_assert_str_eq(id, "godwit-0001");
-	end(&g);
+	rig_end(&g);
 }
 
 static bool is_broken(void *opaque)
@@ -409,12 +271,12 @@ static bool is_broken(void *opaque)
 
 Test(virtio_blk, a_driver_that_lies_breaks_the_device_until_it_resets_it)
 {
-	const struct options o = disk("lies", DISK);
+	const struct blk_options o = rig_disk("lies", DISK);
 	struct vbuf bufs[2];
 	uint8_t data[512];
 	struct rig g;
 
-	begin(&g, &o, OWN);
+	rig_begin(&g, &o, OWN);
 	for (unsigned i = 0; i < 3; i++) {
 		const uint64_t at = vmachine_alloc(g.d.vm, 4096, 16);
 		static const struct vbuf wrong[3][2] = {
@@ -432,26 +294,26 @@ Test(virtio_blk, a_driver_that_lies_breaks_the_device_until_it_resets_it)
 		cr_assert(vmachine_wait(g.d.vm, is_broken, &g, patience_ms()), "row %u", i);
 		vdriver_begin(&fresh, g.d.vm, &g.d.v->device, OWN);
 		g.d = fresh;
-		cr_assert_eq(request(&g, IN, 0, data, 512), OK);
+		cr_assert_eq(rig_request(&g, IN, 0, data, 512), OK);
 	}
-	end(&g);
+	rig_end(&g);
 }
 
 Test(virtio_blk, grows)
 {
-	const struct options o = disk("grow", DISK);
+	const struct blk_options o = rig_disk("grow", DISK);
 	cJSON *args = cJSON_Parse("{\"size\": 2097152}"), *ret = NULL;
 	struct gw_error err = { 0 };
 	uint8_t data[512];
 	struct rig g;
 
-	begin(&g, &o, OWN);
+	rig_begin(&g, &o, OWN);
 	vdriver_isr(&g.d);
 	cr_assert_eq(virtio_blk_driver.command(&g.d.v->device, "resize", args, &ret, &err), 0, "%s",
 	             err.text);
 	cr_assert_eq(vdriver_config(&g.d, BLK_CONFIG_CAPACITY, 8), 4096);
 	cr_assert_eq(vdriver_isr(&g.d), 2);
-	cr_assert_eq(request(&g, IN, 4095, data, 512), OK);
+	cr_assert_eq(rig_request(&g, IN, 4095, data, 512), OK);
 	cJSON_Delete(args);
 	args = cJSON_Parse("{\"size\": 512}");
 	cr_assert_eq(virtio_blk_driver.command(&g.d.v->device, "resize", args, &ret, &err),
@@ -459,17 +321,17 @@ Test(virtio_blk, grows)
 	cr_assert_eq(virtio_blk_driver.command(&g.d.v->device, "melt", args, &ret, &err),
 	             -EOPNOTSUPP);
 	cJSON_Delete(args);
-	end(&g);
+	rig_end(&g);
 }
 
 Test(virtio_blk, a_disk_in_use_is_refused)
 {
-	const struct options o = disk("lock", DISK);
+	const struct blk_options o = rig_disk("lock", DISK);
 	struct vmachine *other = vmachine_new(8 * MIB);
 	struct gw_error err = { 0 };
 	struct rig g;
 
-	begin(&g, &o, OWN);
+	rig_begin(&g, &o, OWN);
 	cr_assert_null(vmachine_add(other, &virtio_blk_driver, &o, sizeof(o)));
 	cr_assert_not_null(strstr(other->error, "in use"), "%s", other->error);
 	/* A guest that is paused keeps it, */
@@ -482,13 +344,13 @@ Test(virtio_blk, a_disk_in_use_is_refused)
 	cr_assert_not_null(strstr(err.text, "in use"), "%s", err.text);
 	vmachine_free(other);
 	cr_assert_eq(machine_claim(g.d.vm->m, &err), 0);
-	end(&g);
+	rig_end(&g);
 }
 
 Test(virtio_blk, refuses_what_is_no_disk)
 {
 	struct vmachine *vm = vmachine_new(8 * MIB);
-	struct options o = disk("odd", 1000);
+	struct blk_options o = rig_disk("odd", 1000);
 
 	cr_assert_null(vmachine_add(vm, &virtio_blk_driver, &o, sizeof(o)));
 	cr_assert_not_null(strstr(vm->error, "no multiple of 512"), "%s", vm->error);
@@ -511,7 +373,7 @@ Test(virtio_blk, refuses_what_is_no_disk)
 
 Test(virtio_blk, moves_to_another_machine)
 {
-	const struct options o = disk("move", DISK);
+	const struct blk_options o = rig_disk("move", DISK);
 	struct vmachine *there = vmachine_new(8 * MIB);
 	struct gw_error err = { 0 };
 	struct kept kept = { 0 };
@@ -519,9 +381,9 @@ Test(virtio_blk, moves_to_another_machine)
 	struct device *device;
 	struct rig g;
 
-	begin(&g, &o, OWN);
-	fill(data, sizeof(data), 3);
-	cr_assert_eq(request(&g, OUT, 5, data, 512), OK);
+	rig_begin(&g, &o, OWN);
+	rig_fill(data, sizeof(data), 3);
+	cr_assert_eq(rig_request(&g, OUT, 5, data, 512), OK);
 	vdriver_config_write(&g.d, BLK_CONFIG_WRITEBACK, 1, 0);
 	vdriver_save(&g.d, &kept);
 	there->m->incoming = true;
@@ -537,65 +399,42 @@ Test(virtio_blk, moves_to_another_machine)
 		             err.text);
 		vmachine_run(there);
 		cr_assert_eq(vdriver_config(&h.d, BLK_CONFIG_WRITEBACK, 1), 0);
-		cr_assert_eq(request(&h, IN, 5, back, 512), OK);
+		cr_assert_eq(rig_request(&h, IN, 5, back, 512), OK);
 		cr_assert_eq(memcmp(back, data, 512), 0);
 	}
 	vmachine_free(there);
-	end(&g);
-}
-
-/* The guest would be told of I/O errors for what it did all the time. */
-Test(virtio_blk, larger_blocks_are_refused)
-{
-	const struct options o = disk("blocks", DISK);
-	struct vmachine *there = vmachine_new(8 * MIB);
-	struct gw_error err = { 0 };
-	struct kept kept = { 0 };
-	struct device *device;
-	struct vdriver h;
-	struct rig g;
-
-	begin(&g, &o, OWN);
-	vdriver_save(&g.d, &kept);
-	there->m->incoming = true;
-	device = vmachine_add(there, &virtio_blk_driver, &o, sizeof(o));
-	cr_assert_not_null(device, "%s", there->error);
-	container_of(device, struct blk, virtio.device)->file.block_size = 4096;
-	cr_assert_eq(vdriver_load(&h, there, device, &g.d, &kept, &err), -EINVAL);
-	cr_assert_not_null(strstr(err.text, "512 bytes"), "%s", err.text);
-	vmachine_free(there);
-	end(&g);
+	rig_end(&g);
 }
 
 Test(virtio_blk, what_did_not_reach_the_disk_is_not_moved)
 {
-	const struct options o = disk("lost", DISK);
+	const struct blk_options o = rig_disk("lost", DISK);
 	struct gw_error err = { 0 };
 	uint8_t data[512] = { 1 };
 	struct participant *p;
 	struct sink nowhere;
 	struct rig g;
 
-	begin(&g, &o, OWN);
+	rig_begin(&g, &o, OWN);
 	p = &g.d.v->participant;
-	cr_assert_eq(request(&g, OUT, 0, data, 512), OK);
-	forbid(SYS_fdatasync, EIO);
+	cr_assert_eq(rig_request(&g, OUT, 0, data, 512), OK);
+	rig_forbid(SYS_fdatasync, EIO);
 	vmachine_pause(g.d.vm);
 	cr_assert_eq(p->ops->save(p, &nowhere, &err), -EIO);
 	cr_assert_not_null(strstr(err.text, "did not reach the disk"), "%s", err.text);
-	end(&g);
+	rig_end(&g);
 }
 
 Test(virtio_blk, another_size_of_disk_is_refused)
 {
-	const struct options o = disk("from", DISK), small = disk("to", DISK / 2);
+	const struct blk_options o = rig_disk("from", DISK), small = rig_disk("to", DISK / 2);
 	struct vmachine *there = vmachine_new(8 * MIB);
 	struct gw_error err = { 0 };
 	struct kept kept = { 0 };
 	struct vdriver h;
 	struct rig g;
 
-	begin(&g, &o, OWN);
+	rig_begin(&g, &o, OWN);
 	vdriver_save(&g.d, &kept);
 	there->m->incoming = true;
 	cr_assert_eq(vdriver_load(&h, there,
@@ -605,5 +444,5 @@ Test(virtio_blk, another_size_of_disk_is_refused)
 	cr_assert_not_null(strstr(err.text, "2048 sectors"), "%s", err.text);
 	vmachine_free(there);
 	unlink(small.file);
-	end(&g);
+	rig_end(&g);
 }

@@ -12,25 +12,33 @@
 
 #define QUEUES_MAX 16
 
-struct blk_options {
-	char file[CONFIG_PATH_MAX];
-	char fd[64];
-	char serial[BLK_SERIAL_SIZE + 1];
-	bool read_only, direct;
-	uint32_t queues, queue_size;
-};
+#define BLOCK_MAX 65536
+
+static const char *const formats[] = { [BLK_FORMAT_AUTO] = "auto", [BLK_FORMAT_RAW] = "raw", NULL };
 
 static const struct config_key keys[] = {
 	CONFIG_ROW_TEXT(NULL, "file", CONFIG_OF_HOST, struct blk_options, file,
 	                "raw image or block device"),
 	CONFIG_ROW_TEXT(NULL, "fd", CONFIG_OF_HOST, struct blk_options, fd,
 	                "instead of file: the name of a descriptor that was given (getfd)"),
+	CONFIG_ROW_ENUM(
+	        NULL, "format", struct blk_options, format, "\"auto\"", formats,
+	        "raw: whatever is in it is the disk; auto: an image that is known not to be raw "
+	        "(qcow2, VMDK, ...) is refused"),
 	CONFIG_ROW_TEXT(NULL, "serial", 0, struct blk_options, serial,
 	                "serial number that the guest sees"),
 	CONFIG_ROW_BOOL(NULL, "read-only", struct blk_options, read_only, NULL,
 	                "the guest cannot write"),
 	CONFIG_ROW_BOOL(NULL, "direct", struct blk_options, direct, NULL,
 	                "without the host's page cache (O_DIRECT)"),
+	CONFIG_ROW_NUMBER(
+	        NULL, "logical-block-size", CONFIG_UINT, 0, struct blk_options, logical, BLK_SECTOR,
+	        BLOCK_MAX, "512",
+	        "what the guest takes for a sector, in bytes, a power of two; whatever the "
+	        "host's is"),
+	CONFIG_ROW_NUMBER(NULL, "physical-block-size", CONFIG_UINT, 0, struct blk_options, physical,
+	                  BLK_SECTOR, BLOCK_MAX, NULL,
+	                  "what it should align its writes to; without it the logical one"),
 	CONFIG_ROW_NUMBER(NULL, "queues", CONFIG_UINT, 0, struct blk_options, queues, 1, QUEUES_MAX,
 	                  "1", "queues, each with a thread"),
 	CONFIG_ROW_NUMBER(NULL, "queue-size", CONFIG_UINT, 0, struct blk_options, queue_size, 16,
@@ -133,19 +141,39 @@ static void stop_queue(struct virtio *v, struct virtio_queue *q)
 	wait_for_queue(&of(v)->queues[q->index]);
 }
 
+static bool is_block_size(uint32_t size)
+{
+	return size >= BLK_SECTOR && size <= BLOCK_MAX && !(size & (size - 1));
+}
+
 /* ---- configuration space -------------------------------------------------------------------- */
 
+static void fill_topology(struct blk *b, const struct blk_options *o)
+{
+	struct virtio *v = &b->virtio;
+	const uint32_t ratio = MAX(o->physical / o->logical, 1u);
+
+	v->offered |= BLK_F_BLK_SIZE;
+	virtio_config_set(v, BLK_CONFIG_BLK_SIZE, 4, o->logical);
+	if (ratio == 1)
+		return;
+	v->offered |= BLK_F_TOPOLOGY;
+	virtio_config_set(v, BLK_CONFIG_TOPOLOGY, 1, (uint64_t)__builtin_ctz(ratio));
+	virtio_config_set(v, BLK_CONFIG_TOPOLOGY + 2, 2, ratio);
+}
+
+/* Nothing of what the host can: where the file lies is none of the guest's business, and may be
+ * elsewhere tomorrow. */
 static void fill_config(struct blk *b, const struct blk_options *o)
 {
 	struct virtio *v = &b->virtio;
-	const uint32_t block = b->file.block_size / BLK_SECTOR;
 
 	v->config_size = BLK_CONFIG_SIZE;
-	v->offered = BLK_F_SEG_MAX | BLK_F_BLK_SIZE | BLK_F_FLUSH | BLK_F_CONFIG_WCE | BLK_F_MQ;
+	v->offered = BLK_F_SEG_MAX | BLK_F_FLUSH | BLK_F_CONFIG_WCE | BLK_F_MQ;
 	virtio_config_set(v, BLK_CONFIG_CAPACITY, 8, b->file.size / BLK_SECTOR);
 	/* Header and status take a descriptor each. */
 	virtio_config_set(v, BLK_CONFIG_SEG_MAX, 4, o->queue_size - 2);
-	virtio_config_set(v, BLK_CONFIG_BLK_SIZE, 4, b->file.block_size);
+	fill_topology(b, o);
 	virtio_config_set(v, BLK_CONFIG_WRITEBACK, 1, 1);
 	virtio_config_allow_write(v, BLK_CONFIG_WRITEBACK, 1);
 	virtio_config_set(v, BLK_CONFIG_NUM_QUEUES, 2, o->queues);
@@ -153,18 +181,13 @@ static void fill_config(struct blk *b, const struct blk_options *o)
 		v->offered |= BLK_F_RO;
 		return;
 	}
-	if (b->file.can_discard) {
-		v->offered |= BLK_F_DISCARD;
-		virtio_config_set(v, BLK_CONFIG_DISCARD, 4, BLK_DISCARD_SECTORS_MAX);
-		virtio_config_set(v, BLK_CONFIG_DISCARD + 4, 4, 1);
-		virtio_config_set(v, BLK_CONFIG_DISCARD + 8, 4, block);
-	}
-	if (b->file.can_zero) {
-		v->offered |= BLK_F_WRITE_ZEROES;
-		virtio_config_set(v, BLK_CONFIG_WRITE_ZEROES, 4, BLK_DISCARD_SECTORS_MAX);
-		virtio_config_set(v, BLK_CONFIG_WRITE_ZEROES + 4, 4, 1);
-		virtio_config_set(v, BLK_CONFIG_WRITE_ZEROES + 8, 1, 1);
-	}
+	v->offered |= BLK_F_DISCARD | BLK_F_WRITE_ZEROES;
+	virtio_config_set(v, BLK_CONFIG_DISCARD, 4, BLK_DISCARD_SECTORS_MAX);
+	virtio_config_set(v, BLK_CONFIG_DISCARD + 4, 4, 1);
+	virtio_config_set(v, BLK_CONFIG_DISCARD + 8, 4, o->logical / BLK_SECTOR);
+	virtio_config_set(v, BLK_CONFIG_WRITE_ZEROES, 4, BLK_DISCARD_SECTORS_MAX);
+	virtio_config_set(v, BLK_CONFIG_WRITE_ZEROES + 4, 4, 1);
+	virtio_config_set(v, BLK_CONFIG_WRITE_ZEROES + 8, 1, 1);
 }
 
 /* Any value but 0 counts as 1, and reads so. */
@@ -188,9 +211,8 @@ static int load_config(struct virtio *v, const uint8_t *theirs, struct gw_error 
 
 	memcpy(&block, theirs + BLK_CONFIG_BLK_SIZE, sizeof(block));
 	block = le32toh(block);
-	if (!block || block % b->file.block_size)
-		return error_set(err, -EINVAL, "the disk had blocks of %u bytes, %s has %u", block,
-		                 b->path, b->file.block_size);
+	if (!is_block_size(block))
+		return error_set(err, -EINVAL, "a disk with blocks of %u bytes", block);
 	memcpy(&capacity, theirs + BLK_CONFIG_CAPACITY, sizeof(capacity));
 	capacity = le64toh(capacity);
 	if (capacity != b->file.size / BLK_SECTOR)
@@ -233,6 +255,7 @@ static void release(struct virtio *v)
 		blk_requests_free(&b->queues[i]);
 	}
 	free(b->queues);
+	pthread_mutex_destroy(&b->order.lock);
 	blk_file_close(&b->file);
 }
 
@@ -241,6 +264,7 @@ static const struct virtio_feature_name feature_names[] = {
 	{ BLK_F_RO, "VIRTIO_BLK_F_RO" },
 	{ BLK_F_BLK_SIZE, "VIRTIO_BLK_F_BLK_SIZE" },
 	{ BLK_F_FLUSH, "VIRTIO_BLK_F_FLUSH" },
+	{ BLK_F_TOPOLOGY, "VIRTIO_BLK_F_TOPOLOGY" },
 	{ BLK_F_CONFIG_WCE, "VIRTIO_BLK_F_CONFIG_WCE" },
 	{ BLK_F_MQ, "VIRTIO_BLK_F_MQ" },
 	{ BLK_F_DISCARD, "VIRTIO_BLK_F_DISCARD" },
@@ -272,7 +296,31 @@ static int check_options(const struct blk_options *o, struct gw_error *err)
 		return error_set(err, -EINVAL, "file: either file or fd is needed");
 	if (o->queue_size & (o->queue_size - 1))
 		return error_set(err, -EINVAL, "queue-size: %u is no power of two", o->queue_size);
+	if (!is_block_size(o->logical))
+		return error_set(err, -EINVAL, "logical-block-size: %u is no power of two",
+		                 o->logical);
+	if (o->physical && !is_block_size(o->physical))
+		return error_set(err, -EINVAL, "physical-block-size: %u is no power of two",
+		                 o->physical);
+	if (o->physical && o->physical < o->logical)
+		return error_set(err, -EINVAL,
+		                 "physical-block-size: %u is less than the logical one, %u",
+		                 o->physical, o->logical);
 	return 0;
+}
+
+/* What the guest would not take for its disk. */
+static int check_content(const struct blk_file *file, const struct blk_options *o,
+                         struct gw_error *err)
+{
+	const char *path = o->file[0] ? o->file : o->fd;
+
+	if (file->size % o->logical)
+		return error_set(
+		        err, -EINVAL,
+		        "%s: its size, %llu bytes, is no multiple of logical-block-size, %u", path,
+		        (unsigned long long)file->size, o->logical);
+	return o->format == BLK_FORMAT_RAW ? 0 : blk_file_check_raw(file, path, err);
 }
 
 static int check_host(const void *options, struct gw_error *err)
@@ -284,10 +332,36 @@ static int check_host(const void *options, struct gw_error *err)
 	if (r < 0 || !o->file[0])
 		return r;
 	r = blk_file_open(o->file, -1, o->read_only, o->direct, &file, err);
-	if (r < 0)
-		return error_context(err, "file");
-	blk_file_close(&file);
+	if (!r) {
+		r = check_content(&file, o, err);
+		blk_file_close(&file);
+	}
+	return r < 0 ? error_context(err, "file") : 0;
+}
+
+/* Two of them would each have their own idea of what is on the disk. */
+static int check_alone(const struct blk *b, const struct machine *m, struct gw_error *err)
+{
+	for (struct device *d = m->devices; d; d = d->next) {
+		const struct blk *other = container_of(d, struct blk, virtio.device);
+
+		if (d->driver == &virtio_blk_driver && blk_file_same(&b->file, &other->file) &&
+		    !(b->file.read_only && other->file.read_only))
+			return error_set(err, -EBUSY,
+			                 "%s is the disk of device \"%s\" already: two have to be "
+			                 "read-only to share one",
+			                 b->path, d->id);
+	}
 	return 0;
+}
+
+/* A guest that arrives has made of its disk what it likes. */
+static int check_disk(const struct blk *b, const struct blk_options *o, const struct machine *m,
+                      struct gw_error *err)
+{
+	int r = check_alone(b, m, err);
+
+	return r < 0 || m->incoming ? r : check_content(&b->file, o, err);
 }
 
 /* A disk that another process uses is found out when the machine is made. Where a guest arrives it
@@ -329,12 +403,18 @@ static int create(struct machine *m, const struct config_device *config, bool ho
 	         o->file[0] ? o->file : o->fd);
 	snprintf(b->serial, sizeof(b->serial), "%.*s", BLK_SERIAL_SIZE, o->serial);
 	r = blk_file_open(b->path, take_fd(&fd), o->read_only, o->direct, &b->file, err);
-	if (!r && (r = first_lock(b, m, err)) < 0)
-		blk_file_close(&b->file);
+	if (!r) {
+		r = check_disk(b, o, m, err);
+		if (!r)
+			r = first_lock(b, m, err);
+		if (r < 0)
+			blk_file_close(&b->file);
+	}
 	if (r < 0) {
 		free(b);
 		return r;
 	}
+	pthread_mutex_init(&b->order.lock, NULL);
 	fill_config(b, o);
 	r = virtio_plug(&b->virtio, m, config, hot, &setup, err);
 	if (!r)
@@ -376,11 +456,16 @@ static bool describe(struct device *d, cJSON *info)
 static int resize(struct blk *b, const cJSON *args, struct gw_error *err)
 {
 	const cJSON *size = cJSON_GetObjectItemCaseSensitive(args, "size");
+	const uint32_t block = (uint32_t)virtio_config_get(&b->virtio, BLK_CONFIG_BLK_SIZE, 4);
 	struct machine *m = b->virtio.device.machine;
 	int r;
 
 	if (!cJSON_IsNumber(size) || size->valuedouble < 0 || size->valuedouble > 0x1p53)
 		return error_set(err, -EINVAL, "size: must be a number of bytes");
+	if ((uint64_t)size->valuedouble % block)
+		return error_set(err, -EINVAL,
+		                 "size: %.0f is no multiple of logical-block-size, %u",
+		                 size->valuedouble, block);
 	machine_lock(m);
 	r = blk_file_resize(&b->file, (uint64_t)size->valuedouble, err);
 	if (!r) {

@@ -25,6 +25,7 @@
 #define BLK_CONFIG_CAPACITY 0
 #define BLK_CONFIG_SEG_MAX 12
 #define BLK_CONFIG_BLK_SIZE 20
+#define BLK_CONFIG_TOPOLOGY 24 /* log2 of blocks in a physical one, 0, the same as a number, 0 */
 #define BLK_CONFIG_WRITEBACK 32
 #define BLK_CONFIG_NUM_QUEUES 34
 #define BLK_CONFIG_DISCARD 36      /* max sectors, max segments, alignment in sectors */
@@ -37,11 +38,24 @@
 struct blk;
 struct blk_request;
 
+struct blk_options {
+	char file[CONFIG_PATH_MAX];
+	char fd[64];
+	char serial[BLK_SERIAL_SIZE + 1];
+	uint32_t format; /* enum blk_format */
+	bool read_only, direct;
+	uint32_t logical, physical; /* sizes of blocks; physical 0: as logical */
+	uint32_t queues, queue_size;
+};
+
+enum blk_format { BLK_FORMAT_AUTO, BLK_FORMAT_RAW };
+
 struct blk_queue {
 	struct blk *blk;
 	struct virtio_queue *queue;
 	struct blk_aio *aio;
 	struct blk_request *free;
+	struct blk_request *ready; /* waited, and can go on (blk_order.c) */
 	unsigned in_flight;
 	bool unflushed; /* something may not be on stable storage */
 };
@@ -51,12 +65,20 @@ struct blk_stats {
 	uint64_t reads, writes, flushes, bytes_read, bytes_written, failed;
 };
 
+/* Writes, in order of arrival, where the host's blocks are larger than sectors (blk_order.c). */
+struct blk_order {
+	pthread_mutex_t lock;
+	struct blk_request *oldest, *newest;
+	unsigned waiting;
+};
+
 struct blk {
 	struct virtio virtio;
 	struct blk_file file;
 	char path[CONFIG_PATH_MAX];
 	char serial[BLK_SERIAL_SIZE + 1];
 	struct blk_queue *queues;
+	struct blk_order order;
 	bool lost;    /* the disk failed to take what was written */
 	bool arrived; /* from elsewhere, and has not been started here */
 	struct blk_stats stats;

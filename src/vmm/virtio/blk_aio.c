@@ -26,11 +26,11 @@ struct blk_aio {
 
 /* ---- an operation's way ---------------------------------------------------------------------- */
 
-/* Discarding may be done or not; zeroing keeps the space where the file system can, and gives it
- * up where it can't (tmpfs). Both read as zeros afterwards. */
+/* Discarding may be done or not. Zeroing keeps the space where the file system can, and gives it
+ * up where it can't (tmpfs), or the other way round. Both read as zeros afterwards. */
 static int fallocate_mode(const struct blk_aio_op *op)
 {
-	if (op->kind == BLK_AIO_ZERO && !op->second_way)
+	if (op->kind == (op->second_way ? BLK_AIO_ZERO_UNMAP : BLK_AIO_ZERO))
 		return FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
 	return FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
 }
@@ -60,7 +60,7 @@ static bool ended(struct blk_aio_op *op, int result)
 
 	if (result == -EINTR || result == -EAGAIN)
 		return false;
-	if (result == -EOPNOTSUPP && op->kind == BLK_AIO_ZERO && !op->second_way) {
+	if (result == -EOPNOTSUPP && op->kind >= BLK_AIO_ZERO && !op->second_way) {
 		op->second_way = true;
 		return false;
 	}
@@ -96,6 +96,7 @@ static int perform(const struct blk_aio_op *op)
 		break;
 	case BLK_AIO_DISCARD:
 	case BLK_AIO_ZERO:
+	case BLK_AIO_ZERO_UNMAP:
 		n = fallocate(op->fd, fallocate_mode(op), (off_t)op->offset, (off_t)op->len);
 		break;
 	}
@@ -134,6 +135,7 @@ static void prepare(struct io_uring_sqe *sqe, struct blk_aio_op *op)
 		break;
 	case BLK_AIO_DISCARD:
 	case BLK_AIO_ZERO:
+	case BLK_AIO_ZERO_UNMAP:
 		io_uring_prep_fallocate(sqe, op->fd, fallocate_mode(op), (off_t)op->offset,
 		                        (off_t)op->len);
 		break;
@@ -182,8 +184,9 @@ static void on_event(void *opaque, int fd, uint32_t events)
 	(void)events;
 	io_eventfd_drain(fd);
 	aio->calls.before(aio->opaque);
-	reap(aio);
-	submit_waiting(aio);
+	if (aio->has_ring)
+		reap(aio);
+	blk_aio_flush(aio);
 	aio->calls.after(aio->opaque);
 }
 
@@ -200,13 +203,8 @@ static int create_ring(struct blk_aio *aio, struct gw_error *err)
 	if (r < 0)
 		return error_set_sys(err, r, "io_uring_setup");
 	aio->has_ring = true;
-	aio->event_fd = io_eventfd();
-	if (aio->event_fd < 0)
-		return error_set_sys(err, aio->event_fd, "eventfd");
 	r = io_uring_register_eventfd(&aio->ring, aio->event_fd);
-	if (r < 0)
-		return error_set_sys(err, r, "io_uring_register");
-	return loop_watch(aio->loop, aio->event_fd, EPOLLIN, on_event, aio, &aio->watch, err);
+	return r < 0 ? error_set_sys(err, r, "io_uring_register") : 0;
 }
 
 /* ---- the calls
@@ -223,9 +221,12 @@ int blk_aio_create(struct loop *loop, const struct blk_aio_calls *calls, void *o
 	aio->loop = loop;
 	aio->calls = *calls;
 	aio->opaque = opaque;
-	aio->event_fd = -1;
 	aio->waiting_end = &aio->waiting;
-	r = create_ring(aio, err);
+	aio->event_fd = io_eventfd();
+	r = aio->event_fd < 0 ? error_set_sys(err, aio->event_fd, "eventfd")
+	                      : create_ring(aio, err);
+	if (!r)
+		r = loop_watch(aio->loop, aio->event_fd, EPOLLIN, on_event, aio, &aio->watch, err);
 	if (r < 0) {
 		blk_aio_destroy(aio);
 		return r;
@@ -264,4 +265,9 @@ void blk_aio_flush(struct blk_aio *aio)
 		submit_waiting(aio);
 	else
 		perform_all(aio);
+}
+
+void blk_aio_wake(struct blk_aio *aio)
+{
+	io_eventfd_signal(aio->event_fd);
 }

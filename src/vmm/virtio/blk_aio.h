@@ -22,9 +22,10 @@ struct blk_aio;
 enum blk_aio_kind {
 	BLK_AIO_READ,
 	BLK_AIO_WRITE,
-	BLK_AIO_FLUSH,   /* data to stable storage */
-	BLK_AIO_DISCARD, /* the content of the range is of no use any more */
-	BLK_AIO_ZERO,    /* reads as zeros, and stays allocated if it can */
+	BLK_AIO_FLUSH,      /* data to stable storage */
+	BLK_AIO_DISCARD,    /* the content of the range is of no use any more */
+	BLK_AIO_ZERO,       /* reads as zeros, and stays allocated if it can */
+	BLK_AIO_ZERO_UNMAP, /* reads as zeros, and is given up if it can */
 };
 
 /* Filled by the caller, who keeps it until `done`. */
@@ -60,5 +61,8 @@ const char *blk_aio_name(const struct blk_aio *aio);
 /* Takes the operation; it begins at blk_aio_flush() at the latest. */
 void blk_aio_submit(struct blk_aio *aio, struct blk_aio_op *op);
 void blk_aio_flush(struct blk_aio *aio);
+/* Has the loop call `before` and `after` soon; what was submitted in them begins. From any thread.
+ */
+void blk_aio_wake(struct blk_aio *aio);
 
 #endif

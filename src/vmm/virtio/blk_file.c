@@ -6,11 +6,9 @@
 #include "base/util.h"
 
 #include <fcntl.h>
-#include <linux/falloc.h>
 #include <linux/fs.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 
 static int device_size(int fd, uint64_t *size, struct gw_error *err)
 {
@@ -19,26 +17,7 @@ static int device_size(int fd, uint64_t *size, struct gw_error *err)
 	return r < 0 ? error_set_sys(err, r, "BLKGETSIZE64") : 0;
 }
 
-/* A limit of the device's request queue, from sysfs; 0 where it is not told. For a partition the
- * queue is its parent's. */
-static uint64_t queue_limit(dev_t dev, const char *name)
-{
-	static const char *const forms[] = { "/sys/dev/block/%u:%u/queue/%s",
-		                             "/sys/dev/block/%u:%u/../queue/%s" };
-	char path[128], line[32];
-
-	for (size_t i = 0; i < ARRAY_SIZE(forms); i++) {
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-		snprintf(path, sizeof(path), forms[i], major(dev), minor(dev), name);
-#pragma GCC diagnostic pop
-		if (!io_read_line(path, line, sizeof(line), NULL))
-			return strtoull(line, NULL, 10);
-	}
-	return 0;
-}
-
-static int look_at_device(struct blk_file *file, dev_t dev, struct gw_error *err)
+static int look_at_device(struct blk_file *file, const struct stat *st, struct gw_error *err)
 {
 	int block = 0;
 	int r = device_size(file->fd, &file->size, err);
@@ -49,30 +28,44 @@ static int look_at_device(struct blk_file *file, dev_t dev, struct gw_error *err
 	if (r < 0 || block < (int)BLK_SECTOR)
 		return error_set_sys(err, r < 0 ? r : -EINVAL, "BLKSSZGET");
 	file->is_device = true;
-	file->block_size = (uint32_t)block;
-	file->can_discard = queue_limit(dev, "discard_max_bytes") > 0;
-	file->can_zero = queue_limit(dev, "write_zeroes_max_bytes") > 0;
+	file->range_align = (uint32_t)block;
+	if (file->direct)
+		file->align = file->memory_align = (uint32_t)block;
+	file->device = st->st_rdev;
 	return 0;
 }
 
-/* A hole behind the end changes nothing, and tells whether the file system makes holes. */
 static void look_at_file(struct blk_file *file, const struct stat *st)
 {
-	file->size = (uint64_t)st->st_size;
-	file->block_size = BLK_SECTOR;
-	if (file->direct) {
-		struct statx x;
+	struct statx x;
 
-		/* Linux 6.1; without it, the file system's block is a safe guess. */
-		if (!statx(file->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &x) &&
-		    (x.stx_mask & STATX_DIOALIGN) && x.stx_dio_offset_align)
-			file->block_size = MAX(x.stx_dio_offset_align, BLK_SECTOR);
-		else
-			file->block_size = MIN((uint32_t)st->st_blksize, 4096u);
+	file->size = (uint64_t)st->st_size;
+	file->device = st->st_dev;
+	file->inode = st->st_ino;
+	if (!file->direct)
+		return;
+	/* Linux 6.1; without it, the file system's block is a safe guess. */
+	if (!statx(file->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &x) &&
+	    (x.stx_mask & STATX_DIOALIGN) && x.stx_dio_offset_align) {
+		file->align = x.stx_dio_offset_align;
+		file->memory_align = MAX(x.stx_dio_mem_align, 1u);
+	} else {
+		file->align = file->memory_align = MIN((uint32_t)st->st_blksize, 4096u);
 	}
-	if (!file->read_only && !fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-	                                   st->st_size, BLK_SECTOR))
-		file->can_discard = file->can_zero = true;
+}
+
+static int check_size(const struct blk_file *file, struct gw_error *err)
+{
+	if (!file->size || file->size % BLK_SECTOR)
+		return error_set(err, -EINVAL, "its size, %llu bytes, is no multiple of %u",
+		                 (unsigned long long)file->size, BLK_SECTOR);
+	if (file->size % file->align)
+		return error_set(
+		        err, -EINVAL,
+		        "its size, %llu bytes, is no multiple of %u, as direct I/O needs it "
+		        "here: enlarge it, or leave out \"direct\"",
+		        (unsigned long long)file->size, file->align);
+	return 0;
 }
 
 static int look_at(struct blk_file *file, struct gw_error *err)
@@ -83,15 +76,12 @@ static int look_at(struct blk_file *file, struct gw_error *err)
 	if (fstat(file->fd, &st) < 0)
 		return error_set_sys(err, -errno, "fstat");
 	if (S_ISBLK(st.st_mode))
-		r = look_at_device(file, st.st_rdev, err);
+		r = look_at_device(file, &st, err);
 	else if (S_ISREG(st.st_mode))
 		look_at_file(file, &st);
 	else
 		r = error_set(err, -EINVAL, "neither a file nor a block device");
-	if (!r && (!file->size || file->size % file->block_size))
-		r = error_set(err, -EINVAL, "its size, %llu bytes, is no multiple of %u",
-		              (unsigned long long)file->size, file->block_size);
-	return r;
+	return r < 0 ? r : check_size(file, err);
 }
 
 int blk_file_open(const char *path, int fd, bool read_only, bool direct, struct blk_file *out,
@@ -99,7 +89,14 @@ int blk_file_open(const char *path, int fd, bool read_only, bool direct, struct 
 {
 	int r;
 
-	*out = (struct blk_file){ .fd = fd, .read_only = read_only, .direct = direct };
+	*out = (struct blk_file){
+		.fd = fd,
+		.read_only = read_only,
+		.direct = direct,
+		.align = 1,
+		.memory_align = 1,
+		.range_align = 1,
+	};
 	if (fd < 0)
 		out->fd = io_open(AT_FDCWD, path,
 		                  (read_only ? O_RDONLY : O_RDWR) | (direct ? O_DIRECT : 0),
@@ -119,6 +116,11 @@ void blk_file_close(struct blk_file *file)
 	if (file->fd >= 0)
 		close(file->fd);
 	file->fd = -1;
+}
+
+bool blk_file_same(const struct blk_file *a, const struct blk_file *b)
+{
+	return a->is_device == b->is_device && a->device == b->device && a->inode == b->inode;
 }
 
 static int set_lock(const struct blk_file *file, short type)
@@ -147,12 +149,13 @@ void blk_file_unlock(const struct blk_file *file)
 
 int blk_file_resize(struct blk_file *file, uint64_t size, struct gw_error *err)
 {
+	const uint32_t unit = MAX(file->align, BLK_SECTOR);
 	uint64_t now = size;
 	int r = 0;
 
-	if (size % file->block_size || !size)
+	if (size % unit || !size)
 		return error_set(err, -EINVAL, "size: %llu is no multiple of %u",
-		                 (unsigned long long)size, file->block_size);
+		                 (unsigned long long)size, unit);
 	if (file->is_device)
 		r = device_size(file->fd, &now, err);
 	else if (size < file->size)

@@ -7,7 +7,7 @@
  * into pieces however the driver likes.
  * Source: VIRTIO 1.2, 5.2.6.
  */
-#include "vmm/virtio/blk.h"
+#include "vmm/virtio/blk_request.h"
 
 #include "base/error.h"
 #include "base/io.h"
@@ -18,29 +18,12 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { T_IN = 0, T_OUT = 1, T_FLUSH = 4, T_GET_ID = 8, T_DISCARD = 11, T_WRITE_ZEROES = 13 };
 enum { S_OK = 0, S_IOERR = 1, S_UNSUPP = 2 };
 
-#define HEADER_SIZE 16u
 #define RANGE_SIZE 16u /* of discard and write zeroes: sector, number of sectors, flags */
 #define RANGE_UNMAP 1u
 
 #define PIECES_KEPT 128u
-#define BOUNCE_MAX (256 * KIB)
-
-struct blk_request {
-	struct blk_aio_op op; /* first */
-	struct blk_queue *bq;
-	struct virtq_chain chain;
-	uint32_t type;
-	struct iovec *iov; /* the data's pieces */
-	unsigned iov_room;
-	void *bounce; /* instead of pieces that direct I/O cannot take */
-	struct iovec bounce_iov;
-	uint64_t begin, len;    /* on the disk */
-	uint64_t bounced, part; /* of len: is done; is under way in `bounce` */
-	struct blk_request *next;
-};
 
 static struct blk *blk_of(struct blk_queue *bq)
 {
@@ -142,64 +125,6 @@ static int cut_pieces(struct blk_request *r, const struct iovec *from, unsigned 
 	return 0;
 }
 
-/* Direct I/O wants addresses and lengths in whole blocks; the driver promises neither. */
-static bool is_aligned(const struct blk_request *r, uint32_t block)
-{
-	for (unsigned i = 0; i < r->op.iov_count; i++)
-		if (((uintptr_t)r->op.iov[i].iov_base | r->op.iov[i].iov_len) % block)
-			return false;
-	return true;
-}
-
-/* The next part of the data. */
-static void bounce_part(struct blk_request *r)
-{
-	r->part = MIN(r->len - r->bounced, (uint64_t)BOUNCE_MAX);
-	if (r->type == T_OUT)
-		virtq_chain_read(&r->chain, HEADER_SIZE + r->bounced, r->bounce, r->part);
-	r->bounce_iov = (struct iovec){ .iov_base = r->bounce, .iov_len = r->part };
-	r->op.iov = &r->bounce_iov;
-	r->op.iov_count = 1;
-	r->op.offset = r->begin + r->bounced;
-	r->op.len = r->part;
-}
-
-/* The buffer is small, however long the request: it is the guest that says how many of these there
- * are at a time. */
-static int bounce(struct blk_request *r)
-{
-	const struct blk_file *file = &blk_of(r->bq)->file;
-
-	if (!file->direct || is_aligned(r, file->block_size))
-		return 0;
-	if (posix_memalign(&r->bounce, file->block_size, MIN(r->op.len, (uint64_t)BOUNCE_MAX)))
-		return -ENOMEM;
-	r->begin = r->op.offset;
-	r->len = r->op.len;
-	r->bounced = 0;
-	bounce_part(r);
-	return 0;
-}
-
-/* A part has ended; true: the operation is to be submitted again, for the next one. */
-static bool unbounce(struct blk_request *r)
-{
-	if (!r->bounce)
-		return false;
-	if (!r->op.result) {
-		if (r->type == T_IN)
-			virtq_chain_write(&r->chain, r->bounced, r->bounce, r->part);
-		r->bounced += r->part;
-		if (r->bounced < r->len) {
-			bounce_part(r);
-			return true;
-		}
-	}
-	free(r->bounce);
-	r->bounce = NULL;
-	return false;
-}
-
 /* ---- kinds of requests: each returns a status, or -1 when it has been submitted
  * ------------------- */
 
@@ -222,28 +147,32 @@ static int submit(struct blk_request *r, enum blk_aio_kind kind, uint64_t offset
 	return -1;
 }
 
+/* What cannot be submitted as it is goes through a buffer. */
+static int submit_bounced(struct blk_request *r)
+{
+	return blk_bounce_begin(r) < 0 ? S_IOERR : -1;
+}
+
 static int do_transfer(struct blk_request *r, uint64_t sector)
 {
 	struct blk *b = blk_of(r->bq);
 	const struct virtq_chain *c = &r->chain;
-	const bool write = r->type == T_OUT;
-	const size_t len = write ? c->out_len - HEADER_SIZE : c->in_len - 1;
+	const bool write = r->type == BLK_T_OUT;
+	const size_t len = write ? c->out_len - BLK_HEADER_SIZE : c->in_len - 1;
 	const bool writethrough = virtio_has(&b->virtio, BLK_F_CONFIG_WCE) &&
 	                          !virtio_config_get(&b->virtio, BLK_CONFIG_WRITEBACK, 1);
 
 	if (write && b->file.read_only)
 		return S_IOERR;
-	if (!len || len % b->file.block_size || sector * BLK_SECTOR % b->file.block_size ||
-	    !in_range(b, sector, len))
+	if (!len || len % BLK_SECTOR || !in_range(b, sector, len))
 		return S_IOERR;
 	submit(r, write ? BLK_AIO_WRITE : BLK_AIO_READ, sector * BLK_SECTOR, len);
 	/* 5.2.6.2: a driver that took neither FLUSH nor CONFIG_WCE cannot flush. */
 	r->op.stable = write && (writethrough || !virtio_has(&b->virtio, BLK_F_FLUSH));
-	if ((write ? cut_pieces(r, c->iov, c->out, HEADER_SIZE, len)
-	           : cut_pieces(r, c->iov + c->out, c->in, 0, len)) < 0 ||
-	    bounce(r) < 0)
+	if ((write ? cut_pieces(r, c->iov, c->out, BLK_HEADER_SIZE, len)
+	           : cut_pieces(r, c->iov + c->out, c->in, 0, len)) < 0)
 		return S_IOERR;
-	return -1;
+	return blk_bounce_is_needed(r) ? submit_bounced(r) : -1;
 }
 
 static int do_flush(struct blk_request *r, uint64_t sector)
@@ -264,22 +193,32 @@ static int do_get_id(struct blk_request *r, uint64_t sector)
 	return S_OK;
 }
 
+/* Discarding is advice: no more than what the host can, which are whole blocks. */
+static int discard(struct blk_request *r, uint64_t begin, uint64_t len)
+{
+	const uint32_t align = blk_of(r->bq)->file.range_align;
+	const uint64_t first = DIV_ROUND_UP(begin, align) * align;
+	const uint64_t end = (begin + len) / align * align;
+
+	return first < end ? submit(r, BLK_AIO_DISCARD, first, end - first) : S_OK;
+}
+
 /* One range a request, as the configuration says. */
 static int do_range(struct blk_request *r, uint64_t sector)
 {
 	struct blk *b = blk_of(r->bq);
-	const bool zero = r->type == T_WRITE_ZEROES;
+	const bool zero = r->type == BLK_T_WRITE_ZEROES;
 	struct {
 		uint64_t sector;
 		uint32_t count, flags;
 	} range;
-	uint64_t len;
+	uint64_t begin, len;
 	bool unmap;
 
 	(void)sector;
-	if (r->chain.out_len != HEADER_SIZE + RANGE_SIZE)
+	if (r->chain.out_len != BLK_HEADER_SIZE + RANGE_SIZE)
 		return S_IOERR;
-	virtq_chain_read(&r->chain, HEADER_SIZE, &range, sizeof(range));
+	virtq_chain_read(&r->chain, BLK_HEADER_SIZE, &range, sizeof(range));
 	unmap = le32toh(range.flags) & RANGE_UNMAP;
 	if (le32toh(range.flags) & ~(zero ? RANGE_UNMAP : 0u))
 		return S_UNSUPP;
@@ -287,9 +226,11 @@ static int do_range(struct blk_request *r, uint64_t sector)
 	if (b->file.read_only || !len || le32toh(range.count) > BLK_DISCARD_SECTORS_MAX ||
 	    !in_range(b, le64toh(range.sector), len))
 		return S_IOERR;
-	submit(r, zero && !unmap ? BLK_AIO_ZERO : BLK_AIO_DISCARD,
-	       le64toh(range.sector) * BLK_SECTOR, len);
-	return -1;
+	begin = le64toh(range.sector) * BLK_SECTOR;
+	if (!zero)
+		return discard(r, begin, len);
+	submit(r, unmap ? BLK_AIO_ZERO_UNMAP : BLK_AIO_ZERO, begin, len);
+	return (begin | len) % b->file.range_align ? submit_bounced(r) : -1;
 }
 
 static const struct request_kind {
@@ -297,12 +238,12 @@ static const struct request_kind {
 	uint64_t feature; /* that must have been negotiated; 0: none */
 	int (*run)(struct blk_request *r, uint64_t sector);
 } kinds[] = {
-	{ T_IN, 0, do_transfer },
-	{ T_OUT, 0, do_transfer },
-	{ T_FLUSH, BLK_F_FLUSH, do_flush },
-	{ T_GET_ID, 0, do_get_id },
-	{ T_DISCARD, BLK_F_DISCARD, do_range },
-	{ T_WRITE_ZEROES, BLK_F_WRITE_ZEROES, do_range },
+	{ BLK_T_IN, 0, do_transfer },
+	{ BLK_T_OUT, 0, do_transfer },
+	{ BLK_T_FLUSH, BLK_F_FLUSH, do_flush },
+	{ BLK_T_GET_ID, 0, do_get_id },
+	{ BLK_T_DISCARD, BLK_F_DISCARD, do_range },
+	{ BLK_T_WRITE_ZEROES, BLK_F_WRITE_ZEROES, do_range },
 };
 
 static int run(struct blk_request *r)
@@ -333,13 +274,13 @@ static void count(struct blk *b, const struct blk_request *r, uint64_t bytes)
 
 	if (r->op.result)
 		__atomic_fetch_add(&s->failed, 1, __ATOMIC_RELAXED);
-	else if (r->type == T_IN) {
+	else if (r->type == BLK_T_IN) {
 		__atomic_fetch_add(&s->reads, 1, __ATOMIC_RELAXED);
 		__atomic_fetch_add(&s->bytes_read, bytes, __ATOMIC_RELAXED);
-	} else if (r->type == T_OUT) {
+	} else if (r->type == BLK_T_OUT) {
 		__atomic_fetch_add(&s->writes, 1, __ATOMIC_RELAXED);
 		__atomic_fetch_add(&s->bytes_written, bytes, __ATOMIC_RELAXED);
-	} else if (r->type == T_FLUSH) {
+	} else if (r->type == BLK_T_FLUSH) {
 		__atomic_fetch_add(&s->flushes, 1, __ATOMIC_RELAXED);
 	}
 }
@@ -348,7 +289,7 @@ static void report_failure(struct blk *b, const struct blk_request *r)
 {
 	struct machine *m = b->virtio.device.machine;
 	const char *id = b->virtio.device.id;
-	const char *what = r->type == T_IN ? "read" : "write";
+	const char *what = r->type == BLK_T_IN ? "read" : "write";
 	char data[256];
 
 	/* All are counted (query-blockstats). */
@@ -364,25 +305,35 @@ static void report_failure(struct blk *b, const struct blk_request *r)
 		m->notify.event(m->notify.opaque, "BLOCK_IO_ERROR", data);
 }
 
+/* True: the operation is to be submitted again. */
+static bool goes_on(struct blk_request *r)
+{
+	if (r->bounce)
+		return blk_bounce_next(r);
+	/* A host that cannot zero, but write. */
+	return r->type == BLK_T_WRITE_ZEROES && r->op.result == -EOPNOTSUPP && !blk_bounce_begin(r);
+}
+
 static void done(void *opaque, struct blk_aio_op *op)
 {
 	struct blk_queue *bq = opaque;
 	struct blk_request *r = container_of(op, struct blk_request, op);
 
-	if (unbounce(r)) {
+	if (goes_on(r)) {
 		blk_aio_submit(bq->aio, op);
 		return;
 	}
 	bq->in_flight--;
+	blk_order_leave(r);
 	/* Discarding is advice. */
-	if (r->type == T_DISCARD && op->result == -EOPNOTSUPP)
+	if (r->type == BLK_T_DISCARD && op->result == -EOPNOTSUPP)
 		op->result = 0;
 	/* Said here and not when it was submitted: a flush that was under way beside it need not
 	 * have had it. */
-	if (r->type == T_FLUSH ? op->result < 0 : r->type != T_IN && !op->stable)
+	if (r->type == BLK_T_FLUSH ? op->result < 0 : r->type != BLK_T_IN && !op->stable)
 		bq->unflushed = true;
 	count(blk_of(bq), r,
-	      r->type == T_IN ? r->chain.in_len - 1 : r->chain.out_len - HEADER_SIZE);
+	      r->type == BLK_T_IN ? r->chain.in_len - 1 : r->chain.out_len - BLK_HEADER_SIZE);
 	if (op->result)
 		report_failure(blk_of(bq), r);
 	answer(r, op->result ? S_IOERR : S_OK);
@@ -393,6 +344,7 @@ static void before(void *opaque)
 	struct blk_queue *bq = opaque;
 
 	pthread_mutex_lock(&bq->queue->worker->lock);
+	blk_order_resume(bq);
 }
 
 static void after(void *opaque)
@@ -412,19 +364,18 @@ static const char *take_one(struct blk_queue *bq, struct blk_request *r)
 {
 	int status;
 
-	if (r->chain.out_len < HEADER_SIZE)
+	if (r->chain.out_len < BLK_HEADER_SIZE)
 		return "a request is shorter than its header";
 	if (!r->chain.in_len)
 		return "a request has no room for its status";
 	status = run(r);
 	if (status >= 0) {
-		free(r->bounce);
-		r->bounce = NULL;
 		answer(r, (uint8_t)status);
-	} else {
-		bq->in_flight++;
-		blk_aio_submit(bq->aio, &r->op);
+		return NULL;
 	}
+	bq->in_flight++;
+	if (blk_order_enter(r))
+		blk_aio_submit(bq->aio, &r->op);
 	return NULL;
 }
 

@@ -71,6 +71,46 @@ done
 losetup -d /dev/loop0
 kill $server
 
+# ---- a host with blocks of 4096 bytes, and from there to one with a file ----
+modprobe -d "$LAB_MODULES" null_blk bs=4096 memory_backed=1 gb=1 nr_devices=1 || die "no null_blk"
+wait_for 5 test -b /dev/nullb0 || die "no /dev/nullb0"
+# A partition that begins at sector 63, as old ones do, with 1000 sectors.
+truncate -s 1M /tmp/parted.img
+printf '\200\0\0\0\203\0\0\0\77\0\0\0\350\3\0\0' | dd of=/tmp/parted.img bs=1 seek=446 conv=notrunc status=none
+printf '\125\252' | dd of=/tmp/parted.img bs=1 seek=510 conv=notrunc status=none
+echo "in the partition" | dd of=/tmp/parted.img bs=512 seek=63 conv=notrunc status=none
+dd if=/tmp/parted.img of=/dev/nullb0 bs=1M status=none
+vm_config n '{"id":"disk0","type":"virtio-blk","file":"/dev/nullb0","direct":true,"queues":2}'
+vm_start n
+vm_up n
+_geometry() { con "$1" 20 'cd /sys/block/vda && cat size queue/logical_block_size queue/physical_block_size vda1/start' | tr -d '\r' | tr '\n' ' '; }
+[ "$(_geometry n)" = "2097152 512 512 63 " ] || die "the guest sees $(_geometry n)"
+[ "$(con n 10 'head -c 16 /dev/vda1')" = "in the partition" ] || die "the partition has something else"
+# Sectors alone and in odd places, from two processes at a time.
+_each='i=$first; while [ $i -lt 200 ]; do
+dd if=/tmp/r of=/dev/vda1 bs=512 skip=$i seek=$((i + 100)) count=1 oflag=direct 2>/dev/null || exit; i=$((i + 2)); done'
+con n 60 "$(echo "dd if=/dev/urandom of=/tmp/r bs=1k count=200 2>/dev/null; for first in 0 1; do ( $_each ) & done; wait" |
+	tr '\n' ' ')" || die "writing"
+there=$(con n 20 'head -c 102400 /tmp/r | md5sum')
+_sectors() { dd if="$1" bs=512 skip=163 count=200 status=none | md5sum; }
+[ "$(_sectors /dev/nullb0)" = "$there" ] || die "the host's disk has something else"
+pass "a disk whose host has blocks of 4096 bytes: 512 in the guest, whose sectors are all written"
+ctl n stop >/dev/null
+ctl n snapshot-save directory=/tmp/snap >/tmp/saved || die "$(cat /tmp/saved)"
+truncate -s 1G /tmp/copy.img
+dd if=/dev/nullb0 of=/tmp/copy.img bs=1M count=2 conv=notrunc status=none
+vm_kill n
+rm -f "$VMS/n/ctl"
+vm_restore n /tmp/snap --map devices.disk0.file=/tmp/copy.img
+vm_is n paused 60
+ctl n cont >/dev/null
+[ "$(_geometry n)" = "2097152 512 512 63 " ] || die "after the restore the guest sees $(_geometry n)"
+[ "$(con n 20 'echo 3 >/proc/sys/vm/drop_caches; dd if=/dev/vda1 bs=512 skip=100 count=200 iflag=direct 2>/dev/null | md5sum')" = "$there" ] ||
+	die "the guest reads something else"
+pass "and goes on with a file in its place"
+vm_quit n
+rmmod null_blk
+
 # ---- console and balloon ----
 vm_config c '{"id":"con0","type":"virtio-console","socket":"/tmp/hvc"}' '{"id":"bal0","type":"virtio-balloon"}'
 vm_start c
