@@ -118,6 +118,19 @@ static int open_by(struct vfio_pci *d, struct kernel_device *k, enum vfio_backen
 	return open_type1(d, k, err);
 }
 
+/* VFIO itself gives a group's device out as often as it is asked. */
+static int check_alone(const struct machine *m, const char *name, struct gw_error *err)
+{
+	for (struct device *d = m->devices; d; d = d->next) {
+		const struct vfio_pci *other = container_of(d, struct vfio_pci, device);
+
+		if (d->driver == &vfio_pci_driver && !strcmp(other->dev.name, name))
+			return error_set(err, -EBUSY, "%s is device \"%s\" of this machine already",
+			                 name, d->id);
+	}
+	return 0;
+}
+
 static int open_device(struct vfio_pci *d, const void *opaque, struct gw_error *err)
 {
 	const struct vfio_kernel_options *options = opaque;
@@ -128,6 +141,8 @@ static int open_device(struct vfio_pci *d, const void *opaque, struct gw_error *
 		return error_set(err, -ENOMEM, "out of memory");
 	d->backend = k;
 	r = sysfs_find(SYSFS_ROOT, options->host, &k->sysfs, err);
+	if (!r)
+		r = check_alone(d->device.machine, k->sysfs.name, err);
 	if (r < 0)
 		return error_context(err, "host");
 	r = open_by(d, k, (enum vfio_backend)options->backend, err);

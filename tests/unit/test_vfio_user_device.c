@@ -6,6 +6,9 @@
 #include "vfio/vfio.h"
 
 #include <linux/pci_regs.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 /* ---- the configuration, and what is told -----------------------------------------------------
  */
@@ -350,4 +353,26 @@ Test(vfio_user, no_server_is_told_of_memory_any_more)
 	cr_assert_eq(w.s.map_count, 1);
 	vfu_space_set(d->space, d->vfu);
 	end(&w);
+}
+
+Test(vfio_user, a_server_twice_in_one_machine_is_refused)
+{
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct vfio_user_options o = { .timeout = 1000 };
+	struct world w;
+
+	snprintf(at.sun_path, sizeof(at.sun_path), "/tmp/godwit-twice-%d", getpid());
+	cr_assert_eq(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+	begin(&w);
+	cr_assert(add(&w), "%s", w.vm->error);
+	/* It came by a descriptor here, and is this socket's. */
+	strcpy(((struct vfu_device *)w.pci->backend)->socket, at.sun_path);
+	strcpy(o.socket, at.sun_path);
+	cr_assert_null(vmachine_add(w.vm, &vfio_user_pci_driver, &o, sizeof(o)));
+	cr_assert(strstr(w.vm->error, "of this machine already"), "%s", w.vm->error);
+	cr_assert(strstr(w.vm->error, w.device->id), "%s", w.vm->error);
+	end(&w);
+	unlink(at.sun_path);
+	close(fd);
 }

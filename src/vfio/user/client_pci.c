@@ -277,12 +277,37 @@ static int connect_device(struct vfu_device *d, const struct vfio_user_options *
 	return vfio_dev_read(&pci->dev, err);
 }
 
+/* A server has one client: a second one would wait for it in vain. */
+static int check_alone(const struct machine *m, const char *socket, struct gw_error *err)
+{
+	struct stat ours, theirs;
+
+	if (!socket[0] || stat(socket, &ours) < 0)
+		return 0;
+	for (struct device *d = m->devices; d; d = d->next) {
+		const struct vfu_device *other;
+
+		if (d->driver != &vfio_user_pci_driver)
+			continue;
+		other = of(d);
+		if (other->socket[0] && !stat(other->socket, &theirs) &&
+		    ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino)
+			return error_set(
+			        err, -EBUSY,
+			        "socket: %s is that of device \"%s\" of this machine already",
+			        socket, d->id);
+	}
+	return 0;
+}
+
 static int open_device(struct vfio_pci *pci, const void *opaque, struct gw_error *err)
 {
 	const struct vfio_user_options *o = opaque;
 	struct vfu_device *d;
 	int r = check_host(opaque, err);
 
+	if (!r)
+		r = check_alone(pci->device.machine, o->socket, err);
 	if (r < 0)
 		return r;
 	d = calloc(1, sizeof(*d));

@@ -43,6 +43,7 @@ done
 pass "unplugged and plugged in three times, with traffic"
 
 expect_fail "id is taken" ctl a device_add id=net3 type=vfio-pci "host=$NIC"
+expect_fail "is device \"net3\" of this machine already" ctl a device_add id=twice type=vfio-pci "host=$NIC"
 expect_fail "no such PCI device 0000:77:00.0" ctl a device_add id=x type=vfio-pci host=0000:77:00.0
 expect_fail "has no device" ctl a device_del id=nobody
 expect_fail "no device type" ctl a device_add id=x type=floppy host=none
