@@ -36,8 +36,8 @@ PKG_CONFIG = PKG_CONFIG_SYSROOT_DIR=$(SYSROOT) \
 SYSROOT_STAMP = $(SYSROOT)/complete
 endif
 PREFIX ?= /usr/local
-PKGS_arm64 = zlib liblzma libzstd liblz4
-PKGS = libcjson libxxhash liburing $(PKGS_$(ARCH))
+PKGS_arm64 = liblzma libzstd liblz4
+PKGS = libcjson libxxhash liburing zlib $(PKGS_$(ARCH))
 # Their headers only: they are loaded when they are used, so that nobody else waits for them.
 LAZY_PKGS = gnutls libedit
 # Another VARIANT keeps its objects apart: "make VARIANT=-asan SANITIZE=...".

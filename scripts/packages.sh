@@ -7,7 +7,7 @@
 # usage: scripts/packages.sh [build|cross|fast|check|lab|kernel|debian|lint|model|all]...        (default: build)
 set -eu
 
-build="gcc libc6-dev make pkg-config libcjson-dev libxxhash-dev liburing-dev libgnutls28-dev libedit-dev acpica-tools libcriterion-dev"
+build="gcc libc6-dev make pkg-config libcjson-dev libxxhash-dev liburing-dev zlib1g-dev libgnutls28-dev libedit-dev acpica-tools libcriterion-dev"
 # The lab itself (kernel, QEMU, busybox) is unpacked into the cache by tests/lab/fetch.sh; these
 # are the tools for that. libelf1 is for the kernel's objtool.
 lab="gcc libc6-dev make kmod cpio xz-utils zstd libelf1 iproute2 socat"
@@ -19,7 +19,7 @@ clients="socat openssl perl python3"
 # Building for arm64 on another machine; what is built against is unpacked by scripts/sysroot.sh.
 cross="gcc-aarch64-linux-gnu make pkg-config device-tree-compiler"
 # What building on arm64 takes beside; on another machine scripts/sysroot.sh has it.
-arm64="g++ libfdt-dev zlib1g-dev liblzma-dev libzstd-dev liblz4-dev device-tree-compiler"
+arm64="g++ libfdt-dev liblzma-dev libzstd-dev liblz4-dev device-tree-compiler"
 # What "make check-fast" takes beside: compilers' output is kept, format is checked.
 fast="ccache clang-format"
 lint="clang clang-format clang-tidy cppcheck"

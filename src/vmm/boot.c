@@ -6,11 +6,11 @@
 #include "base/util.h"
 #include "vmm/memory.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
+
+/* No kernel is so large; what unpacks to more was not made to be run. */
+#define KERNEL_MAX (1 * GIB)
 
 enum { IMAGE_KERNEL, IMAGE_INITRD, IMAGES };
 
@@ -41,22 +41,6 @@ struct boot {
 static const char *image_path(const struct config *config, unsigned i)
 {
 	return i == IMAGE_KERNEL ? config->boot.kernel : config->boot.initrd;
-}
-
-static int open_image(struct boot_image *image, const char *path, const char *key,
-                      struct gw_error *err)
-{
-	struct stat st;
-
-	image->fd = io_open(AT_FDCWD, path, O_RDONLY, IO_FILE, err);
-	if (image->fd < 0)
-		return error_context(err, "%s", key);
-	if (fstat(image->fd, &st) < 0)
-		return error_set_sys(err, -errno, "%s: %s", key, path);
-	if (!st.st_size)
-		return error_set(err, -EINVAL, "%s: %s is empty", key, path);
-	image->size = (uint64_t)st.st_size;
-	return 0;
 }
 
 /* ---- as a participant ----------------------------------------------------- */
@@ -147,12 +131,9 @@ static int boot_begin_load(struct participant *p, struct gw_error *err)
 {
 	struct boot *boot = boot_of(p);
 
-	for (unsigned i = 0; i < IMAGES; i++) {
-		boot->images[i].fd = memfd_create(image_names[i].name, MFD_CLOEXEC);
-		if (boot->images[i].fd < 0)
-			return error_set_sys(err, -errno, "%s image: memfd_create",
-			                     image_names[i].name);
-	}
+	for (unsigned i = 0; i < IMAGES; i++)
+		if (boot_image_begin(image_names[i].name, &boot->images[i], err) < 0)
+			return error_context(err, "%s image", image_names[i].name);
 	return 0;
 }
 
@@ -192,6 +173,7 @@ static int boot_settle(struct participant *p, struct gw_error *err)
 			return error_set(err, -EINVAL, "%s image: %llu of %llu bytes came",
 			                 image_names[i].name, (unsigned long long)boot->loaded[i],
 			                 (unsigned long long)boot->images[i].size);
+		boot_image_seal(&boot->images[i]);
 	}
 	return 0;
 }
@@ -222,6 +204,15 @@ static int refuse_firmware(const char *path, struct gw_error *err)
 	        path);
 }
 
+static int take_image(struct boot *boot, const struct config *config, unsigned i,
+                      struct gw_error *err)
+{
+	const char *path = image_path(config, i);
+	int r = *path ? boot_image_take(path, &boot->images[i], err) : 0;
+
+	return r < 0 ? error_context(err, "%s", image_names[i].key) : 0;
+}
+
 int boot_create(struct machine *m, struct boot **out, struct gw_error *err)
 {
 	struct boot *boot;
@@ -237,16 +228,11 @@ int boot_create(struct machine *m, struct boot **out, struct gw_error *err)
 	boot->participant.ops = &boot_ops;
 	snprintf(boot->participant.name, sizeof(boot->participant.name), "boot");
 	for (unsigned i = 0; i < IMAGES && !m->incoming && !r; i++)
-		if (image_path(&m->config, i)[0])
-			r = open_image(&boot->images[i], image_path(&m->config, i),
-			               image_names[i].key, err);
+		r = take_image(boot, &m->config, i, err);
 	if (!r)
 		r = participant_add(&m->participants, &boot->participant, err);
 	if (r < 0) {
-		for (unsigned i = 0; i < IMAGES; i++)
-			if (boot->images[i].fd >= 0)
-				close(boot->images[i].fd);
-		free(boot);
+		boot_destroy(boot);
 		return r;
 	}
 	*out = boot;
@@ -259,9 +245,15 @@ void boot_destroy(struct boot *boot)
 	if (!boot)
 		return;
 	for (unsigned i = 0; i < IMAGES; i++)
-		if (boot->images[i].fd >= 0)
-			close(boot->images[i].fd);
+		boot_image_close(&boot->images[i]);
 	free(boot);
+}
+
+int boot_unpack_kernel(struct boot *boot, struct gw_error *err)
+{
+	int r = boot_image_gunzip(&boot->images[IMAGE_KERNEL], KERNEL_MAX, err);
+
+	return r < 0 ? error_context(err, "boot.kernel") : 0;
 }
 
 const struct boot_image *boot_kernel(const struct boot *boot)

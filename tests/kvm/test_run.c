@@ -5,6 +5,8 @@
 #include "guest.h"
 #include "vmm/memory.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -76,6 +78,34 @@ Test(run, reset_boots_again)
 	guest_await_event(g, "RESET ");
 	guest_await_event(g, "SHUTDOWN ");
 	guest_free(g);
+}
+
+/* What becomes of the kernel's file afterwards is no matter: for a reset, a save, a reset there. */
+Test(run, outlives_its_boot_image)
+{
+	char dir[] = "/tmp/godwit-guests-XXXXXX", path[64], from[256], copy[600];
+	struct guest *g, *h;
+	struct gw_error err_;
+
+	cr_assert(mkdtemp(dir));
+	guest_image("mixer", from, sizeof(from));
+	snprintf(path, sizeof(path), "%s%s", dir, strrchr(from, '/'));
+	snprintf(copy, sizeof(copy), "cp '%s' '%s'", from, path);
+	cr_assert_eq(system(copy), 0);
+	setenv("GODWIT_GUESTS", dir, 1);
+	g = guest_boot("mixer", 1, 32);
+	cr_assert_eq(truncate(path, 0), 0);
+	cr_assert_eq(gw_vm_reset(g->vm, &err_), 0, "%s", err_.text);
+	guest_save(g);
+	h = guest_restored(g, false);
+	cr_assert_eq(gw_vm_reset(h->vm, &err_), 0, "%s", err_.text);
+	cr_assert_eq(gw_vm_cont(h->vm, false, &err_), 0, "%s", err_.text);
+	guest_await(h, "S\n");
+	guest_await_end(h);
+	guest_free(g);
+	guest_free(h);
+	unlink(path);
+	rmdir(dir);
 }
 
 /* By what its architecture has for that: a triple fault, or PSCI. */

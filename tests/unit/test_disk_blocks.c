@@ -5,6 +5,7 @@
  * only, and what is not so is counted. The lab has a real one (scenario disks).
  */
 #include "blk_rig.h"
+#include "fake_statx.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -14,23 +15,8 @@
 
 #define BLOCK 4096u
 
-static bool coarse;          /* the host's blocks are such */
 static unsigned odd_ones;    /* I/O that such a host would refuse */
 static unsigned slow_writes; /* us that each write takes at least */
-
-/* In place of the C library's. */
-int statx_here(int fd, const char *path, int flags, unsigned mask,
-               struct statx *x) __asm__("statx");
-int statx_here(int fd, const char *path, int flags, unsigned mask, struct statx *x)
-{
-	const long r = syscall(SYS_statx, fd, path, flags, mask, x);
-
-	if (!r && coarse) {
-		x->stx_mask |= STATX_DIOALIGN;
-		x->stx_dio_offset_align = x->stx_dio_mem_align = BLOCK;
-	}
-	return (int)r;
-}
 
 static void judge(const struct iovec *iov, int count, off_t offset)
 {
@@ -41,6 +27,7 @@ static void judge(const struct iovec *iov, int count, off_t offset)
 	__atomic_fetch_add(&odd_ones, odd, __ATOMIC_RELAXED);
 }
 
+/* In place of the C library's, as the next. */
 ssize_t preadv_here(int fd, const struct iovec *iov, int count, off_t offset) __asm__("preadv64");
 ssize_t preadv_here(int fd, const struct iovec *iov, int count, off_t offset)
 {
@@ -61,7 +48,7 @@ static struct blk_options coarse_disk(const char *name, unsigned queues)
 {
 	struct blk_options o = rig_disk(name, DISK);
 
-	coarse = true;
+	fake_statx.direct_align = BLOCK;
 	o.direct = true;
 	o.queues = queues;
 	/* What io_uring is given nobody here sees. */
@@ -215,7 +202,7 @@ Test(disk_blocks, nor_by_io_uring)
 	struct blk_options o = rig_disk("uring", DISK);
 	struct rig g;
 
-	coarse = true;
+	fake_statx.direct_align = BLOCK;
 	o.direct = true;
 	o.queues = QUEUES;
 	rig_begin(&g, &o, OWN);
@@ -258,7 +245,8 @@ Test(disk_blocks, sizes_that_are_set)
 	bad = rig_disk("rest", DISK + 512);
 	bad.logical = 4096;
 	cr_assert(strstr(refused(&bad), "is no multiple of logical-block-size, 4096"));
-	coarse = bad.direct = true;
+	fake_statx.direct_align = BLOCK;
+	bad.direct = true;
 	bad.logical = 512;
 	cr_assert(strstr(refused(&bad), "no multiple of 4096, as direct I/O needs it here"));
 	unlink(bad.file);
@@ -279,7 +267,8 @@ Test(disk_blocks, move_with_the_guest)
 	rig_begin(&g, &o, OWN);
 	vdriver_save(&g.d, &kept);
 	there->m->incoming = true;
-	coarse = there_o.direct = true;
+	fake_statx.direct_align = BLOCK;
+	there_o.direct = true;
 	there_o.logical = 512; /* as a configuration from before had it */
 	device = vmachine_add(there, &virtio_blk_driver, &there_o, sizeof(there_o));
 	cr_assert_not_null(device, "%s", there->error);
@@ -338,7 +327,8 @@ Test(disk_blocks, images_that_are_not_raw_are_refused_by_name)
 		struct gw_error err;
 
 		put(&o, images[i].offset, images[i].magic, images[i].len);
-		o.direct = coarse = i % 2;
+		o.direct = i % 2;
+		fake_statx.direct_align = o.direct ? BLOCK : 0;
 		cr_assert(strstr(refused(&o), images[i].said), "row %zu: %s", i, refused(&o));
 		cr_assert_eq(virtio_blk_driver.check_host(&o, &err), -EINVAL);
 		cr_assert(strstr(err.text, o.file), "%s", err.text);

@@ -3,14 +3,13 @@
 
 #include "base/error.h"
 #include "base/util.h"
+#include "vmm/gunzip.h"
 
 #include <endian.h>
-#include <limits.h>
 #include <lz4.h>
 #include <lz4frame.h>
 #include <lzma.h>
 #include <string.h>
-#include <zlib.h>
 #include <zstd.h>
 #include <zstd_errors.h>
 
@@ -18,30 +17,9 @@
  * own limit is a window of that size. */
 #define MEMORY_MAX (256 * MIB)
 
-/* 16: a gzip header is expected around the data (zlib.h, inflateInit2). */
 static int unpack_gzip(struct unpack_job *j)
 {
-	z_stream z = { .next_in = (Bytef *)(uintptr_t)j->in, .next_out = j->out };
-	int r;
-
-	if (inflateInit2(&z, 16 + MAX_WBITS) != Z_OK)
-		return -ENOMEM;
-	do {
-		z.avail_in = (uInt)MIN(j->len - z.total_in, (size_t)UINT_MAX);
-		z.avail_out = (uInt)MIN(j->room - z.total_out, (size_t)UINT_MAX);
-		r = inflate(&z, Z_NO_FLUSH);
-	} while (r == Z_OK);
-	j->taken = z.total_in;
-	j->used = z.total_out;
-	inflateEnd(&z);
-	switch (r) {
-	case Z_STREAM_END:
-		return 0;
-	case Z_MEM_ERROR:
-		return -ENOMEM;
-	default:
-		return r == Z_BUF_ERROR && j->used == j->room ? -ENOSPC : -EBADMSG;
-	}
+	return gunzip(j->in, j->len, &j->taken, j->out, j->room, &j->used);
 }
 
 /* Both .xz and .lzma, which its decoder tells apart. */
@@ -186,7 +164,7 @@ static int unpack_lz4_legacy(struct unpack_job *j)
 
 /* Of two with one name the first is the one that zboot means. */
 static const struct unpack_form forms[] = {
-	{ "gzip", NULL, "\x1f\x8b", 2, unpack_gzip },
+	{ "gzip", NULL, GZIP_MAGIC, GZIP_MAGIC_LEN, unpack_gzip },
 	{ "zstd", "zstd22", "\x28\xb5\x2f\xfd", 4, unpack_zstd },
 	{ "xz", "xzkern", "\xfd\x37zXZ", 5, unpack_lzma },
 	{ "lzma", NULL, "\x5d\x00\x00", 3, unpack_lzma },

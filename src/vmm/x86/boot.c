@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "base/util.h"
+#include "vmm/gunzip.h"
 #include "vmm/memory.h"
 #include "vmm/x86/acpi.h"
 #include "vmm/x86/layout.h"
@@ -200,18 +201,31 @@ static int write_cmdline(struct machine *m, struct gw_error *err)
 	return 0;
 }
 
-int x86_boot(struct machine *m, struct gw_error *err)
+/* What the kernel's file begins with. */
+static int read_magic(const struct machine *m, char magic[SELFMAG], struct gw_error *err)
 {
 	const struct boot_image *kernel = boot_kernel(m->boot);
+	const int r = io_pread_full(kernel->fd, magic, MIN((uint64_t)SELFMAG, kernel->size), 0);
+
+	return r < 0 ? error_set_sys(err, r, "boot.kernel") : 0;
+}
+
+int x86_boot(struct machine *m, struct gw_error *err)
+{
 	struct boot_entry entry = { 0 };
 	char magic[SELFMAG] = "";
 	int r;
 
-	if (!kernel->size)
+	if (!boot_kernel(m->boot)->size)
 		return error_set(err, -ENOENT, "boot.kernel: there is no kernel image");
-	r = io_pread_full(kernel->fd, magic, MIN(sizeof(magic), kernel->size), 0);
+	r = read_magic(m, magic, err);
+	if (!r && !memcmp(magic, GZIP_MAGIC, GZIP_MAGIC_LEN)) {
+		r = boot_unpack_kernel(m->boot, err);
+		if (!r)
+			r = read_magic(m, magic, err);
+	}
 	if (r < 0)
-		return error_set_sys(err, r, "boot.kernel");
+		return r;
 	r = acpi_build(m, err);
 	write_reset_vector(m);
 	if (!r)

@@ -2,7 +2,8 @@
 /*
  * An ELF kernel (vmlinux, or a guest of one's own) by PVH.
  * Sources: Xen, docs/misc/pvh.pandoc and xen/include/public/arch-x86/hvm/start_info.h (layout);
- * System V ABI, ELF-64 object file format.
+ * System V ABI, ELF-64 object file format;
+ * System V ABI, Intel386 supplement (the same for 32 bits).
  */
 #include "base/error.h"
 #include "base/io.h"
@@ -35,23 +36,82 @@ struct pvh_memory {
 	uint32_t type, reserved;
 };
 
-static int read_headers(const struct boot_image *kernel, Elf64_Ehdr *ehdr,
-                        Elf64_Phdr phdrs[PHDRS_MAX], struct gw_error *err)
+/* What of a program header is needed, of either class. */
+struct segment {
+	uint32_t type;
+	uint64_t offset, paddr, filesz, memsz;
+};
+
+struct program {
+	struct segment segments[PHDRS_MAX];
+	unsigned count;
+};
+
+/* A table of `count` headers of `size` bytes; `raw` has room for them. */
+static int read_table(const struct boot_image *kernel, void *raw, size_t size, uint16_t entsize,
+                      uint16_t count, uint64_t offset, struct gw_error *err)
 {
-	int r = kernel->size < sizeof(*ehdr) ? -EPIPE
-	                                     : io_pread_full(kernel->fd, ehdr, sizeof(*ehdr), 0);
+	int r;
+
+	if (entsize != size || count > PHDRS_MAX)
+		return error_set(err, -ENOEXEC, "boot.kernel: %u program headers of %u bytes",
+		                 count, entsize);
+	r = offset > kernel->size || count * size > kernel->size - offset
+	            ? -EPIPE
+	            : io_pread_full(kernel->fd, raw, count * size, (off_t)offset);
+	return r < 0 ? error_set_sys(err, r, "boot.kernel: program headers") : 0;
+}
+
+static int read_64(const struct boot_image *kernel, const Elf64_Ehdr *ehdr, struct program *out,
+                   struct gw_error *err)
+{
+	Elf64_Phdr raw[PHDRS_MAX];
+	int r = read_table(kernel, raw, sizeof(raw[0]), ehdr->e_phentsize, ehdr->e_phnum,
+	                   ehdr->e_phoff, err);
+
+	out->count = ehdr->e_phnum;
+	for (unsigned i = 0; i < out->count && !r; i++)
+		out->segments[i] = (struct segment){ raw[i].p_type, raw[i].p_offset, raw[i].p_paddr,
+			                             raw[i].p_filesz, raw[i].p_memsz };
+	return r;
+}
+
+static int read_32(const struct boot_image *kernel, const Elf32_Ehdr *ehdr, struct program *out,
+                   struct gw_error *err)
+{
+	Elf32_Phdr raw[PHDRS_MAX];
+	int r = read_table(kernel, raw, sizeof(raw[0]), ehdr->e_phentsize, ehdr->e_phnum,
+	                   ehdr->e_phoff, err);
+
+	out->count = ehdr->e_phnum;
+	for (unsigned i = 0; i < out->count && !r; i++)
+		out->segments[i] = (struct segment){ raw[i].p_type, raw[i].p_offset, raw[i].p_paddr,
+			                             raw[i].p_filesz, raw[i].p_memsz };
+	return r;
+}
+
+/* PVH enters in 32-bit mode: either class will do. */
+static int read_headers(const struct boot_image *kernel, struct program *out, struct gw_error *err)
+{
+	union {
+		Elf64_Ehdr elf64;
+		Elf32_Ehdr elf32;
+	} ehdr = { 0 };
+	const unsigned char *ident = ehdr.elf32.e_ident;
+	int r = kernel->size < sizeof(ehdr.elf32)
+	                ? -EPIPE
+	                : io_pread_full(kernel->fd, &ehdr, MIN(sizeof(ehdr), kernel->size), 0);
 
 	if (r < 0)
 		return error_set_sys(err, r, "boot.kernel: ELF header");
-	if (ehdr->e_ident[EI_CLASS] != ELFCLASS64 || ehdr->e_ident[EI_DATA] != ELFDATA2LSB ||
-	    ehdr->e_machine != EM_X86_64)
-		return error_set(err, -ENOEXEC, "boot.kernel: an ELF file, but not for x86-64");
-	if (ehdr->e_phentsize != sizeof(phdrs[0]) || ehdr->e_phnum > PHDRS_MAX)
-		return error_set(err, -ENOEXEC, "boot.kernel: %u program headers of %u bytes",
-		                 ehdr->e_phnum, ehdr->e_phentsize);
-	r = io_pread_full(kernel->fd, phdrs, ehdr->e_phnum * sizeof(phdrs[0]),
-	                  (off_t)ehdr->e_phoff);
-	return r < 0 ? error_set_sys(err, r, "boot.kernel: program headers") : 0;
+	/* Both have the machine in the same place. */
+	if (ident[EI_DATA] == ELFDATA2LSB && ident[EI_CLASS] == ELFCLASS64 &&
+	    ehdr.elf64.e_machine == EM_X86_64)
+		return read_64(kernel, &ehdr.elf64, out, err);
+	if (ident[EI_DATA] == ELFDATA2LSB && ident[EI_CLASS] == ELFCLASS32 &&
+	    (ehdr.elf32.e_machine == EM_386 || ehdr.elf32.e_machine == EM_X86_64))
+		return read_32(kernel, &ehdr.elf32, out, err);
+	return error_set(err, -ENOEXEC, "boot.kernel: an ELF file, but not for x86");
 }
 
 /* Looks through a PT_NOTE for Xen's PHYS32_ENTRY. */
@@ -79,39 +139,38 @@ static bool find_entry(const uint8_t *notes, size_t len, uint32_t *entry)
 	return false;
 }
 
-static int scan_notes(const struct boot_image *kernel, const Elf64_Phdr *ph, uint32_t *entry,
+static int scan_notes(const struct boot_image *kernel, const struct segment *s, uint32_t *entry,
                       bool *found, struct gw_error *err)
 {
-	uint64_t len = MIN(ph->p_filesz, NOTE_SIZE_MAX);
+	uint64_t len = MIN(s->filesz, NOTE_SIZE_MAX);
 	autofree uint8_t *notes = malloc(len + 1);
 	int r;
 
 	if (!notes)
 		return error_set(err, -ENOMEM, "boot.kernel: out of memory");
-	r = io_pread_full(kernel->fd, notes, len, (off_t)ph->p_offset);
+	r = io_pread_full(kernel->fd, notes, len, (off_t)s->offset);
 	if (r < 0)
 		return error_set_sys(err, r, "boot.kernel: notes");
 	*found = find_entry(notes, len, entry);
 	return 0;
 }
 
-static int load_segment(struct machine *m, const Elf64_Phdr *ph, uint64_t *end,
+static int load_segment(struct machine *m, const struct segment *s, uint64_t *end,
                         struct gw_error *err)
 {
-	uint8_t *to = memory_hva(m->memory, ph->p_paddr, ph->p_memsz);
+	uint8_t *to = memory_hva(m->memory, s->paddr, s->memsz);
 	int r;
 
-	if (ph->p_filesz > ph->p_memsz || ph->p_paddr < LAYOUT_HIGH_RAM || !to)
+	if (s->filesz > s->memsz || s->paddr < LAYOUT_HIGH_RAM || !to)
 		return error_set(err, -ENOSPC,
 		                 "boot.kernel: segment of 0x%llx bytes at 0x%llx does not fit",
-		                 (unsigned long long)ph->p_memsz, (unsigned long long)ph->p_paddr);
-	r = boot_copy(m, boot_kernel(m->boot), "boot.kernel", ph->p_offset, ph->p_filesz,
-	              ph->p_paddr, err);
+		                 (unsigned long long)s->memsz, (unsigned long long)s->paddr);
+	r = boot_copy(m, boot_kernel(m->boot), "boot.kernel", s->offset, s->filesz, s->paddr, err);
 	if (r < 0)
 		return r;
-	memset(to + ph->p_filesz, 0, ph->p_memsz - ph->p_filesz);
-	memory_mark_dirty(m->memory, ph->p_paddr, ph->p_memsz);
-	*end = MAX(*end, ph->p_paddr + ph->p_memsz);
+	memset(to + s->filesz, 0, s->memsz - s->filesz);
+	memory_mark_dirty(m->memory, s->paddr, s->memsz);
+	*end = MAX(*end, s->paddr + s->memsz);
 	return 0;
 }
 
@@ -145,20 +204,21 @@ static void write_start_info(struct machine *m, uint64_t initrd)
 int boot_load_elf(struct machine *m, struct boot_entry *entry, struct gw_error *err)
 {
 	const struct boot_image *kernel = boot_kernel(m->boot);
-	Elf64_Phdr phdrs[PHDRS_MAX];
-	Elf64_Ehdr ehdr;
+	struct program program;
 	uint64_t end = LAYOUT_HIGH_RAM, initrd;
 	uint32_t address = 0;
 	bool found = false;
-	int r = read_headers(kernel, &ehdr, phdrs, err);
+	int r = read_headers(kernel, &program, err);
 
 	if (r < 0)
 		return r;
-	for (unsigned i = 0; i < ehdr.e_phnum && !r; i++) {
-		if (phdrs[i].p_type == PT_LOAD && phdrs[i].p_memsz)
-			r = load_segment(m, &phdrs[i], &end, err);
-		else if (phdrs[i].p_type == PT_NOTE && !found)
-			r = scan_notes(kernel, &phdrs[i], &address, &found, err);
+	for (unsigned i = 0; i < program.count && !r; i++) {
+		const struct segment *s = &program.segments[i];
+
+		if (s->type == PT_LOAD && s->memsz)
+			r = load_segment(m, s, &end, err);
+		else if (s->type == PT_NOTE && !found)
+			r = scan_notes(kernel, s, &address, &found, err);
 	}
 	if (r < 0)
 		return r;
