@@ -18,7 +18,7 @@ struct vcpu;
 struct arch_range {
 	uint64_t gpa, size;
 };
-#define ARCH_RAM_RANGES 2
+#define ARCH_RAM_RANGES 4
 
 /* Where PCI is in the address space: the configuration space of ARCH_PCI_BUSES buses, the windows
  * that BARs are placed in, and the GSIs that INTx pins are spread over. */
@@ -38,6 +38,8 @@ struct arch_device {
 	uint32_t gsi;
 };
 struct arch_platform {
+	/* Where RAM may be, in the order in which it is filled; together more than any machine has. */
+	struct arch_range ram[ARCH_RAM_RANGES];
 	struct arch_device serial;
 	uint64_t generation_id; /* in RAM, in a page that the guest leaves alone (vmgenid.h) */
 	/* KVM has one level for a pin, whoever sets it; not one for each that does (irq_pins.h). */
@@ -47,12 +49,6 @@ extern const struct arch_platform arch_platform;
 
 /* What KVM_CREATE_VM is to be given for so much RAM (KVM API, 4.2). Negative errno. */
 int64_t arch_vm_type(int kvm_fd, uint64_t ram_size, struct gw_error *err);
-
-/* How RAM of this size is laid out around the architecture's holes; returns the ranges. */
-unsigned arch_ram_layout(uint64_t ram_size, struct arch_range out[ARCH_RAM_RANGES]);
-
-/* Where memory may be added to a machine that began with so much; its size is 0 if nowhere. */
-struct arch_range arch_memory_room(uint64_t ram_size);
 
 /* The VM's part: interrupt controller, timers, address-space quirks, platform devices of the
  * architecture, and their participants. Memory exists, vCPUs do not yet. */

@@ -57,11 +57,10 @@ static int open_kvm(struct machine *m, struct gw_error *err)
 
 static int create_vm(struct machine *m, struct gw_error *err)
 {
-	const int64_t type = arch_vm_type(m->kvm_fd, m->config.memory, err);
-
-	if (type < 0)
-		return (int)type;
-	m->vm_fd = io_ioctl(m->kvm_fd, KVM_CREATE_VM, (void *)(uintptr_t)type);
+	m->vm_type = arch_vm_type(m->kvm_fd, m->config.memory, err);
+	if (m->vm_type < 0)
+		return (int)m->vm_type;
+	m->vm_fd = io_ioctl(m->kvm_fd, KVM_CREATE_VM, (void *)(uintptr_t)m->vm_type);
 	return m->vm_fd < 0 ? error_set_sys(err, m->vm_fd, "/dev/kvm: KVM_CREATE_VM") : 0;
 }
 

@@ -88,6 +88,8 @@ struct machine {
 	struct pm *pm;
 	struct boot *boot;
 	struct arch *arch;
+	int64_t vm_type;       /* arch_vm_type() */
+	unsigned address_bits; /* of the guest's physical addresses; set by arch_create() */
 	struct vcpu **vcpus;
 	unsigned vcpu_count;
 	struct device *devices;

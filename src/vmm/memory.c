@@ -9,6 +9,7 @@
 #include "vmm/machine.h"
 #include "vmm/outside.h"
 #include "vmm/ram_backing.h"
+#include "vmm/ram_layout.h"
 
 #include <linux/kvm.h>
 #include <stdio.h>
@@ -85,7 +86,7 @@ int memory_create(struct machine *m, uint64_t ram_size, struct memory **out, str
 {
 	struct memory *mem = calloc(1, sizeof(*mem));
 	struct arch_range ranges[ARCH_RAM_RANGES];
-	unsigned count = arch_ram_layout(ram_size, ranges);
+	unsigned count = ram_layout(ram_size, ranges);
 
 	if (!mem)
 		return error_set(err, -ENOMEM, "guest RAM: out of memory");

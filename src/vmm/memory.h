@@ -37,7 +37,7 @@ struct ram_region {
 #define MEMORY_GONE UINT64_MAX
 
 /* Most that there can be. */
-#define MEMORY_REGIONS_MAX 6
+#define MEMORY_REGIONS_MAX 8
 
 int memory_create(struct machine *m, uint64_t ram_size, struct memory **out, struct gw_error *err);
 /* Of a machine with a guest elsewhere (outside.h): without regions; addresses and dirty pages are

@@ -13,6 +13,7 @@
 #include "vmm/irq.h"
 #include "vmm/memory.h"
 #include "vmm/pm.h"
+#include "vmm/ram_layout.h"
 #include "vmm/vmgenid.h"
 
 #include <asm/ptrace.h>
@@ -31,6 +32,10 @@ const struct arch_pci_layout arch_pci = {
 };
 
 const struct arch_platform arch_platform = {
+	.ram = {
+		{ LAYOUT_RAM, LAYOUT_MMIO64 - LAYOUT_RAM },
+		{ LAYOUT_HIGH_RAM, LAYOUT_RAM_END - LAYOUT_HIGH_RAM },
+	},
 	.serial = { .base = LAYOUT_SERIAL, .gsi = LAYOUT_SERIAL_GSI },
 	.generation_id = LAYOUT_VMGENID,
 	.pins_have_one_level = true,
@@ -64,34 +69,13 @@ int arch_check_kvm(int kvm_fd, struct gw_error *err)
 
 /* ---- addresses ---- */
 
-unsigned arch_ram_layout(uint64_t ram_size, struct arch_range out[ARCH_RAM_RANGES])
-{
-	const uint64_t low = MIN(ram_size, (uint64_t)(LAYOUT_MMIO64 - LAYOUT_RAM));
-
-	out[0] = (struct arch_range){ LAYOUT_RAM, low };
-	if (low == ram_size)
-		return 1;
-	out[1] = (struct arch_range){ LAYOUT_HIGH_RAM, ram_size - low };
-	return 2;
-}
-
-/* Between RAM and the 64-bit window. */
-struct arch_range arch_memory_room(uint64_t ram_size)
-{
-	const uint64_t begin = ALIGN_UP(LAYOUT_RAM + ram_size, 4 * GIB);
-
-	return (struct arch_range){ begin, begin < LAYOUT_MMIO64 ? LAYOUT_MMIO64 - begin : 0 };
-}
-
 /* The type is the number of bits of the guest's addresses (KVM API, 4.2): as many as the end of
  * RAM or the 64-bit window needs. */
 int64_t arm64_vm_type(int most, uint64_t ram_size, struct gw_error *err)
 {
 	const unsigned host_bits = most > 0 ? (unsigned)most : IPA_BITS_MIN;
-	struct arch_range ranges[ARCH_RAM_RANGES];
-	const unsigned n = arch_ram_layout(ram_size, ranges);
 	const uint64_t window_end = LAYOUT_MMIO64 + LAYOUT_MMIO64_SIZE;
-	const uint64_t end = MAX(ranges[n - 1].gpa + ranges[n - 1].size, window_end);
+	const uint64_t end = MAX(ram_end(ram_size), window_end);
 	const unsigned bits = 64 - (unsigned)__builtin_clzll(end - 1);
 
 	if (bits > host_bits)
@@ -201,6 +185,7 @@ int arch_create(struct machine *m, struct gw_error *err)
 	if (!arch)
 		return error_set(err, -ENOMEM, "machine: out of memory");
 	m->arch = arch;
+	m->address_bits = m->vm_type ? (unsigned)m->vm_type : IPA_BITS_MIN;
 	want_odd_accesses(m);
 	r = topology_make(&m->config, &arch->topology, err);
 	if (!r)

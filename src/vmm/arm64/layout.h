@@ -40,6 +40,7 @@
 #define LAYOUT_MMIO64 0x4000000000
 #define LAYOUT_MMIO64_SIZE 0x4000000000
 #define LAYOUT_HIGH_RAM 0x8000000000
+#define LAYOUT_RAM_END 0x80000000000 /* 8 TiB */
 
 /* The beginning of RAM belongs to the platform. The guest maps it in its own way or not at all, so
  * it has a block of 2 MiB of its own, of which the guest may use what is left. */

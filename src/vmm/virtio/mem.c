@@ -20,6 +20,7 @@
 #include "vmm/arch.h"
 #include "vmm/machine.h"
 #include "vmm/memory.h"
+#include "vmm/ram_layout.h"
 
 #include <endian.h>
 #include <stdio.h>
@@ -467,8 +468,9 @@ static const struct virtio_ops mem_ops = {
 
 static const struct participant_ops mem_participant = VIRTIO_PARTICIPANT("virtio-mem");
 
-/* The lowest place that is free. */
-static uint64_t find_place(const struct memory *mem, const struct arch_range *room, uint64_t size)
+/* The lowest place that is free from the room's begin on. */
+static uint64_t find_place_in(const struct memory *mem, const struct arch_range *room,
+                              uint64_t size)
 {
 	uint64_t gpa = ALIGN_UP(room->gpa, REGION_ALIGN);
 
@@ -483,6 +485,59 @@ static uint64_t find_place(const struct memory *mem, const struct arch_range *ro
 	return gpa;
 }
 
+struct rooms {
+	struct arch_range list[ARCH_RAM_RANGES];
+	unsigned count;
+};
+
+static bool fits(const struct arch_range *room, uint64_t gpa, uint64_t size)
+{
+	return gpa >= room->gpa && size <= room->size && gpa - room->gpa <= room->size - size;
+}
+
+static bool fits_anywhere(const struct rooms *rooms, uint64_t gpa, uint64_t size)
+{
+	for (unsigned i = 0; i < rooms->count; i++)
+		if (fits(&rooms->list[i], gpa, size))
+			return true;
+	return false;
+}
+
+/* Where there is none, some place that has no room. */
+static uint64_t find_place(const struct memory *mem, const struct rooms *rooms, uint64_t size)
+{
+	uint64_t gpa = 0;
+
+	for (unsigned i = 0; i < rooms->count; i++) {
+		gpa = find_place_in(mem, &rooms->list[i], size);
+		if (fits(&rooms->list[i], gpa, size))
+			break;
+	}
+	return gpa;
+}
+
+static int refuse_place(const struct mem_options *o, const struct rooms *rooms,
+                        struct gw_error *err)
+{
+	char list[ARCH_RAM_RANGES * 48] = "nowhere";
+	size_t len = 0;
+
+	for (unsigned i = 0; i < rooms->count; i++)
+		len += (size_t)snprintf(
+		        list + len, sizeof(list) - len, "%sfrom 0x%llx to 0x%llx", i ? " and " : "",
+		        (unsigned long long)rooms->list[i].gpa,
+		        (unsigned long long)(rooms->list[i].gpa + rooms->list[i].size));
+	return error_set(err, -ENOSPC, "size: %llu bytes at 0x%llx, and memory can be added %s",
+	                 (unsigned long long)o->size, (unsigned long long)o->address, list);
+}
+
+/* The guest reaches what its CPU has addresses for; what is known of no guest is what all have. */
+static void find_rooms(const struct machine *m, struct rooms *out)
+{
+	out->count = ram_rooms(memory_size(m->memory), m->address_bits ? m->address_bits : 38,
+	                       out->list);
+}
+
 static uint64_t default_block(const struct machine *m)
 {
 	return m->config.backing.pages == CONFIG_PAGES_1G ? GIB : 2 * MIB;
@@ -491,7 +546,7 @@ static uint64_t default_block(const struct machine *m)
 /* What was left open is decided here and kept in the options, which go with the guest. */
 static int decide(const struct machine *m, struct mem_options *o, struct gw_error *err)
 {
-	const struct arch_range room = arch_memory_room(memory_size(m->memory));
+	struct rooms rooms;
 
 	if (o->node && o->node >= m->config.node_count)
 		return error_set(err, -EINVAL, "node: %u, and there are %u (numa)", o->node,
@@ -507,19 +562,12 @@ static int decide(const struct machine *m, struct mem_options *o, struct gw_erro
 		return error_set(err, -EINVAL,
 		                 "requested: not a multiple of %llu, the block, or more than size",
 		                 (unsigned long long)o->block);
+	find_rooms(m, &rooms);
 	if (!o->address)
-		o->address = find_place(m->memory, &room, o->size);
+		o->address = find_place(m->memory, &rooms, o->size);
 	if (o->address % REGION_ALIGN)
 		return error_set(err, -EINVAL, "address: not a multiple of 4G");
-	if (o->address < room.gpa || o->size > room.size ||
-	    o->address - room.gpa > room.size - o->size)
-		return error_set(err, -ENOSPC,
-		                 "size: %llu bytes at 0x%llx, and memory can be added from "
-		                 "0x%llx to 0x%llx",
-		                 (unsigned long long)o->size, (unsigned long long)o->address,
-		                 (unsigned long long)room.gpa,
-		                 (unsigned long long)(room.gpa + room.size));
-	return 0;
+	return fits_anywhere(&rooms, o->address, o->size) ? 0 : refuse_place(o, &rooms, err);
 }
 
 static int mem_create(struct machine *machine, const struct config_device *config, bool hot,

@@ -6,7 +6,9 @@
 #include "base/util.h"
 #include "vmm/irq.h"
 #include "vmm/pm.h"
+#include "vmm/ram_layout.h"
 #include "vmm/vmgenid.h"
+#include "vmm/x86/cpu.h"
 #include "vmm/x86/layout.h"
 #include "vmm/x86/x86.h"
 
@@ -24,6 +26,12 @@ const struct arch_pci_layout arch_pci = {
 };
 
 const struct arch_platform arch_platform = {
+	.ram = {
+		{ 0, LAYOUT_HOLE },
+		{ LAYOUT_4G, LAYOUT_MMIO64 - LAYOUT_4G },
+		{ LAYOUT_MMIO64_LAST + 1, LAYOUT_HT_HOLE - LAYOUT_MMIO64_LAST - 1 },
+		{ LAYOUT_1T, LAYOUT_RAM_END - LAYOUT_1T },
+	},
 	.serial = { .ports = true, .base = SERIAL_PORT, .gsi = SERIAL_GSI },
 	.generation_id = LAYOUT_VMGENID,
 };
@@ -55,28 +63,6 @@ int arch_check_kvm(int kvm_fd, struct gw_error *err)
 			                       "/dev/kvm: %s is missing", needed_caps[i].name);
 	}
 	return 0;
-}
-
-unsigned arch_ram_layout(uint64_t ram_size, struct arch_range out[ARCH_RAM_RANGES])
-{
-	uint64_t low = MIN(ram_size, (uint64_t)LAYOUT_HOLE);
-
-	out[0] = (struct arch_range){ 0, low };
-	if (low == ram_size)
-		return 1;
-	out[1] = (struct arch_range){ LAYOUT_4G, ram_size - low };
-	return 2;
-}
-
-/* Between RAM and the 64-bit window. */
-struct arch_range arch_memory_room(uint64_t ram_size)
-{
-	struct arch_range ranges[ARCH_RAM_RANGES];
-	const unsigned n = arch_ram_layout(ram_size, ranges);
-	const uint64_t end = ranges[n - 1].gpa + ranges[n - 1].size;
-	const uint64_t begin = ALIGN_UP(MAX(end, (uint64_t)LAYOUT_4G), (uint64_t)LAYOUT_4G);
-
-	return (struct arch_range){ begin, begin < LAYOUT_MMIO64 ? LAYOUT_MMIO64 - begin : 0 };
 }
 
 /* Pins 0 to 15 go to both controllers, as on a PC; 16 to 23 to the IOAPIC alone. */
@@ -200,6 +186,23 @@ static int want_exact_events(struct machine *m, struct gw_error *err)
 	return r < 0 ? error_set_sys(err, r, "KVM_CAP_X86_TRIPLE_FAULT_EVENT") : 0;
 }
 
+static unsigned ram_bits(const struct machine *m)
+{
+	return 64 - (unsigned)__builtin_clzll(ram_end(m->config.memory) - 1);
+}
+
+static int check_address_bits(struct machine *m, struct gw_error *err)
+{
+	m->address_bits = cpu_phys_bits(m->arch->cpuid);
+	if (ram_bits(m) <= m->address_bits)
+		return 0;
+	return error_set(err, -ENOTSUP,
+	                 "memory: %llu MiB of RAM take %u bits of guest-physical address, and this "
+	                 "host's CPU has %u",
+	                 (unsigned long long)(m->config.memory / MIB), ram_bits(m),
+	                 m->address_bits);
+}
+
 int arch_create(struct machine *m, struct gw_error *err)
 {
 	struct arch *arch = calloc(1, sizeof(*arch));
@@ -224,7 +227,10 @@ int arch_create(struct machine *m, struct gw_error *err)
 	if (!r)
 		r = cpuid_supported(m, &arch->supported, err);
 	if (!r)
-		r = cpuid_for_guest(arch->supported, m->config.cpu.model, &arch->cpuid, err);
+		r = cpuid_for_guest(arch->supported, m->config.cpu.model, ram_bits(m), &arch->cpuid,
+		                    err);
+	if (!r)
+		r = check_address_bits(m, err);
 	if (!r)
 		r = read_msr_list(m, arch, err);
 	if (!r)

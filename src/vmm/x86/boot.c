@@ -13,6 +13,7 @@
 #include "base/util.h"
 #include "vmm/gunzip.h"
 #include "vmm/memory.h"
+#include "vmm/ram_layout.h"
 #include "vmm/x86/acpi.h"
 #include "vmm/x86/layout.h"
 #include "vmm/x86/pm_ports.h"
@@ -42,17 +43,18 @@ static void put(struct machine *m, uint64_t gpa, const void *buf, size_t len)
 
 unsigned boot_memory_map(struct machine *m, struct memory_map_entry out[MEMORY_MAP_MAX])
 {
-	uint64_t size = memory_size(m->memory);
-	uint64_t low = MIN(size, (uint64_t)LAYOUT_HOLE);
+	struct arch_range ranges[ARCH_RAM_RANGES];
+	const unsigned count = ram_layout(memory_size(m->memory), ranges);
 	unsigned n = 0;
 
 	out[n++] = (struct memory_map_entry){ 0, LAYOUT_EBDA, E820_RAM };
 	out[n++] = (struct memory_map_entry){ LAYOUT_EBDA, LAYOUT_HIGH_RAM - LAYOUT_EBDA,
 		                              E820_RESERVED };
-	out[n++] = (struct memory_map_entry){ LAYOUT_HIGH_RAM, low - LAYOUT_HIGH_RAM, E820_RAM };
+	out[n++] = (struct memory_map_entry){ LAYOUT_HIGH_RAM, ranges[0].size - LAYOUT_HIGH_RAM,
+		                              E820_RAM };
 	out[n++] = (struct memory_map_entry){ LAYOUT_ECAM, LAYOUT_ECAM_SIZE, E820_RESERVED };
-	if (size > low)
-		out[n++] = (struct memory_map_entry){ LAYOUT_4G, size - low, E820_RAM };
+	for (unsigned i = 1; i < count; i++)
+		out[n++] = (struct memory_map_entry){ ranges[i].gpa, ranges[i].size, E820_RAM };
 	return n;
 }
 

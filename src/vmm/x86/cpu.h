@@ -70,9 +70,13 @@ bool cpuid_is_amd(const struct kvm_cpuid2 *cpuid);
 
 /* ---- models (cpu_model.c) ---- */
 
-/* Cuts what KVM supports down to a model (enum config_cpu_model). -ENOTSUP names what is
+/* Cuts what KVM supports down to a model (enum config_cpu_model), with physical addresses of as
+ * many bits as the guest's RAM takes, and no fewer than every model has. -ENOTSUP names what is
  * missing. */
-int cpu_model_apply(struct kvm_cpuid2 *cpuid, uint32_t model, struct gw_error *err);
+int cpu_model_apply(struct kvm_cpuid2 *cpuid, uint32_t model, unsigned address_bits,
+                    struct gw_error *err);
+/* Of the guest's physical addresses. */
+unsigned cpu_phys_bits(const struct kvm_cpuid2 *cpuid);
 /* Adds features to what is supported. */
 void cpu_model_add(struct kvm_cpuid2 *supported, const struct kvm_cpuid2 *more);
 /* -ENOTSUP where a guest uses what this host's KVM does not support; names all of it. */

@@ -173,7 +173,7 @@ static void cut_xsave(struct kvm_cpuid2 *cpuid, enum cpu_level level)
 }
 
 /* What is not a feature but would differ between hosts. */
-static void cut_numbers(struct kvm_cpuid2 *cpuid)
+static void cut_numbers(struct kvm_cpuid2 *cpuid, unsigned bits)
 {
 	struct kvm_cpuid_entry2 *e = cpuid_find(cpuid, 0x0, 0);
 
@@ -190,30 +190,35 @@ static void cut_numbers(struct kvm_cpuid2 *cpuid)
 		e->eax = e->ebx = e->ecx = 0;
 	e = cpuid_find(cpuid, 0x80000008, 0);
 	if (e) {
-		e->eax = MODEL_PHYS_BITS | MODEL_LINEAR_BITS << 8;
+		e->eax = bits | MODEL_LINEAR_BITS << 8;
 		e->edx = 0;
 	}
 }
 
-static unsigned phys_bits(const struct kvm_cpuid2 *cpuid)
+unsigned cpu_phys_bits(const struct kvm_cpuid2 *cpuid)
 {
 	uint32_t bits = cpuid_value(cpuid, 0x80000008, 0, CPUID_EAX) & 0xff;
 
 	return bits ? bits : 36; /* Intel SDM vol. 3A, 4.1.4 */
 }
 
-int cpu_model_apply(struct kvm_cpuid2 *cpuid, uint32_t model, struct gw_error *err)
+int cpu_model_apply(struct kvm_cpuid2 *cpuid, uint32_t model, unsigned address_bits,
+                    struct gw_error *err)
 {
+	const unsigned bits = MAX(address_bits, MODEL_PHYS_BITS);
 	struct names missing = { .len = 0 };
 	enum cpu_level level;
+	char width[64];
 
 	if (model >= ARRAY_SIZE(models))
 		return error_set(err, -EINVAL, "cpu.model: no model %u", model);
 	level = models[model].level;
 	if (level == CPU_HOST_ONLY)
 		return 0;
-	if (phys_bits(cpuid) < MODEL_PHYS_BITS)
-		names_add(&missing, "physical addresses of 39 bits");
+	if (cpu_phys_bits(cpuid) < bits) {
+		snprintf(width, sizeof(width), "physical addresses of %u bits", bits);
+		names_add(&missing, width);
+	}
 	cut_words(cpuid, level, &missing);
 	if (missing.count)
 		return error_set(err, -ENOTSUP,
@@ -221,7 +226,7 @@ int cpu_model_apply(struct kvm_cpuid2 *cpuid, uint32_t model, struct gw_error *e
 		                 models[model].name, names_end(&missing));
 	cpuid_drop(cpuid, not_in_model);
 	cut_xsave(cpuid, level);
-	cut_numbers(cpuid);
+	cut_numbers(cpuid, bits);
 	return 0;
 }
 
@@ -284,9 +289,9 @@ int cpu_model_check(const struct kvm_cpuid2 *guest, const struct kvm_cpuid2 *sup
 
 		names_add_bits(&missing, word, used & ~offered & ~word->own);
 	}
-	if (phys_bits(guest) > phys_bits(supported)) {
+	if (cpu_phys_bits(guest) > cpu_phys_bits(supported)) {
 		snprintf(width, sizeof(width), "physical addresses of %u bits (here %u)",
-		         phys_bits(guest), phys_bits(supported));
+		         cpu_phys_bits(guest), cpu_phys_bits(supported));
 		names_add(&missing, width);
 	}
 	if (!missing.count)

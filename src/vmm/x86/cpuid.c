@@ -143,8 +143,8 @@ static void hide_features(struct kvm_cpuid2 *cpuid)
 	}
 }
 
-int cpuid_for_guest(const struct kvm_cpuid2 *supported, uint32_t model, struct kvm_cpuid2 **out,
-                    struct gw_error *err)
+int cpuid_for_guest(const struct kvm_cpuid2 *supported, uint32_t model, unsigned address_bits,
+                    struct kvm_cpuid2 **out, struct gw_error *err)
 {
 	struct kvm_cpuid2 *cpuid = cpuid_alloc();
 	int r;
@@ -152,7 +152,7 @@ int cpuid_for_guest(const struct kvm_cpuid2 *supported, uint32_t model, struct k
 	if (!cpuid)
 		return error_set(err, -ENOMEM, "CPUID: out of memory");
 	cpuid_copy(cpuid, supported);
-	r = cpu_model_apply(cpuid, model, err);
+	r = cpu_model_apply(cpuid, model, address_bits, err);
 	if (r < 0) {
 		free(cpuid);
 		return r;

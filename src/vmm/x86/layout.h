@@ -30,8 +30,13 @@
 #define LAYOUT_IDENTITY_MAP 0xfffbc000
 #define LAYOUT_TSS 0xfffbd000
 
-/* Above RAM: the 64-bit window, 256 GiB to 512 GiB: an IOMMU with 39-bit addresses reaches it. */
+/* The 64-bit window, 256 GiB to 512 GiB: an IOMMU with 39-bit addresses reaches it. RAM goes on
+ * behind it, and behind what AMD's IOMMUs keep for interrupts and messages below 1 TiB (AMD I/O
+ * Virtualization Technology (IOMMU) Specification, 2.1.2). */
 #define LAYOUT_4G 0x100000000
+#define LAYOUT_HT_HOLE 0xfd00000000
+#define LAYOUT_1T 0x10000000000
+#define LAYOUT_RAM_END 0x80000000000 /* 8 TiB */
 #define LAYOUT_MMIO64 0x4000000000
 #define LAYOUT_MMIO64_SIZE 0x4000000000
 #define LAYOUT_MMIO64_LAST 0x7fffffffff

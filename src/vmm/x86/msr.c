@@ -55,16 +55,9 @@ int msr_set(struct vcpu *v, uint32_t index, uint64_t value)
 	return one(v, KVM_SET_MSRS, &msr);
 }
 
-static unsigned phys_bits(struct machine *m)
-{
-	struct kvm_cpuid_entry2 *e = cpuid_find(m->arch->cpuid, 0x80000008, 0);
-
-	return e && (e->eax & 0xff) ? e->eax & 0xff : 36;
-}
-
 int msr_set_firmware_state(struct vcpu *v, struct gw_error *err)
 {
-	uint64_t phys_mask = (1ull << phys_bits(v->machine)) - 1;
+	uint64_t phys_mask = (1ull << v->machine->address_bits) - 1;
 	struct {
 		struct kvm_msrs head;
 		struct kvm_msr_entry entries[16];

@@ -38,13 +38,13 @@ struct arch {
 };
 
 /* CPUID (cpuid.c), each table with room for CPUID_ENTRIES_MAX entries, released with free(): what
- * KVM offers, what a guest of this model (enum config_cpu_model) is to see of it, and one vCPU of
- * the guest. */
+ * KVM offers, what a guest of this model (enum config_cpu_model), whose RAM takes so many bits of
+ * physical address, is to see of it, and one vCPU of the guest. */
 struct kvm_cpuid2 *cpuid_alloc(void);
 void cpuid_copy(struct kvm_cpuid2 *to, const struct kvm_cpuid2 *from);
 int cpuid_supported(struct machine *m, struct kvm_cpuid2 **out, struct gw_error *err);
-int cpuid_for_guest(const struct kvm_cpuid2 *supported, uint32_t model, struct kvm_cpuid2 **out,
-                    struct gw_error *err);
+int cpuid_for_guest(const struct kvm_cpuid2 *supported, uint32_t model, unsigned address_bits,
+                    struct kvm_cpuid2 **out, struct gw_error *err);
 void cpuid_for_vcpu(const struct kvm_cpuid2 *guest, const struct cpu_topology *topology,
                     unsigned index, struct kvm_cpuid2 *out);
 

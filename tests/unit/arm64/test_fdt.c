@@ -4,6 +4,7 @@
 
 #include "base/util.h"
 #include "bindings.h"
+#include "vmm/ram_layout.h"
 #include "vmm/arm64/fdt_internal.h"
 #include "vmm/arm64/layout.h"
 #include "vmm/numa.h"
@@ -33,7 +34,7 @@ static struct fdt_contents contents(unsigned cpus, uint64_t *mpidr, struct arch_
 
 	for (unsigned i = 0; i < cpus; i++)
 		mpidr[i] = 0x80000000 | (i & 15) | (uint64_t)(i >> 4) << 8;
-	c.memory_count = arch_ram_layout(512 * MIB, memory);
+	c.memory_count = ram_layout(512 * MIB, memory);
 	return c;
 }
 
@@ -263,7 +264,7 @@ Test(fdt, of_all_sizes_of_memory)
 		struct fdt_contents c = contents(2, mpidr, memory);
 		struct tree t;
 
-		c.memory_count = arch_ram_layout(sizes[i], memory);
+		c.memory_count = ram_layout(sizes[i], memory);
 		cr_assert_eq(c.memory_count, sizes[i] > 255 * GIB ? 2 : 1);
 		t = make(&c);
 		free(t.blob);
@@ -285,7 +286,7 @@ Test(fdt, of_as_many_nodes_as_there_may_be)
 	}
 	for (unsigned i = 0; i < CPUS_MAX; i++)
 		numa.cpu[i] = (uint8_t)(i % CONFIG_NODES_MAX);
-	c.memory_count = arch_ram_layout(300 * GIB, memory);
+	c.memory_count = ram_layout(300 * GIB, memory);
 	for (unsigned i = 0; i < 2; i++) {
 		numa.distances = i;
 		c.numa = &numa;
@@ -379,7 +380,7 @@ Test(fdt, nodes_have_their_cpus_memory_and_distances)
 	struct tree t;
 
 	c.numa = &two_nodes;
-	c.memory_count = arch_ram_layout(300 * GIB, memory);
+	c.memory_count = ram_layout(300 * GIB, memory);
 	t = make(&c);
 	for (size_t i = 0; i < ARRAY_SIZE(pieces); i++) {
 		const uint64_t size = (uint64_t)cell(&t, pieces[i].path, "reg", 2) << 32 |
@@ -439,9 +440,9 @@ Test(fdt, nothing_but_ram_is_where_ram_may_be)
 {
 	struct arch_range memory[ARCH_RAM_RANGES];
 
-	cr_assert_eq(arch_ram_layout(64 * GIB, memory), 1);
+	cr_assert_eq(ram_layout(64 * GIB, memory), 1);
 	cr_assert_eq(memory[0].gpa, LAYOUT_RAM);
-	cr_assert_eq(arch_ram_layout(1024 * GIB, memory), 2);
+	cr_assert_eq(ram_layout(1024 * GIB, memory), 2);
 	cr_assert_eq(memory[0].gpa + memory[0].size, arch_pci.mmio64.gpa);
 	cr_assert_eq(memory[1].gpa, arch_pci.mmio64.gpa + arch_pci.mmio64.size);
 	cr_assert_eq(memory[0].size + memory[1].size, 1024 * GIB);

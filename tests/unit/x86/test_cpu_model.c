@@ -70,7 +70,7 @@ static struct kvm_cpuid2 *cut(const struct kvm_cpuid2 *from, uint32_t model)
 	struct kvm_cpuid2 *out;
 	struct gw_error err = { 0 };
 
-	cr_assert_eq(cpuid_for_guest(from, model, &out, &err), 0, "%s", err.text);
+	cr_assert_eq(cpuid_for_guest(from, model, 0, &out, &err), 0, "%s", err.text);
 	return out;
 }
 
@@ -173,13 +173,19 @@ Test(cpu_model, a_host_that_lacks_a_feature_is_told_which)
 
 	take(h, "bmi2");
 	take(h, "movbe");
-	cr_assert_eq(cpuid_for_guest(h, CONFIG_CPU_V3, &out, &err), -ENOTSUP);
+	cr_assert_eq(cpuid_for_guest(h, CONFIG_CPU_V3, 0, &out, &err), -ENOTSUP);
 	cr_assert_str_eq(err.text, "cpu.model: x86-64-v3 needs movbe, bmi2, which this host's KVM "
 	                           "does not offer");
-	cr_assert_eq(cpuid_for_guest(h, CONFIG_CPU_V2, &out, &err), 0, "%s", err.text);
+	cr_assert_eq(cpuid_for_guest(h, CONFIG_CPU_V2, 0, &out, &err), 0, "%s", err.text);
 	free(out);
+	/* A guest with more RAM has more of them, where the host has. */
+	cr_assert_eq(cpuid_for_guest(h, CONFIG_CPU_V2, 41, &out, &err), 0, "%s", err.text);
+	cr_assert_eq(cpu_phys_bits(out), 41);
+	free(out);
+	cr_assert_eq(cpuid_for_guest(h, CONFIG_CPU_V2, 60, &out, &err), -ENOTSUP);
+	cr_assert(strstr(err.text, "60 bits"), "%s", err.text);
 	cpuid_find(h, 0x80000008, 0)->eax = 0x3024;
-	cr_assert_eq(cpuid_for_guest(h, CONFIG_CPU_V2, &out, &err), -ENOTSUP);
+	cr_assert_eq(cpuid_for_guest(h, CONFIG_CPU_V2, 0, &out, &err), -ENOTSUP);
 	cr_assert(strstr(err.text, "39 bits"), "%s", err.text);
 	free(h);
 }
