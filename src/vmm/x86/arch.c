@@ -93,12 +93,27 @@ uint32_t arch_irq_line(uint32_t gsi)
 	return gsi;
 }
 
+static unsigned bits_of(uint64_t ram_size)
+{
+	return 64 - (unsigned)__builtin_clzll(ram_end(ram_size) - 1);
+}
+
+/* There is one type. The host's CPU has to reach all of RAM. */
 int64_t arch_vm_type(int kvm_fd, uint64_t ram_size, struct gw_error *err)
 {
-	(void)kvm_fd;
-	(void)ram_size;
-	(void)err;
-	return 0;
+	const unsigned needed = bits_of(ram_size);
+	autofree struct kvm_cpuid2 *cpuid = NULL;
+	int r;
+
+	if (needed <= CPU_PHYS_BITS_MIN)
+		return 0;
+	r = cpuid_supported(kvm_fd, &cpuid, err);
+	if (r < 0 || needed <= cpu_phys_bits(cpuid))
+		return r;
+	return error_set(err, -ENOTSUP,
+	                 "memory: %llu MiB of RAM take %u bits of guest-physical address, and this "
+	                 "host's CPU has %u",
+	                 (unsigned long long)(ram_size / MIB), needed, cpu_phys_bits(cpuid));
 }
 
 static int set_fixed_pages(struct machine *m, struct gw_error *err)
@@ -186,23 +201,6 @@ static int want_exact_events(struct machine *m, struct gw_error *err)
 	return r < 0 ? error_set_sys(err, r, "KVM_CAP_X86_TRIPLE_FAULT_EVENT") : 0;
 }
 
-static unsigned ram_bits(const struct machine *m)
-{
-	return 64 - (unsigned)__builtin_clzll(ram_end(m->config.memory) - 1);
-}
-
-static int check_address_bits(struct machine *m, struct gw_error *err)
-{
-	m->address_bits = cpu_phys_bits(m->arch->cpuid);
-	if (ram_bits(m) <= m->address_bits)
-		return 0;
-	return error_set(err, -ENOTSUP,
-	                 "memory: %llu MiB of RAM take %u bits of guest-physical address, and this "
-	                 "host's CPU has %u",
-	                 (unsigned long long)(m->config.memory / MIB), ram_bits(m),
-	                 m->address_bits);
-}
-
 int arch_create(struct machine *m, struct gw_error *err)
 {
 	struct arch *arch = calloc(1, sizeof(*arch));
@@ -225,12 +223,12 @@ int arch_create(struct machine *m, struct gw_error *err)
 	if (!r)
 		r = clock_create(m, &arch->clock, err);
 	if (!r)
-		r = cpuid_supported(m, &arch->supported, err);
+		r = cpuid_supported(m->kvm_fd, &arch->supported, err);
 	if (!r)
-		r = cpuid_for_guest(arch->supported, m->config.cpu.model, ram_bits(m), &arch->cpuid,
-		                    err);
+		r = cpuid_for_guest(arch->supported, m->config.cpu.model, bits_of(m->config.memory),
+		                    &arch->cpuid, err);
 	if (!r)
-		r = check_address_bits(m, err);
+		m->address_bits = cpu_phys_bits(arch->cpuid);
 	if (!r)
 		r = read_msr_list(m, arch, err);
 	if (!r)

@@ -75,6 +75,7 @@ bool cpuid_is_amd(const struct kvm_cpuid2 *cpuid);
  * missing. */
 int cpu_model_apply(struct kvm_cpuid2 *cpuid, uint32_t model, unsigned address_bits,
                     struct gw_error *err);
+#define CPU_PHYS_BITS_MIN 36u /* where it does not say; Intel SDM vol. 3A, 4.1.4 */
 /* Of the guest's physical addresses. */
 unsigned cpu_phys_bits(const struct kvm_cpuid2 *cpuid);
 /* Adds features to what is supported. */

@@ -199,7 +199,7 @@ unsigned cpu_phys_bits(const struct kvm_cpuid2 *cpuid)
 {
 	uint32_t bits = cpuid_value(cpuid, 0x80000008, 0, CPUID_EAX) & 0xff;
 
-	return bits ? bits : 36; /* Intel SDM vol. 3A, 4.1.4 */
+	return bits ? bits : CPU_PHYS_BITS_MIN;
 }
 
 int cpu_model_apply(struct kvm_cpuid2 *cpuid, uint32_t model, unsigned address_bits,

@@ -90,7 +90,7 @@ void cpuid_copy(struct kvm_cpuid2 *to, const struct kvm_cpuid2 *from)
 
 /* KVM's list leaves out what depends on how the chips were made: it emulates the x2APIC on every
  * host, and the TSC-deadline timer is a capability (KVM API, 4.46). */
-int cpuid_supported(struct machine *m, struct kvm_cpuid2 **out, struct gw_error *err)
+int cpuid_supported(int kvm_fd, struct kvm_cpuid2 **out, struct gw_error *err)
 {
 	struct kvm_cpuid2 *cpuid = cpuid_alloc();
 	struct kvm_cpuid_entry2 *e;
@@ -99,7 +99,7 @@ int cpuid_supported(struct machine *m, struct kvm_cpuid2 **out, struct gw_error 
 	if (!cpuid)
 		return error_set(err, -ENOMEM, "CPUID: out of memory");
 	cpuid->nent = CPUID_ENTRIES_MAX;
-	r = io_ioctl(m->kvm_fd, KVM_GET_SUPPORTED_CPUID, cpuid);
+	r = io_ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, cpuid);
 	if (r < 0) {
 		free(cpuid);
 		return error_set_sys(err, r, "/dev/kvm: KVM_GET_SUPPORTED_CPUID");
@@ -107,8 +107,7 @@ int cpuid_supported(struct machine *m, struct kvm_cpuid2 **out, struct gw_error 
 	e = cpuid_find(cpuid, 0x1, 0);
 	if (e) {
 		e->ecx |= LEAF1_ECX_X2APIC | LEAF1_ECX_HYPERVISOR;
-		if (io_ioctl(m->kvm_fd, KVM_CHECK_EXTENSION, (void *)KVM_CAP_TSC_DEADLINE_TIMER) >
-		    0)
+		if (io_ioctl(kvm_fd, KVM_CHECK_EXTENSION, (void *)KVM_CAP_TSC_DEADLINE_TIMER) > 0)
 			e->ecx |= LEAF1_ECX_TSC_DEADLINE;
 	}
 	*out = cpuid;

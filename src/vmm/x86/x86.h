@@ -42,7 +42,7 @@ struct arch {
  * physical address, is to see of it, and one vCPU of the guest. */
 struct kvm_cpuid2 *cpuid_alloc(void);
 void cpuid_copy(struct kvm_cpuid2 *to, const struct kvm_cpuid2 *from);
-int cpuid_supported(struct machine *m, struct kvm_cpuid2 **out, struct gw_error *err);
+int cpuid_supported(int kvm_fd, struct kvm_cpuid2 **out, struct gw_error *err);
 int cpuid_for_guest(const struct kvm_cpuid2 *supported, uint32_t model, unsigned address_bits,
                     struct kvm_cpuid2 **out, struct gw_error *err);
 void cpuid_for_vcpu(const struct kvm_cpuid2 *guest, const struct cpu_topology *topology,
