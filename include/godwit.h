@@ -194,12 +194,15 @@ GW_API const char *gw_state_name(enum gw_state state);
  * refused with -EPERM, since the guest may be running elsewhere: `force` overrides that, and
  * only that. It is safe only once the destination's process has ended without having run the
  * guest; that it does not run the guest at the moment is not enough. When the destination has said
- * that it runs the guest, it is refused with `force` too. Errors, further: -EBUSY (another state,
- * named), -ESHUTDOWN (told to quit). */
+ * that it runs the guest, it is refused with `force` too. Where a guest has yet to arrive
+ * (INMIGRATE) it will run when it has, whatever it did before. Errors, further: -EBUSY (another
+ * state, named), -ESHUTDOWN (told to quit). */
 GW_API int gw_vm_cont(struct gw_vm *vm, bool force, struct gw_error *err);
 
 /* Stops the vCPUs; returns when all have stopped. PAUSED afterwards; does nothing if they stand.
- * Errors: -EBUSY (it is being saved, handed over, or has yet to arrive). */
+ * Where a guest has yet to arrive (INMIGRATE) it will not run when it has, until gw_vm_cont(); of
+ * the two calls the last one counts. Errors: -EBUSY (it is being saved or handed over), -ENODATA
+ * (empty). */
 GW_API int gw_vm_stop(struct gw_vm *vm, struct gw_error *err);
 
 /* Presses the power button. The guest decides what to do about it. Errors: -EBUSY (it has yet to

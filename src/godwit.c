@@ -199,11 +199,26 @@ static int check_may_run(struct gw_vm *vm, bool force, struct gw_error *err)
 	}
 }
 
+/* True: the guest has yet to arrive, and knows what it is to do then. */
+static bool tell_arriving(struct gw_vm *vm, enum vm_arrival wish)
+{
+	bool arriving;
+
+	pthread_mutex_lock(&vm->lock);
+	arriving = vm->state == GW_STATE_INMIGRATE && !vm->quit;
+	if (arriving)
+		vm->arrival = wish;
+	pthread_mutex_unlock(&vm->lock);
+	return arriving;
+}
+
 int gw_vm_cont(struct gw_vm *vm, bool force, struct gw_error *err)
 {
 	bool resumed = false;
 	int r = 0;
 
+	if (tell_arriving(vm, ARRIVE_RUNNING))
+		return 0;
 	/* Its devices were left stopped when it was handed over. */
 	if (force && gw_vm_state(vm) == GW_STATE_POSTMIGRATE)
 		r = migration_take_back(vm->migration, err);
@@ -235,6 +250,8 @@ int gw_vm_stop(struct gw_vm *vm, struct gw_error *err)
 	bool stopped = false;
 	int r;
 
+	if (tell_arriving(vm, ARRIVE_STOPPED))
+		return 0;
 	pthread_mutex_lock(&vm->lock);
 	r = vm_need_machine(vm, err);
 	if (!r && (vm->state == GW_STATE_SAVE_VM || vm->state == GW_STATE_FINISH_MIGRATE))

@@ -38,6 +38,9 @@ struct vm_fd {
 	struct vm_fd *next;
 };
 
+/* What a guest does that has yet to arrive: what it did, or what was asked for meanwhile. */
+enum vm_arrival { ARRIVE_AS_IT_WAS, ARRIVE_RUNNING, ARRIVE_STOPPED };
+
 struct gw_vm {
 	struct gw_callbacks callbacks;
 	struct log log;
@@ -53,6 +56,7 @@ struct gw_vm {
 	struct machine *machine;
 	struct vm_map map; /* for what comes in */
 	bool restoring;    /* what comes in is a snapshot */
+	enum vm_arrival arrival;
 
 	/* Set by vCPU threads, which cannot take `lock`; dealt with on the loop. */
 	bool reset_wanted;

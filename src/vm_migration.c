@@ -147,18 +147,47 @@ static int host_build(void *opaque, const char *json, struct participant_list **
 	return r;
 }
 
+static bool host_shall_run(void *opaque, bool did)
+{
+	struct gw_vm *vm = opaque;
+	bool run;
+
+	pthread_mutex_lock(&vm->lock);
+	run = vm->arrival == ARRIVE_AS_IT_WAS ? did : vm->arrival == ARRIVE_RUNNING;
+	pthread_mutex_unlock(&vm->lock);
+	return run;
+}
+
+/* Asked for since it was decided whether the guest runs. */
+static void follow_late_wish(struct gw_vm *vm, enum vm_arrival wish, bool runs)
+{
+	struct gw_error err;
+	int r = 0;
+
+	if (wish == ARRIVE_RUNNING && !runs)
+		r = gw_vm_cont(vm, false, &err);
+	else if (wish == ARRIVE_STOPPED && runs)
+		r = gw_vm_stop(vm, &err);
+	if (r < 0)
+		log_error(&vm->log, "the guest has arrived: %s", err.text);
+}
+
 static void host_start(void *opaque, bool run)
 {
 	struct gw_vm *vm = opaque;
+	enum vm_arrival wish;
 
 	pthread_mutex_lock(&vm->lock);
 	vm->machine->incoming = vm->machine->restored = false;
 	if (run)
 		machine_run(vm->machine);
 	vm_set_state(vm, run ? GW_STATE_RUNNING : GW_STATE_PAUSED);
+	wish = vm->arrival;
+	vm->arrival = ARRIVE_AS_IT_WAS;
 	pthread_mutex_unlock(&vm->lock);
 	if (run)
 		vm_emit(vm, "RESUME", "{}");
+	follow_late_wish(vm, wish, run);
 }
 
 static void host_abandon(void *opaque)
@@ -192,6 +221,7 @@ const struct migration_host vm_migration_host = {
 	.handed_over = host_handed_over,
 	.build = host_build,
 	.claim = host_claim,
+	.shall_run = host_shall_run,
 	.start = host_start,
 	.abandon = host_abandon,
 	.event = host_event,

@@ -19,7 +19,9 @@ static const struct subcommand {
 	{ "run", cli_run,
 	  "run [CONFIG] [--set PATH=VALUE]... [FLAG]... [--control WHERE] [--paused] [--plain-tcp] "
 	  "[-v|-q]\n"
-	  "run --incoming URI|defer [--map PATH=VALUE]... [--control WHERE] [--plain-tcp] [-v|-q]",
+	  "run --incoming URI|defer [--map PATH=VALUE]... [--control WHERE] [--paused] "
+	  "[--plain-tcp] "
+	  "[-v|-q]",
 	  "Runs a virtual machine, from a configuration or as the place where one\n"
 	  "arrives, until it powers off or is told to quit. SIGINT and SIGTERM quit.\n"
 	  "\n"
@@ -40,7 +42,8 @@ static const struct subcommand {
 	  "                    service manager hands over; tls:HOST:PORT: on TCP\n"
 	  "  --control-group GROUP  this group may use the socket as well\n"
 	  "  --tls-dir DIR     with tls: ca-cert.pem, server-cert.pem, server-key.pem\n"
-	  "  --paused          wait for cont before the first instruction\n"
+	  "  --paused          wait for cont before the first instruction, or, with --incoming,\n"
+	  "                    before the guest goes on here\n"
 	  "  --dump-dtb FILE   write the device tree that an arm64 guest gets, and do not\n"
 	  "                    run it\n"
 	  "  -v, -q            say more, or less; may be repeated\n" },

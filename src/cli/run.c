@@ -205,6 +205,12 @@ static int fill_from_stream(struct gw_vm *vm, const struct wish *wish, struct gw
 	const char *uri = strcmp(wish->incoming, "defer") ? wish->incoming : NULL;
 	int r = serve(vm, wish, control, err);
 
+	/* Before anything can come. */
+	if (!r && wish->paused) {
+		r = gw_vm_incoming(vm, NULL, wish->map, wish->map_count, err);
+		if (!r)
+			r = gw_vm_stop(vm, err);
+	}
 	return r ? r : gw_vm_incoming(vm, uri, wish->map, wish->map_count, err);
 }
 
@@ -287,8 +293,6 @@ int cli_run(int argc, char **argv)
 	if (wish.incoming && wish.device_tree)
 		return cli_usage(argv[0], "--dump-dtb: not of a machine that has yet to arrive");
 	if (wish.incoming) {
-		if (wish.paused)
-			return cli_usage(argv[0], "--paused: the stream says whether it runs");
 		if (wish.compose.count)
 			return cli_usage(argv[0], "--%s: the stream brings its configuration",
 			                 wish.compose.words[0].flag);

@@ -303,6 +303,8 @@ static void run_guest(struct incoming *in)
 	const struct migration_host *host = &in->mig->host;
 	struct gw_error err = { 0 };
 
+	if (host->shall_run)
+		in->run = host->shall_run(host->opaque, in->run);
 	in->sequence.asleep = !in->run;
 	in->sequence.watch = (struct sequence_watch){ .opaque = in, .failed = on_degraded };
 	sequence_run_all(&in->sequence, PHASE_ANSWER_DMA, NULL);

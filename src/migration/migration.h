@@ -55,6 +55,9 @@ struct migration_host {
 	/* (D) The guest is about to be this side's: takes what only one side may use, such as
 	 * disks' locks. What cannot be taken is an error, and the guest does not run here. */
 	int (*claim)(void *opaque, struct gw_error *err);
+	/* (D) Shall the guest run here, if it did (or did not) before? NULL: as before. Asked once,
+	 * before its devices run. */
+	bool (*shall_run)(void *opaque, bool did);
 	/* (D) Everything is loaded and the devices run: vCPUs run, or the VM is paused. */
 	void (*start)(void *opaque, bool run);
 	/* (D) Throws away what build() made. */

@@ -38,7 +38,8 @@ struct arch_device {
 	uint32_t gsi;
 };
 struct arch_platform {
-	/* Where RAM may be, in the order in which it is filled; together more than any machine has. */
+	/* Where RAM may be, in the order in which it is filled; together more than any machine has.
+	 */
 	struct arch_range ram[ARCH_RAM_RANGES];
 	struct arch_device serial;
 	uint64_t generation_id; /* in RAM, in a page that the guest leaves alone (vmgenid.h) */

@@ -131,7 +131,7 @@ test_socat() {
 
 # The prompt, on a terminal that script(1) makes.
 test_prompt() {
-	local out
+	local out command
 	command -v script >/dev/null || { say "SKIP prompt: no script(1)" && return; }
 	serve || { say "FAIL prompt: no server" && return; }
 	out=$(printf 'query-kvm\nno-such\nquery-uuid\n' | "$godwit" ctl "$work/sock" -H 2>&1)
@@ -153,6 +153,9 @@ test_prompt() {
 	check "prompt: a command is completed" grep -q '^status  *inmigrate' <<<"$out"
 	check "prompt: an argument is completed" grep -q '^downtime-limit  *5' <<<"$out"
 	check "prompt: history is kept" grep -q 'query-migrate-parameters' "$work/state/godwit/ctl_history"
+	for command in stop cont; do
+		check "ctl: $command before a guest has arrived" [ "$(timeout 20 "$godwit" ctl "$work/sock" $command 2>&1)" = "{}" ]
+	done
 	"$godwit" ctl "$work/sock" migrate-incoming uri="unix:$work/incoming" --timeout 20 >"$work/log" 2>&1
 	out=$(timeout 20 "$godwit" ctl "$work/sock" wait-migration 2>&1)
 	check "ctl: wait-migration where a VM only listens" grep -q 'no migration has begun: the VM listens' <<<"$out"

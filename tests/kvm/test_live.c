@@ -39,7 +39,20 @@ static uint64_t check_memory(struct guest *g)
 	return generation;
 }
 
-static struct guest *migrate(struct guest *from, int round)
+static int as_it_was(struct gw_vm *vm, struct gw_error *err)
+{
+	(void)vm;
+	(void)err;
+	return 0;
+}
+
+static int cont(struct gw_vm *vm, struct gw_error *err)
+{
+	return gw_vm_cont(vm, false, err);
+}
+
+static struct guest *migrate_and(struct guest *from, int round,
+                                 int (*wish)(struct gw_vm *vm, struct gw_error *err))
 {
 	struct guest *to = guest_new();
 	struct gw_map map[] = { { "serial.log", NULL } };
@@ -50,12 +63,18 @@ static struct guest *migrate(struct guest *from, int round)
 	snprintf(log, sizeof(log), "%s/out", to->dir);
 	map[0].value = log;
 	cr_assert(gw_vm_incoming(to->vm, uri, map, 1, &err_) == 0, "%s", err_.text);
+	cr_assert(wish(to->vm, &err_) == 0, "%s", err_.text);
 	cr_assert(gw_vm_migrate(from->vm, uri, &err_) == 0, "%s", err_.text);
 	guest_await_migrated(from, said, sizeof(said));
 	cr_assert(strstr(said, "completed"), "%s", said);
 	cr_assert_eq(gw_vm_state(from->vm), GW_STATE_POSTMIGRATE);
 	cr_assert_eq(gw_vm_cont(from->vm, false, &err_), -EPERM, "two guests at once");
 	return to;
+}
+
+static struct guest *migrate(struct guest *from, int round)
+{
+	return migrate_and(from, round, as_it_was);
 }
 
 Test(live, dirtying_guest_moves)
@@ -84,6 +103,33 @@ Test(live, dirtying_guest_moves)
 		cr_assert(gw_vm_cont(g->vm, false, &err_) == 0, "%s", err_.text);
 	}
 	guest_free(g);
+}
+
+static void await_state(struct guest *g, enum gw_state state)
+{
+	wait_turning(gw_vm_state(g->vm) == state, usleep(1000), "not %s", gw_state_name(state));
+}
+
+/* What the destination was told while it waited, and of that the last word. */
+Test(live, arrives_as_the_destination_was_told)
+{
+	struct guest *g = guest_boot("dirtier", 1, 64), *h;
+	struct gw_error err_;
+
+	cr_assert(gw_vm_cont(g->vm, false, &err_) == 0, "%s", err_.text);
+	guest_await(g, "S\n");
+	h = migrate_and(g, 0, gw_vm_stop);
+	guest_free(g);
+	await_state(h, GW_STATE_PAUSED);
+	g = migrate_and(h, 1, cont);
+	guest_free(h);
+	await_state(g, GW_STATE_RUNNING);
+	/* And what it was told then says nothing of the next one. */
+	cr_assert(gw_vm_stop(g->vm, &err_) == 0, "%s", err_.text);
+	h = migrate(g, 2);
+	await_state(h, GW_STATE_PAUSED);
+	guest_free(g);
+	guest_free(h);
 }
 
 Test(live, paused_guest_arrives_paused_and_the_same)

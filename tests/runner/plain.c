@@ -11,7 +11,8 @@
  *   --except FILE      all but the tests that are named in it; may be repeated
  *   --only FILE        only those
  *   -jN                N at a time
- *   --verbose          names those that passed too, and says how long each took, and of the processor
+ *   --verbose          names those that passed too, and says how long each took, and of the
+ * processor
  */
 #include <criterion/criterion.h>
 
@@ -211,9 +212,8 @@ static void work(struct shift *s)
 		v = run_apart(*t);
 		s->count[v]++;
 		if (v != PASSED || s->verbose)
-			printf("%s %s::%s: (%.2fs, processor %.2fs)\n", verdicts[v],
-			       (*t)->category, (*t)->name, seconds() - began,
-			       processor_seconds() - used);
+			printf("%s %s::%s: (%.2fs, processor %.2fs)\n", verdicts[v], (*t)->category,
+			       (*t)->name, seconds() - began, processor_seconds() - used);
 	}
 }
 
