@@ -11,6 +11,8 @@
 
 #include "base/error.h"
 #include "base/util.h"
+#include "vmm/host_memory.h"
+#include "vmm/memory.h"
 
 #include <cjson/cJSON.h>
 #include <fcntl.h>
@@ -131,6 +133,32 @@ static int check_alone(const struct machine *m, const char *name, struct gw_erro
 	return 0;
 }
 
+/* Of the host's devices that do DMA: all RAM is pinned for the first one. */
+static bool is_pinned(const struct machine *m)
+{
+	for (struct device *d = m->devices; d; d = d->next) {
+		const struct vfio_pci *pci = container_of(d, struct vfio_pci, device);
+		const struct kernel_device *k = pci->backend;
+
+		if (d->driver == &vfio_pci_driver && k && !k->sysfs.mdev)
+			return true;
+	}
+	return false;
+}
+
+static int check_memory(const struct machine *m, const struct sysfs_device *device,
+                        struct gw_error *err)
+{
+	int r;
+
+	if (device->mdev || m->outside || is_pinned(m))
+		return 0;
+	r = host_memory_check("", memory_not_taken(m->memory), err);
+	if (!r)
+		r = host_memory_may_lock(memory_size(m->memory), err);
+	return r < 0 ? error_context(err, "guest memory, which is pinned for %s", device->name) : 0;
+}
+
 static int open_device(struct vfio_pci *d, const void *opaque, struct gw_error *err)
 {
 	const struct vfio_kernel_options *options = opaque;
@@ -143,6 +171,8 @@ static int open_device(struct vfio_pci *d, const void *opaque, struct gw_error *
 	r = sysfs_find(SYSFS_ROOT, options->host, &k->sysfs, err);
 	if (!r)
 		r = check_alone(d->device.machine, k->sysfs.name, err);
+	if (!r)
+		r = check_memory(d->device.machine, &k->sysfs, err);
 	if (r < 0)
 		return error_context(err, "host");
 	r = open_by(d, k, (enum vfio_backend)options->backend, err);

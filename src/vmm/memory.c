@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 static int kvm_set_memslot(struct machine *m, struct kvm_userspace_memory_region *region)
 {
@@ -80,6 +81,22 @@ void region_destroy(struct memory *mem, struct ram_region *r)
 	if (r->fd >= 0)
 		close(r->fd);
 	free(r->plugged);
+}
+
+uint64_t memory_not_taken(const struct memory *mem)
+{
+	uint64_t total = 0;
+
+	for (size_t i = 0; i < mem->region_count; i++) {
+		const struct ram_region *r = &mem->regions[i];
+		struct stat st;
+
+		if (r->gpa == MEMORY_GONE || r->block || r->fd < 0 || fstat(r->fd, &st) < 0 ||
+		    (uint64_t)st.st_blksize > PAGE_SIZE)
+			continue;
+		total += r->size - MIN(r->size, (uint64_t)st.st_blocks * 512);
+	}
+	return total;
 }
 
 int memory_create(struct machine *m, uint64_t ram_size, struct memory **out, struct gw_error *err)

@@ -39,6 +39,10 @@ struct ram_region {
 /* Most that there can be. */
 #define MEMORY_REGIONS_MAX 8
 
+/* Bytes of RAM that the host has not given yet; pages that are reserved count as given. What is
+ * added block by block does not count. */
+uint64_t memory_not_taken(const struct memory *mem);
+
 int memory_create(struct machine *m, uint64_t ram_size, struct memory **out, struct gw_error *err);
 /* Of a machine with a guest elsewhere (outside.h): without regions; addresses and dirty pages are
  * the owner's. */

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "base/util.h"
+#include "vmm/host_memory.h"
 #include "vmm/machine.h"
 #include "vmm/numa.h"
 
@@ -264,6 +265,16 @@ int ram_backing_take(int fd, uint64_t offset, uint64_t len, struct gw_error *err
 	             : 0;
 }
 
+/* All that is still to come, so that nothing is taken in vain. Pages that are reserved have their
+ * own count (too_few_pages). */
+static int check_host(const struct machine *m, const struct ram_backing *b, uint64_t before,
+                      struct gw_error *err)
+{
+	int r = b->page > PAGE_SIZE ? 0 : host_memory_check("", m->config.memory - before, err);
+
+	return r < 0 ? error_context(err, "backing.prealloc") : 0;
+}
+
 /* `node`: in blocks, all of that node; -1: what the machine begins with. */
 static int create(struct machine *m, uint64_t before, uint64_t size, int node,
                   struct ram_backing *b, struct gw_error *err)
@@ -288,7 +299,10 @@ static int create(struct machine *m, uint64_t before, uint64_t size, int node,
 	if (!r)
 		r = ram_backing_advise(m, b->hva, size, err);
 	b->take_pages = in_blocks && (b->page > PAGE_SIZE || m->config.backing.prealloc);
-	return !r && !in_blocks && takes_at_once(m, b) ? populate(b, size, err) : r;
+	if (r < 0 || in_blocks || !takes_at_once(m, b))
+		return r;
+	r = check_host(m, b, before, err);
+	return r < 0 ? r : populate(b, size, err);
 }
 
 static int create_or_undo(struct machine *m, uint64_t before, uint64_t size, int node,
