@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 static int cli_version(int argc, char **argv);
 static int cli_help(int argc, char **argv);
@@ -183,12 +184,25 @@ int cli_usage(const char *what, const char *format, ...)
 	return CLI_USAGE;
 }
 
+/* Each vector of a device takes a descriptor, and the usual soft limit, 1024, is for programs that use
+ * select(). */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == limit.rlim_max)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int main(int argc, char **argv)
 {
 	const char *name = argc > 1 ? argv[1] : "";
 	const struct subcommand *sub;
 	int status;
 
+	raise_descriptor_limit();
 	if (!strcmp(name, "--help") || !strcmp(name, "-h"))
 		name = "help";
 	else if (!strcmp(name, "--version"))

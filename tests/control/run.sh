@@ -34,6 +34,16 @@ check() {
 	fi
 }
 
+# As many descriptors as it may have, whatever it begins with.
+test_descriptors() {
+	ulimit -S -n 64
+	serve || { say "FAIL descriptors: no server" && return; }
+	read -r _ _ _ soft hard _ < <(grep '^Max open files' "/proc/$server/limits")
+	check "the soft limit of descriptors is the hard one" [ "$soft" = "$hard" ]
+	finish
+	ulimit -S -n "$hard"
+}
+
 serve() {
 	rm -f "$work/sock"
 	"$godwit" run --incoming defer --control "$work/sock" -q 2>"$work/server.log" &
@@ -223,7 +233,7 @@ test_tls() {
 	finish
 }
 
-[ $# -gt 0 ] || set -- socat prompt systemd tls ganeti goqemu
+[ $# -gt 0 ] || set -- descriptors socat prompt systemd tls ganeti goqemu
 for name; do
 	"test_$name"
 done

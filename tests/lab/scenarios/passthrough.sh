@@ -48,7 +48,7 @@ expect_fail "no such PCI device 0000:77:00.0" ctl a device_add id=x type=vfio-pc
 expect_fail "has no device" ctl a device_del id=nobody
 expect_fail "no device type" ctl a device_add id=x type=floppy host=none
 pass "bad device_add and device_del are refused by name"
-expect_fail "65536 MiB of this host's memory are needed, and" godwit run "$VMS/a/config.json" --set memory=64G --control /tmp/x
+expect_fail "65536 MiB of this host's memory are needed, and" godwit run "$VMS/a/config.json" --set memory=64G --set serial.socket=null --control /tmp/x
 pass "memory that the host has not is refused before it is pinned"
 
 ctl a system_powerdown >/dev/null
