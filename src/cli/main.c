@@ -184,8 +184,8 @@ int cli_usage(const char *what, const char *format, ...)
 	return CLI_USAGE;
 }
 
-/* Each vector of a device takes a descriptor, and the usual soft limit, 1024, is for programs that use
- * select(). */
+/* Each vector of a device takes a descriptor, and the usual soft limit, 1024, is for programs that
+ * use select(). */
 static void raise_descriptor_limit(void)
 {
 	struct rlimit limit;
