@@ -204,7 +204,7 @@ static void write_start_info(struct machine *m, uint64_t initrd)
 int boot_load_elf(struct machine *m, struct boot_entry *entry, struct gw_error *err)
 {
 	const struct boot_image *kernel = boot_kernel(m->boot);
-	struct program program;
+	struct program program = { .count = 0 };
 	uint64_t end = LAYOUT_HIGH_RAM, initrd;
 	uint32_t address = 0;
 	bool found = false;
