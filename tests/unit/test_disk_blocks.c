@@ -330,9 +330,9 @@ Test(disk_blocks, images_that_are_not_raw_are_refused_by_name)
 		o.direct = i % 2;
 		fake_statx.direct_align = o.direct ? BLOCK : 0;
 		cr_assert(strstr(refused(&o), images[i].said), "row %zu: %s", i, refused(&o));
-		cr_assert_eq(virtio_blk_driver.check_host(&o, &err), -EINVAL);
-		cr_assert(strstr(err.text, o.file), "%s", err.text);
+		cr_assert(strstr(refused(&o), o.file));
 		/* What a guest has made of its own disk is its business. */
+		cr_assert_eq(virtio_blk_driver.check_host(&o, &err), 0, "%s", err.text);
 		vm->m->incoming = true;
 		cr_assert_not_null(vmachine_add(vm, &virtio_blk_driver, &o, sizeof(o)), "%s",
 		                   vm->error);

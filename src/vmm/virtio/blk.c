@@ -309,6 +309,21 @@ static int check_options(const struct blk_options *o, struct gw_error *err)
 	return 0;
 }
 
+static int check_host(const void *options, struct gw_error *err)
+{
+	const struct blk_options *o = options;
+	struct blk_file file;
+	int r = check_options(o, err);
+
+	if (r < 0 || !o->file[0])
+		return r;
+	r = blk_file_open(o->file, -1, o->read_only, o->direct, &file, err);
+	if (r < 0)
+		return error_context(err, "file");
+	blk_file_close(&file);
+	return 0;
+}
+
 /* What the guest would not take for its disk. */
 static int check_content(const struct blk_file *file, const struct blk_options *o,
                          struct gw_error *err)
@@ -321,22 +336,6 @@ static int check_content(const struct blk_file *file, const struct blk_options *
 		        "%s: its size, %llu bytes, is no multiple of logical-block-size, %u", path,
 		        (unsigned long long)file->size, o->logical);
 	return o->format == BLK_FORMAT_RAW ? 0 : blk_file_check_raw(file, path, err);
-}
-
-static int check_host(const void *options, struct gw_error *err)
-{
-	const struct blk_options *o = options;
-	struct blk_file file;
-	int r = check_options(o, err);
-
-	if (r < 0 || !o->file[0])
-		return r;
-	r = blk_file_open(o->file, -1, o->read_only, o->direct, &file, err);
-	if (!r) {
-		r = check_content(&file, o, err);
-		blk_file_close(&file);
-	}
-	return r < 0 ? error_context(err, "file") : 0;
 }
 
 /* Two of them would each have their own idea of what is on the disk. */
@@ -355,7 +354,7 @@ static int check_alone(const struct blk *b, const struct machine *m, struct gw_e
 	return 0;
 }
 
-/* A guest that arrives has made of its disk what it likes. */
+/* A guest that arrives has made of its disk what it likes, the begin of an image for instance. */
 static int check_disk(const struct blk *b, const struct blk_options *o, const struct machine *m,
                       struct gw_error *err)
 {

@@ -95,6 +95,8 @@ there=$(con n 20 'head -c 102400 /tmp/r | md5sum')
 _sectors() { dd if="$1" bs=512 skip=163 count=200 status=none | md5sum; }
 [ "$(_sectors /dev/nullb0)" = "$there" ] || die "the host's disk has something else"
 pass "a disk whose host has blocks of 4096 bytes: 512 in the guest, whose sectors are all written"
+# What a guest makes of its disk does not keep it from being restored, but from being started from it.
+con n 10 "printf 'QFI\\373' | dd of=/dev/vda bs=4 conv=notrunc 2>/dev/null; sync"
 ctl n stop >/dev/null
 ctl n snapshot-save directory=/tmp/snap >/tmp/saved || die "$(cat /tmp/saved)"
 truncate -s 1G /tmp/copy.img
@@ -109,6 +111,8 @@ ctl n cont >/dev/null
 	die "the guest reads something else"
 pass "and goes on with a file in its place"
 vm_quit n
+expect_fail "is a qcow2 image, and a disk has to be raw" godwit run "$VMS/n/config.json" --control /tmp/x
+pass "an image that is not raw is refused by name"
 rmmod null_blk
 
 # ---- console and balloon ----
