@@ -6,13 +6,15 @@
 #include "base/util.h"
 #include "vmm/gunzip.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 
 #define CONTENT_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
-/* Nobody can write to it, root neither. */
+/* Not even root can write to it. */
 static bool is_fixed(int fd)
 {
 	const int seals = fcntl(fd, F_GET_SEALS);
@@ -49,24 +51,37 @@ static int make_room(const struct boot_image *image, uint64_t size, void **out,
 	return *out == MAP_FAILED ? error_set_sys(err, -errno, "memory for it") : 0;
 }
 
+/* 0 where the file has ended. Not every file system can be sent from (sendfile(2)). */
+static ssize_t copy_some(int to, int from, uint64_t at, uint64_t len)
+{
+	off_t offset = (off_t)at;
+	char buf[64 * KIB];
+	ssize_t n = sendfile(to, from, &offset, len);
+
+	if (n >= 0 || (errno != EINVAL && errno != ENOSYS))
+		return n;
+	n = pread(from, buf, MIN(len, sizeof(buf)), (off_t)at);
+	return n > 0 && io_write_full(to, buf, (size_t)n) < 0 ? -1 : n;
+}
+
+/* By the kernel: what is written to pages that are mapped faults once for each of them. */
 static int copy(int from, uint64_t size, struct boot_image *out, struct gw_error *err)
 {
 	int r = boot_image_begin("boot-image", out, err);
-	void *to;
 
+	while (!r && out->size < size) {
+		const ssize_t n = copy_some(out->fd, from, out->size, size - out->size);
+
+		if (n > 0)
+			out->size += (uint64_t)n;
+		else if (!n)
+			r = error_set(err, -EAGAIN, "it became shorter while it was read");
+		else if (errno != EINTR)
+			r = error_set_sys(err, -errno, "copying it");
+	}
 	if (!r)
-		r = make_room(out, size, &to, err);
-	if (r < 0)
-		return r;
-	r = io_pread_full(from, to, size, 0);
-	munmap(to, size);
-	if (r == -EPIPE || r == -ENODATA)
-		return error_set(err, -EAGAIN, "it became shorter while it was read");
-	if (r < 0)
-		return error_set_sys(err, r, "reading it");
-	out->size = size;
-	boot_image_seal(out);
-	return 0;
+		boot_image_seal(out);
+	return r;
 }
 
 int boot_image_take(const char *path, struct boot_image *out, struct gw_error *err)

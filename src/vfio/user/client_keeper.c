@@ -245,7 +245,7 @@ static bool is_new(struct reasons *reasons, const char *why)
 	return true;
 }
 
-/* Until there is a server again, or nobody wants one. *delay is what the next attempt waits for. */
+/* Until there is a server again, or none is wanted. *delay is what the next attempt waits for. */
 static void regain(struct vfu *c, int *delay)
 {
 	struct reasons reasons = { 0 };

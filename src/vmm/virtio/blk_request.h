@@ -59,7 +59,7 @@ bool blk_bounce_next(struct blk_request *r);
  * another one writes to it meanwhile. Such a write and any other one to the same block are done in
  * the order in which they came. No queue's thread waits for that. */
 
-/* False: it waits for another one, and its queue is told when it can go on. */
+/* False: it waits for another one, and its queue is woken when it can go on. */
 bool blk_order_enter(struct blk_request *r);
 void blk_order_leave(struct blk_request *r);
 /* Submits those of a queue that have waited and can go on. */
