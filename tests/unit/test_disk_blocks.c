@@ -41,7 +41,9 @@ ssize_t pwritev2_here(int fd, const struct iovec *iov, int count, off_t offset, 
 {
 	judge(iov, count, offset);
 	usleep(slow_writes);
-	return syscall(SYS_pwritev2, fd, iov, count, offset, 0, flags);
+	/* As the C library does where there is no pwritev2 (an emulator of user programs). */
+	return flags ? syscall(SYS_pwritev2, fd, iov, count, offset, 0, flags)
+	             : syscall(SYS_pwritev, fd, iov, count, offset, 0);
 }
 
 static struct blk_options coarse_disk(const char *name, unsigned queues)
