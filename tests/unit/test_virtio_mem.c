@@ -195,6 +195,22 @@ Test(virtio_mem, what_was_left_open_is_decided_and_kept)
 	vmachine_free(vm);
 }
 
+/* More than there is room for below the 64-bit window, where the guest has the addresses. */
+Test(virtio_mem, behind_the_window)
+{
+	struct options o = { .size = 300 * GIB };
+	struct vmachine *vm = vmachine_new(8 * MIB);
+	const uint64_t end = arch_pci.mmio64.gpa + arch_pci.mmio64.size;
+
+	vm->m->address_bits = 38;
+	cr_assert_null(vmachine_add(vm, &virtio_mem_driver, &o, sizeof(o)));
+	cr_assert(strstr(vm->error, "and memory can be added from 0x"), "%s", vm->error);
+	vm->m->address_bits = 41;
+	cr_assert_not_null(vmachine_add(vm, &virtio_mem_driver, &o, sizeof(o)), "%s", vm->error);
+	cr_assert_eq(memory_region(vm->m->memory, 1)->gpa, end);
+	vmachine_free(vm);
+}
+
 Test(virtio_mem, gone_with_its_memory)
 {
 	struct vdriver d;

@@ -12,6 +12,7 @@
  * Source: VIRTIO 1.2, 5.15.
  */
 #include "vmm/virtio/devices.h"
+#include "vmm/virtio/mem_place.h"
 #include "vmm/virtio/virtio.h"
 
 #include "base/error.h"
@@ -20,7 +21,6 @@
 #include "vmm/arch.h"
 #include "vmm/machine.h"
 #include "vmm/memory.h"
-#include "vmm/ram_layout.h"
 
 #include <endian.h>
 #include <stdio.h>
@@ -28,7 +28,6 @@
 
 #define QUEUE_SIZE 64
 /* Where regions begin: memory blocks of a guest, up to 2 GiB each, lie whole in one. */
-#define REGION_ALIGN (4 * GIB)
 
 /* 5.15.3 */
 #define MEM_F_ACPI_PXM (1ull << 0)
@@ -468,76 +467,6 @@ static const struct virtio_ops mem_ops = {
 
 static const struct participant_ops mem_participant = VIRTIO_PARTICIPANT("virtio-mem");
 
-/* The lowest place that is free from the room's begin on. */
-static uint64_t find_place_in(const struct memory *mem, const struct arch_range *room,
-                              uint64_t size)
-{
-	uint64_t gpa = ALIGN_UP(room->gpa, REGION_ALIGN);
-
-	for (size_t i = 0; i < memory_region_count(mem);) {
-		const struct ram_region *r = memory_region(mem, i++);
-
-		if (r->gpa == MEMORY_GONE || gpa >= r->gpa + r->size || r->gpa >= gpa + size)
-			continue;
-		gpa = ALIGN_UP(r->gpa + r->size, REGION_ALIGN);
-		i = 0;
-	}
-	return gpa;
-}
-
-struct rooms {
-	struct arch_range list[ARCH_RAM_RANGES];
-	unsigned count;
-};
-
-static bool fits(const struct arch_range *room, uint64_t gpa, uint64_t size)
-{
-	return gpa >= room->gpa && size <= room->size && gpa - room->gpa <= room->size - size;
-}
-
-static bool fits_anywhere(const struct rooms *rooms, uint64_t gpa, uint64_t size)
-{
-	for (unsigned i = 0; i < rooms->count; i++)
-		if (fits(&rooms->list[i], gpa, size))
-			return true;
-	return false;
-}
-
-/* Where there is none, some place that has no room. */
-static uint64_t find_place(const struct memory *mem, const struct rooms *rooms, uint64_t size)
-{
-	uint64_t gpa = 0;
-
-	for (unsigned i = 0; i < rooms->count; i++) {
-		gpa = find_place_in(mem, &rooms->list[i], size);
-		if (fits(&rooms->list[i], gpa, size))
-			break;
-	}
-	return gpa;
-}
-
-static int refuse_place(const struct mem_options *o, const struct rooms *rooms,
-                        struct gw_error *err)
-{
-	char list[ARCH_RAM_RANGES * 48] = "nowhere";
-	size_t len = 0;
-
-	for (unsigned i = 0; i < rooms->count; i++)
-		len += (size_t)snprintf(
-		        list + len, sizeof(list) - len, "%sfrom 0x%llx to 0x%llx", i ? " and " : "",
-		        (unsigned long long)rooms->list[i].gpa,
-		        (unsigned long long)(rooms->list[i].gpa + rooms->list[i].size));
-	return error_set(err, -ENOSPC, "size: %llu bytes at 0x%llx, and memory can be added %s",
-	                 (unsigned long long)o->size, (unsigned long long)o->address, list);
-}
-
-/* The guest reaches what its CPU has addresses for; what is known of no guest is what all have. */
-static void find_rooms(const struct machine *m, struct rooms *out)
-{
-	out->count = ram_rooms(memory_size(m->memory), m->address_bits ? m->address_bits : 38,
-	                       out->list);
-}
-
 static uint64_t default_block(const struct machine *m)
 {
 	return m->config.backing.pages == CONFIG_PAGES_1G ? GIB : 2 * MIB;
@@ -546,8 +475,6 @@ static uint64_t default_block(const struct machine *m)
 /* What was left open is decided here and kept in the options, which go with the guest. */
 static int decide(const struct machine *m, struct mem_options *o, struct gw_error *err)
 {
-	struct rooms rooms;
-
 	if (o->node && o->node >= m->config.node_count)
 		return error_set(err, -EINVAL, "node: %u, and there are %u (numa)", o->node,
 		                 m->config.node_count);
@@ -562,12 +489,9 @@ static int decide(const struct machine *m, struct mem_options *o, struct gw_erro
 		return error_set(err, -EINVAL,
 		                 "requested: not a multiple of %llu, the block, or more than size",
 		                 (unsigned long long)o->block);
-	find_rooms(m, &rooms);
 	if (!o->address)
-		o->address = find_place(m->memory, &rooms, o->size);
-	if (o->address % REGION_ALIGN)
-		return error_set(err, -EINVAL, "address: not a multiple of 4G");
-	return fits_anywhere(&rooms, o->address, o->size) ? 0 : refuse_place(o, &rooms, err);
+		o->address = mem_place_find(m, o->size);
+	return mem_place_check(m, o->address, o->size, err);
 }
 
 static int mem_create(struct machine *machine, const struct config_device *config, bool hot,
